@@ -1,0 +1,2 @@
+//! epid.
+fn main() {}
