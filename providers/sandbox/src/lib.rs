@@ -1,1 +1,23 @@
-//! Placeholder.
+//! A cloud in the box: AWS and Kubernetes APIs simulated at the HTTP level.
+//!
+//! Unmodified clients (the AWS SDKs, the aws CLI, kube-rs, kubectl) talk to it. It is stricter than the
+//! real thing, never kinder: a cluster takes minutes to become active, a role is not assumable at once, a
+//! network cannot be deleted while something lives in it.
+//!
+//! - [`world`]: the whole simulated universe, pure and deterministic.
+//! - [`clock`]: virtual time.
+//! - [`cloud`]: what a cluster's controllers may ask of the cloud around them.
+//! - [`aws`]: EC2, IAM, STS, EKS and Elastic Load Balancing.
+//! - [`kubernetes`]: an API server in memory, with its controllers.
+//!
+//! This crate knows neither the engine nor the provider contract, opens no connection outward and reads no
+//! environment.
+
+pub mod aws;
+pub mod clock;
+pub mod cloud;
+pub mod kubernetes;
+pub mod world;
+
+pub use clock::Timestamp;
+pub use world::{Answer, World};

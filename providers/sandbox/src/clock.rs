@@ -1,0 +1,96 @@
+//! Virtual time. The world knows only [`Timestamp`]s that it is handed.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// A moment of virtual time: milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The moment `millis` milliseconds after the Unix epoch.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// Seconds since the Unix epoch with a fraction of milliseconds: how EKS writes times in JSON.
+    pub fn epoch_seconds(self) -> f64 {
+        // Milliseconds of any plausible year are below 2^53, so the conversion is exact.
+        self.0 as f64 / 1000.0
+    }
+
+    /// The moment `duration` later; saturates.
+    pub fn after(self, duration: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        )
+    }
+
+    /// The time passed since `earlier`; zero when `earlier` lies in the future.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// RFC 3339 in UTC with whole seconds, e.g. `2026-11-22T10:00:00Z`: IAM's and Kubernetes' format.
+    pub fn rfc3339(self) -> String {
+        Self(self.0 / 1000 * 1000).instant().to_string()
+    }
+
+    /// RFC 3339 in UTC with exactly three decimals, e.g. `2026-11-22T10:00:00.000Z`: EC2's format.
+    pub fn rfc3339_millis(self) -> String {
+        format!("{:.3}", self.instant())
+    }
+
+    /// RFC 3339 in UTC with six decimals: Kubernetes' `MicroTime`.
+    pub fn rfc3339_micros(self) -> String {
+        format!("{:.6}", self.instant())
+    }
+
+    /// Reads RFC 3339, or SigV4's compact form `20261122T100000Z`; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let instant = match text.parse::<jiff::Timestamp>() {
+            Ok(instant) => instant,
+            Err(_) => jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text)
+                .ok()?
+                .to_zoned(jiff::tz::TimeZone::UTC)
+                .ok()?
+                .timestamp(),
+        };
+        u64::try_from(instant.as_millisecond()).ok().map(Self)
+    }
+
+    fn instant(self) -> jiff::Timestamp {
+        let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
+        jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_those_of_the_services() {
+        let at = Timestamp::from_millis(1_795_341_600_250);
+        assert_eq!(at.rfc3339(), "2026-11-22T10:00:00Z");
+        assert_eq!(at.rfc3339_millis(), "2026-11-22T10:00:00.250Z");
+        assert_eq!(at.rfc3339_micros(), "2026-11-22T10:00:00.250000Z");
+        assert_eq!(
+            Timestamp::from_millis(1_795_341_600_000).rfc3339_millis(),
+            "2026-11-22T10:00:00.000Z"
+        );
+        assert_eq!(
+            Timestamp::parse("20261122T100000Z"),
+            Timestamp::parse("2026-11-22T10:00:00Z")
+        );
+        assert_eq!(Timestamp::parse("2026-11-22T10:00:00.25Z"), Some(at));
+        assert_eq!(Timestamp::parse("yesterday"), None);
+    }
+}
