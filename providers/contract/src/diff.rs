@@ -121,11 +121,12 @@ fn restrict(ty: &Type, applied: &Value, observed: &Value) -> Value {
         })),
         (Value::List(a), Value::List(o)) => {
             if let Type::Keyed(object, keys) = ty {
-                let wanted: BTreeMap<String, &Value> = a.iter().map(|v| (element_key(v, keys), v)).collect();
+                let wanted: BTreeMap<String, &Value> =
+                    a.iter().map(|v| (element_key(v, object, keys), v)).collect();
                 let inner = Type::Object(object.clone());
                 Value::list(o.iter().filter_map(|seen| {
                     wanted
-                        .get(&element_key(seen, keys))
+                        .get(&element_key(seen, object, keys))
                         .map(|value| restrict(&inner, value, seen))
                 }))
             } else if let Type::List(item) = ty
@@ -198,15 +199,11 @@ fn value(field: &Field, old: &Value, new: &Value, path: &Path, immutable: bool, 
                 fields: Vec::new(),
                 open: true,
             };
-            map(
-                &Field::new("", (**item).clone()),
-                &each,
-                old,
-                new,
-                path,
-                immutable,
-                changes,
-            );
+            let item = Field {
+                equality: field.equality,
+                ..Field::new("", (**item).clone())
+            };
+            map(&item, &each, old, new, path, immutable, changes);
         }
         (Type::Any, Value::Map(_), Value::Map(_)) => {
             object(&Object::any(), old, new, path, immutable, changes);
@@ -325,8 +322,10 @@ fn canonical_text(value: &Value) -> String {
     }
 }
 
-fn element_key(value: &Value, keys: &[Arc<str>]) -> String {
-    let part = |key: &Arc<str>| match value.expose().get(key).map(Value::expose) {
+/// The key of an element; a part that is not given takes its field's default.
+fn element_key(value: &Value, inner: &Object, keys: &[Arc<str>]) -> String {
+    let default = |key: &Arc<str>| inner.field(key).and_then(|field| field.default.as_ref());
+    let part = |key: &Arc<str>| match value.expose().get(key).or(default(key)).map(Value::expose) {
         Some(Value::Str(text)) => text.to_string(),
         Some(other) => other.to_string(),
         None => String::new(),
@@ -348,7 +347,10 @@ fn keyed(
     changes: &mut Vec<Change>,
 ) {
     let index = |values: &[Value]| -> BTreeMap<String, Value> {
-        values.iter().map(|v| (element_key(v, keys), v.clone())).collect()
+        values
+            .iter()
+            .map(|v| (element_key(v, inner, keys), v.clone()))
+            .collect()
     };
     let (b, a) = (index(b), index(a));
     let names: std::collections::BTreeSet<&String> = b.keys().chain(a.keys()).collect();
@@ -448,6 +450,44 @@ mod tests {
                 r#"{"rules":[{"port":2,"cidr":"z"},{"port":1,"cidr":"x"}]}"#
             ),
             [r#"Change rules[2].cidr "y" -> "z" No"#]
+        );
+    }
+
+    #[test]
+    fn a_key_left_out_takes_its_default() {
+        let port = [
+            Field::new("port", Type::Int),
+            Field::new("protocol", Type::String).default("TCP"),
+        ];
+        let schema = KindSchema::new(
+            Kind::parse("test:a:Thing").unwrap(),
+            "",
+            Object::of([Field::new("ports", Type::keyed(&["port", "protocol"], port))]),
+        );
+        let (given, seen) = (
+            json(r#"{"ports":[{"port":80}]}"#),
+            json(r#"{"ports":[{"port":80,"protocol":"TCP"}]}"#),
+        );
+        assert!(diff(&schema, &given, &seen).is_empty());
+        assert!(drift(&schema, &given, &seen).is_empty());
+    }
+
+    #[test]
+    fn the_rule_of_a_map_holds_for_its_values() {
+        fn ignoring_case(a: &Value, b: &Value) -> bool {
+            matches!((a.as_str(), b.as_str()), (Some(a), Some(b)) if a.eq_ignore_ascii_case(b))
+        }
+        let limits = Field::new("limits", Type::map(Type::Any)).equality(Equality::By(ignoring_case));
+        let schema = KindSchema::new(Kind::parse("test:a:Thing").unwrap(), "", Object::of([limits]));
+        let changes = diff(
+            &schema,
+            &json(r#"{"limits":{"x":"a","y":"b"}}"#),
+            &json(r#"{"limits":{"x":"A","y":"c"}}"#),
+        )
+        .changes;
+        assert_eq!(
+            changes.iter().map(|c| c.path.to_string()).collect::<Vec<_>>(),
+            ["limits.y"]
         );
     }
 
