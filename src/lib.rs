@@ -1,1 +1,4 @@
 //! epid.
+
+pub mod expression;
+pub mod program;

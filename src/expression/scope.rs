@@ -1,0 +1,67 @@
+//! Where the names of an expression get their values.
+
+use epid_provider::{Map, Value};
+
+use super::parsed::Access;
+
+/// Where the names of an expression get their values.
+pub trait Scope {
+    /// The value at a whole static path: `cluster.endpoint` comes as root `cluster` and path `endpoint`.
+    /// `None` where there is no such root or property.
+    ///
+    /// # Errors
+    /// A message for the person where the name exists and its value cannot be had.
+    fn lookup(&self, root: &str, path: &[Access]) -> Result<Option<Value>, String>;
+
+    /// The roots, or what `root` has, for suggestions.
+    fn candidates(&self, root: Option<&str>) -> Vec<String> {
+        let _ = root;
+        Vec::new()
+    }
+
+    /// The keyed digest of secret bytes, as lower-case hex of at least ten digits; `None` where no key is at hand,
+    /// and then `contentHash` of a secret is unknown.
+    fn digest(&self, bytes: &[u8]) -> Option<String> {
+        let _ = bytes;
+        None
+    }
+}
+
+/// Each key is a root.
+impl Scope for Map {
+    fn lookup(&self, root: &str, path: &[Access]) -> Result<Option<Value>, String> {
+        Ok(self.get(root).and_then(|value| resolve(value, path)))
+    }
+
+    fn candidates(&self, root: Option<&str>) -> Vec<String> {
+        let map = match root {
+            None => Some(self),
+            Some(root) => self.get(root).map(Value::expose).and_then(Value::as_map),
+        };
+        map.map(|m| m.keys().map(ToString::to_string).collect())
+            .unwrap_or_default()
+    }
+}
+
+/// What stands at `path` in `value`: unknown in something unknown, secret in something secret, `None` where nothing
+/// stands there.
+#[must_use]
+pub fn resolve(value: &Value, path: &[Access]) -> Option<Value> {
+    let Some((first, rest)) = path.split_first() else {
+        return Some(value.clone());
+    };
+    match value {
+        Value::Unknown(_) => Some(value.clone()),
+        Value::Opaque(_) => Some(Value::unknown("").into_secret()),
+        Value::Secret(inner) => resolve(inner, path).map(Value::into_secret),
+        Value::Map(map) => match first {
+            Access::Key(key) => resolve(map.get(key)?, rest),
+            Access::Index(_) => None,
+        },
+        Value::List(items) => match first {
+            Access::Index(at) => resolve(items.get(usize::try_from(*at).ok()?)?, rest),
+            Access::Key(_) => None,
+        },
+        _ => None,
+    }
+}

@@ -1,0 +1,320 @@
+//! Values with expressions in them.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use epid_provider::{Path, Segment, Value};
+
+use super::parsed::{Expression, ExpressionError, Reference};
+use super::scope::Scope;
+use super::span::Span;
+
+/// A value with expressions in it: what a program says a property is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Template {
+    /// A value without expressions.
+    Literal(Value),
+    /// `${…}` alone: it keeps the type of the expression.
+    Expression(Expression),
+    /// Text with expressions in it.
+    Text(Arc<[Piece]>),
+    /// A list.
+    List(Arc<[Located]>),
+    /// A map, in the order it was written.
+    Map(Arc<[(Arc<str>, Located)]>),
+}
+
+/// A part of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Text as it is.
+    Literal(Arc<str>),
+    /// An expression whose value is put in.
+    Expression(Expression),
+}
+
+/// A template and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Located {
+    /// The template.
+    pub template: Template,
+    /// Its place; quotes included.
+    pub span: Span,
+    /// The place of the key it stands behind; [`Span::NONE`] in a list and for what was built.
+    pub key_span: Span,
+}
+
+/// Something in a template cannot be computed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct TemplateError {
+    /// Where in the template.
+    pub path: Path,
+    /// Where in the source; [`Span::NONE`] for what was built.
+    pub span: Span,
+    /// What is wrong. Never holds a secret.
+    pub message: String,
+    /// What was probably meant, or what to do.
+    pub hint: Option<String>,
+}
+
+/// A reference in a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mention {
+    /// Where in the template the expression stands.
+    pub path: Path,
+    /// What it refers to.
+    pub reference: Reference,
+    /// Where in the source the reference stands.
+    pub span: Span,
+}
+
+impl Template {
+    /// Parses text with `${…}` in it; `$${` is a literal `${`. Text that is exactly one `${…}` is
+    /// [`Template::Expression`].
+    ///
+    /// # Errors
+    /// Everything wrong with it; ranges count from the start of `text`.
+    pub fn parse_text(text: &str) -> Result<Self, Vec<ExpressionError>> {
+        Self::parse_text_at(text, &|_| Span::NONE)
+    }
+
+    /// [`Template::parse_text`] of text that stands in a source: `place` tells the span of a range of `text`.
+    ///
+    /// # Errors
+    /// Everything wrong with it; ranges count from the start of `text`.
+    pub fn parse_text_at(
+        text: &str,
+        place: &dyn Fn(Range<u32>) -> Span,
+    ) -> Result<Self, Vec<ExpressionError>> {
+        match text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
+            Some(inner) => Ok(Self::Expression(
+                Expression::parse(inner)?.at(place(2..u32::try_from(2 + inner.len()).unwrap_or(u32::MAX))),
+            )),
+            None => Ok(Self::Literal(Value::str(text))),
+        }
+    }
+
+    /// A value without expressions; `${` in its texts means nothing.
+    #[must_use]
+    pub fn from_value(value: &Value) -> Self {
+        Self::Literal(value.clone())
+    }
+
+    /// A literal text; `${` in it means nothing.
+    #[must_use]
+    pub fn text(text: &str) -> Self {
+        Self::Literal(Value::str(text))
+    }
+
+    /// A map.
+    #[must_use]
+    pub fn object<K: Into<Arc<str>>, T: Into<Located>>(entries: impl IntoIterator<Item = (K, T)>) -> Self {
+        Self::Map(entries.into_iter().map(|(k, t)| (k.into(), t.into())).collect())
+    }
+
+    /// A list.
+    #[must_use]
+    pub fn list<T: Into<Located>>(items: impl IntoIterator<Item = T>) -> Self {
+        Self::List(items.into_iter().map(Into::into).collect())
+    }
+
+    /// The path `names` of the resource at `address`.
+    #[must_use]
+    pub fn reference(address: &str, names: &[&str]) -> Self {
+        Self::Expression(Expression::reference(address, names))
+    }
+
+    /// Its value. Unknown and secret parts stay where they are.
+    ///
+    /// # Errors
+    /// Everything that cannot be computed.
+    pub fn evaluate(&self, scope: &dyn Scope) -> Result<Value, Vec<TemplateError>> {
+        let mut errors = Vec::new();
+        let value = self.evaluate_at(scope, &Path::root(), Span::NONE, &mut errors);
+        if errors.is_empty() { Ok(value) } else { Err(errors) }
+    }
+
+    fn evaluate_at(
+        &self,
+        scope: &dyn Scope,
+        path: &Path,
+        span: Span,
+        errors: &mut Vec<TemplateError>,
+    ) -> Value {
+        match self {
+            Self::Literal(value) => value.clone(),
+            Self::Expression(expression) => expression.evaluate(scope).unwrap_or_else(|error| {
+                errors.push(TemplateError {
+                    path: path.clone(),
+                    span: expression.span_of(&error.range).or(span),
+                    message: error.message,
+                    hint: error.hint,
+                });
+                Value::Null
+            }),
+            Self::Text(_) => Value::Null,
+            Self::List(items) => Value::list(items.iter().enumerate().map(|(at, item)| {
+                let path = path.join(Segment::Index(at));
+                item.template
+                    .evaluate_at(scope, &path, item.span.or(span), errors)
+            })),
+            Self::Map(entries) => Value::map(entries.iter().map(|(key, item)| {
+                let path = path.join(Segment::Key(key.clone()));
+                let value = item
+                    .template
+                    .evaluate_at(scope, &path, item.span.or(span), errors);
+                (key.clone(), value)
+            })),
+        }
+    }
+
+    /// What it refers to, in order.
+    #[must_use]
+    pub fn references(&self) -> Vec<Mention> {
+        let mut mentions = Vec::new();
+        self.mentions(&Path::root(), Span::NONE, &mut mentions);
+        mentions
+    }
+
+    fn mentions(&self, path: &Path, span: Span, into: &mut Vec<Mention>) {
+        let mut of = |expression: &Expression| {
+            into.extend(expression.references().iter().map(|reference| Mention {
+                path: path.clone(),
+                reference: reference.clone(),
+                span: expression.span_of(&reference.range).or(span),
+            }));
+        };
+        match self {
+            Self::Literal(_) => {}
+            Self::Expression(expression) => of(expression),
+            Self::Text(pieces) => {
+                for piece in pieces.iter() {
+                    if let Piece::Expression(expression) = piece {
+                        of(expression);
+                    }
+                }
+            }
+            Self::List(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    item.template
+                        .mentions(&path.join(Segment::Index(at)), item.span.or(span), into);
+                }
+            }
+            Self::Map(entries) => {
+                for (key, item) in entries.iter() {
+                    let path = path.join(Segment::Key(key.clone()));
+                    item.template.mentions(&path, item.span.or(span), into);
+                }
+            }
+        }
+    }
+
+    /// This template as a value in which expressions are texts again: [`Template::from_program_value`] gives the
+    /// same template back, without places.
+    #[must_use]
+    pub fn to_program_value(&self) -> Value {
+        match self {
+            Self::Literal(value) => value.clone(),
+            Self::Expression(expression) => Value::from(format!("${{{}}}", expression.text())),
+            Self::Text(_) => Value::Null,
+            Self::List(items) => Value::list(items.iter().map(|i| i.template.to_program_value())),
+            Self::Map(entries) => Value::map(
+                entries
+                    .iter()
+                    .map(|(k, i)| (k.clone(), i.template.to_program_value())),
+            ),
+        }
+    }
+
+    /// The template that [`Template::to_program_value`] was made of.
+    ///
+    /// # Errors
+    /// Everything wrong with the expressions in it.
+    pub fn from_program_value(value: &Value) -> Result<Self, Vec<ExpressionError>> {
+        match value {
+            Value::Str(text) => Self::parse_text(text),
+            other => Ok(Self::Literal(other.clone())),
+        }
+    }
+
+    /// What stands at `path`, where it was written out.
+    #[must_use]
+    pub fn at(&self, path: &Path) -> Option<&Located> {
+        let (first, rest) = path.segments().split_first()?;
+        let found = match (self, first) {
+            (Self::Map(entries), Segment::Key(key)) => entries.iter().find(|(k, _)| k == key).map(|(_, l)| l),
+            (Self::List(items), Segment::Index(at)) => items.get(*at),
+            _ => None,
+        }?;
+        if rest.is_empty() {
+            Some(found)
+        } else {
+            found.template.at(&rest.iter().cloned().collect())
+        }
+    }
+
+    /// The entry of that key, where this is a map.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Located> {
+        match self {
+            Self::Map(entries) => entries.iter().find(|(k, _)| &**k == key).map(|(_, l)| l),
+            _ => None,
+        }
+    }
+}
+
+impl Located {
+    /// A template that was built.
+    #[must_use]
+    pub fn built(template: Template) -> Self {
+        Self {
+            template,
+            span: Span::NONE,
+            key_span: Span::NONE,
+        }
+    }
+
+    /// What stands at `path`, or the nearest thing above it: for places of problems.
+    #[must_use]
+    pub fn nearest(&self, path: &Path) -> &Self {
+        let mut segments = path.segments().to_vec();
+        while !segments.is_empty() {
+            if let Some(found) = self.template.at(&segments.iter().cloned().collect()) {
+                return found;
+            }
+            segments.pop();
+        }
+        self
+    }
+}
+
+impl From<Template> for Located {
+    fn from(template: Template) -> Self {
+        Self::built(template)
+    }
+}
+
+impl From<&str> for Located {
+    fn from(text: &str) -> Self {
+        Self::built(Template::text(text))
+    }
+}
+
+impl From<Value> for Located {
+    fn from(value: Value) -> Self {
+        Self::built(Template::Literal(value))
+    }
+}
+
+impl From<bool> for Located {
+    fn from(b: bool) -> Self {
+        Value::Bool(b).into()
+    }
+}
+
+impl From<i64> for Located {
+    fn from(n: i64) -> Self {
+        Value::Int(n).into()
+    }
+}

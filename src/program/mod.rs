@@ -1,0 +1,25 @@
+//! Text becomes a typed [`Program`] in which everything knows its place in the source.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | `declaration` | [`Program`], [`Declaration`], [`Options`]: what a program says |
+//! | `project` | [`Project`], [`StackFile`]: the files around programs |
+//! | `diagnostic` | [`Diagnostic`] and [`Sources`]: what is wrong, and where |
+//! | `component` | [`Component`] and [`Expansion`]: declarations that stand for several |
+//! | `expand` | [`expand()`]: components, `forEach` and `if` become plain [`Instance`]s |
+//!
+//! Uses expressions and the contract; only `load` opens files. Knows no kind and no provider.
+
+mod component;
+mod declaration;
+mod diagnostic;
+mod expand;
+mod project;
+
+pub use component::{Child, Component, Components, Expansion, File};
+pub use declaration::{
+    ConfigDeclaration, ConfigType, Declaration, Options, OutputDeclaration, Program, Timeouts,
+};
+pub use diagnostic::{Diagnostic, Severity, Source, Sources};
+pub use expand::{Expanded, Instance, Setting, Target, expand};
+pub use project::{Backend, Project, StackFile};

@@ -1,0 +1,65 @@
+//! The files around programs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use epid_provider::Value;
+
+use super::declaration::Program;
+use crate::expression::Span;
+
+/// A folder with an `Epid.toml` and its stacks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Project {
+    /// Its name: letters, digits, `-` and `_`.
+    pub name: Arc<str>,
+    /// The folder of `Epid.toml`.
+    pub root: PathBuf,
+    /// The stack that commands take where none is named.
+    pub default_stack: Option<Arc<str>>,
+    /// Where states are kept; without one, in the project folder.
+    pub backend: Option<Backend>,
+    /// Its stacks in the order of their names.
+    pub stacks: Vec<StackFile>,
+}
+
+impl Project {
+    /// The stack of that name.
+    #[must_use]
+    pub fn stack(&self, name: &str) -> Option<&StackFile> {
+        self.stacks.iter().find(|s| &*s.name == name)
+    }
+}
+
+/// Where states are kept, apart from the project folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// `local` or `s3`.
+    pub kind: Arc<str>,
+    /// Its settings: `bucket`, `prefix`, `region`, `endpoint`, `path`.
+    pub settings: BTreeMap<Arc<str>, Arc<str>>,
+    /// The place of the table.
+    pub span: Span,
+}
+
+/// One stack: a program and what it runs with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StackFile {
+    /// Its name: that of the file without `.toml`.
+    pub name: Arc<str>,
+    /// Its file, relative to the project.
+    pub path: PathBuf,
+    /// What it runs.
+    pub program: Program,
+    /// Configuration in clear, with the place of the value.
+    pub config: BTreeMap<Arc<str>, (Value, Span)>,
+    /// Sealed configuration, with the place of the value.
+    pub secrets: BTreeMap<Arc<str>, (Arc<str>, Span)>,
+    /// Stacks it refers to, by the name it uses for them, with the place of the value.
+    pub references: BTreeMap<Arc<str>, (Arc<str>, Span)>,
+    /// The id of the key that its secrets are sealed with.
+    pub key: Option<Arc<str>>,
+    /// It always runs in the sandbox.
+    pub sandbox: bool,
+}
