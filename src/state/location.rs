@@ -1,0 +1,61 @@
+//! Where a stack's state is kept, and who is at it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use epid_provider::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Which stack's state: the same project and stack in another world is another state.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Location {
+    /// Where its resources are: `sandbox:<id>`, `aws/<account>` or `local`.
+    pub world: Arc<str>,
+    /// The project.
+    pub project: Arc<str>,
+    /// The stack.
+    pub stack: Arc<str>,
+}
+
+impl Location {
+    /// The state of `stack` of `project` in `world`.
+    #[must_use]
+    pub fn new(world: &str, project: &str, stack: &str) -> Self {
+        Self {
+            world: Arc::from(world),
+            project: Arc::from(project),
+            stack: Arc::from(stack),
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} in {}", self.project, self.stack, self.world)
+    }
+}
+
+/// Who works on a stack, for the message to whoever wants to work on it too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The process id.
+    pub pid: u32,
+    /// The user.
+    pub user: String,
+    /// The host.
+    pub host: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// What runs: `epid up --stack prod`, or the URL of a CI job.
+    pub command: String,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "`{}` of {}@{} (process {})",
+            self.command, self.user, self.host, self.pid
+        )
+    }
+}
