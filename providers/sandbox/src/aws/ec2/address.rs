@@ -29,7 +29,9 @@ pub(super) struct Association {
 impl Address {
     /// The interface that it is mapped to.
     pub(super) fn interface(&self) -> Option<&str> {
-        self.association.as_ref().map(|association| association.interface.as_str())
+        self.association
+            .as_ref()
+            .map(|association| association.interface.as_str())
     }
 }
 
@@ -86,7 +88,10 @@ impl Resource for Address {
                 xml.text("associationId", &association.id)
                     .text("networkInterfaceId", &association.interface)
                     .text("networkInterfaceOwnerId", cx.account)
-                    .optional("privateIpAddress", interface.map(|interface| interface.private_ip))
+                    .optional(
+                        "privateIpAddress",
+                        interface.map(|interface| interface.private_ip),
+                    )
             }
         };
         xml.tag_set(&ec2.tags(id))
@@ -104,7 +109,13 @@ pub(super) fn allocate(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) -> Resul
     }
     let tags = tags::specified(params, "elastic-ip")?;
     let (id, ip) = (cx.id("eipalloc"), ec2.public_ip(cx.ids));
-    ec2.addresses.insert(id.clone(), Address { ip, association: None });
+    ec2.addresses.insert(
+        id.clone(),
+        Address {
+            ip,
+            association: None,
+        },
+    );
     ec2.label(cx.now, &id, tags);
     Ok(Xml::new()
         .text("publicIp", ip)
@@ -121,7 +132,10 @@ pub(super) fn release(ec2: &mut Ec2, _cx: &mut Cx<'_>, params: &Params) -> Resul
     };
     let address = find::<Address>(ec2, id)?;
     if address.association.is_some() {
-        return Err(ApiError::bad("InvalidIPAddress.InUse", format!("Address {} is in use.", address.ip)));
+        return Err(ApiError::bad(
+            "InvalidIPAddress.InUse",
+            format!("Address {} is in use.", address.ip),
+        ));
     }
     ec2.addresses.remove(id);
     ec2.forget_labels();
@@ -135,7 +149,10 @@ impl Ec2 {
             let drawn = u32::try_from(ids.next() % POOL_SIZE).unwrap_or_default();
             let ip = Ipv4Addr::from(u32::from(POOL) + drawn);
             let taken = self.addresses.values().any(|address| address.ip == ip)
-                || self.interfaces.values().any(|interface| interface.public.as_ref().is_some_and(|p| p.ip == ip));
+                || self
+                    .interfaces
+                    .values()
+                    .any(|interface| interface.public.as_ref().is_some_and(|p| p.ip == ip));
             if !taken {
                 return ip;
             }

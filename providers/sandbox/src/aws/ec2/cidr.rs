@@ -18,7 +18,10 @@ impl Cidr {
         let (address, length) = text.split_once('/')?;
         let address: Ipv4Addr = address.parse().ok()?;
         let length: u8 = length.parse().ok().filter(|length| *length <= 32)?;
-        Some(Self { base: u32::from(address) & mask(length), length })
+        Some(Self {
+            base: u32::from(address) & mask(length),
+            length,
+        })
     }
 
     /// The number of leading bits, 0 to 32.

@@ -31,7 +31,9 @@ pub(super) trait Resource: Sized {
 
 /// The resource of that id, or the error AWS gives for an unknown one.
 pub(super) fn find<'a, R: Resource + 'a>(ec2: &'a Ec2, id: &str) -> Result<&'a R, ApiError> {
-    R::all(ec2).get(id).ok_or_else(|| ApiError::bad(R::NOT_FOUND, R::absent(id)))
+    R::all(ec2)
+        .get(id)
+        .ok_or_else(|| ApiError::bad(R::NOT_FOUND, R::absent(id)))
 }
 
 /// Answers a Describe call.
@@ -54,7 +56,12 @@ pub(super) fn answer<R: Resource>(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Param
                 facts
             })
     });
-    Ok(page.write(R::SET, shown, |(id, _)| id, |(id, resource)| resource.write(id, ec2, cx)))
+    Ok(page.write(
+        R::SET,
+        shown,
+        |(id, _)| id,
+        |(id, resource)| resource.write(id, ec2, cx),
+    ))
 }
 
 /// The `Filter.N` parameters: all must hold, each by any of its values, `*` and `?` being wildcards.
@@ -65,11 +72,19 @@ impl Filters {
         let mut filters = Vec::new();
         for filter in params.structs("Filter") {
             let name = filter.require("Name")?.to_owned();
-            if !(name.starts_with("tag:") || ["tag-key", "owner-id"].contains(&&*name) || known.contains(&&*name))
+            if !(name.starts_with("tag:")
+                || ["tag-key", "owner-id"].contains(&&*name)
+                || known.contains(&&*name))
             {
-                return Err(ApiError::bad("InvalidParameterValue", format!("The filter '{name}' is invalid")));
+                return Err(ApiError::bad(
+                    "InvalidParameterValue",
+                    format!("The filter '{name}' is invalid"),
+                ));
             }
-            filters.push((name, filter.list("Value").into_iter().map(str::to_owned).collect()));
+            filters.push((
+                name,
+                filter.list("Value").into_iter().map(str::to_owned).collect(),
+            ));
         }
         Ok(Self(filters))
     }
@@ -135,7 +150,12 @@ impl Page {
         ids: &str,
         by_id: bool,
     ) -> Result<Self, ApiError> {
-        let Some(least) = least else { return Ok(Self { size: usize::MAX, after: None }) };
+        let Some(least) = least else {
+            return Ok(Self {
+                size: usize::MAX,
+                after: None,
+            });
+        };
         let size = match params.number("MaxResults") {
             None => 1_000,
             Some(_) if by_id => {
@@ -153,7 +173,10 @@ impl Page {
         let after = match params.get("NextToken") {
             None => None,
             Some(token) => Some(unseal(token).ok_or_else(|| {
-                ApiError::bad("InvalidPaginationToken", "The specified pagination token is not valid or is expired.")
+                ApiError::bad(
+                    "InvalidPaginationToken",
+                    "The specified pagination token is not valid or is expired.",
+                )
             })?),
         };
         Ok(Self { size, after })
@@ -166,7 +189,8 @@ impl Page {
         key: impl Fn(&T) -> &str,
         write: impl Fn(T) -> Xml,
     ) -> Xml {
-        let mut items = items.skip_while(|item| self.after.as_deref().is_some_and(|after| key(item) <= after));
+        let mut items =
+            items.skip_while(|item| self.after.as_deref().is_some_and(|after| key(item) <= after));
         let (mut list, mut last, mut shown) = (Xml::new(), None, 0);
         while shown < self.size {
             let Some(item) = items.next() else { break };
@@ -188,7 +212,11 @@ fn unseal(token: &str) -> Option<String> {
     let bytes: Option<Vec<u8>> = token
         .as_bytes()
         .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok().map(|byte| byte ^ 0x5a))
+        .map(|pair| {
+            u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16)
+                .ok()
+                .map(|byte| byte ^ 0x5a)
+        })
         .collect();
     String::from_utf8(bytes?).ok()
 }

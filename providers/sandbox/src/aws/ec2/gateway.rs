@@ -20,7 +20,8 @@ impl Resource for InternetGateway {
     const SET: &'static str = "internetGatewaySet";
     const IDS: &'static str = "InternetGatewayId";
     const NOT_FOUND: &'static str = "InvalidInternetGatewayID.NotFound";
-    const FILTERS: &'static [&'static str] = &["attachment.state", "attachment.vpc-id", "internet-gateway-id"];
+    const FILTERS: &'static [&'static str] =
+        &["attachment.state", "attachment.vpc-id", "internet-gateway-id"];
 
     fn all(ec2: &Ec2) -> &BTreeMap<String, Self> {
         &ec2.gateways
@@ -41,7 +42,9 @@ impl Resource for InternetGateway {
 
     fn write(&self, id: &str, ec2: &Ec2, cx: &Cx<'_>) -> Xml {
         Xml::new()
-            .items("attachmentSet", &self.vpc, |vpc| Xml::new().text("state", "available").text("vpcId", vpc))
+            .items("attachmentSet", &self.vpc, |vpc| {
+                Xml::new().text("state", "available").text("vpcId", vpc)
+            })
             .text("internetGatewayId", id)
             .text("ownerId", cx.account)
             .tag_set(&ec2.tags(id))
@@ -57,7 +60,10 @@ pub(super) fn create(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) -> Result<
     let id = cx.id("igw");
     ec2.gateways.insert(id.clone(), InternetGateway { vpc: None });
     ec2.label(cx.now, &id, tags);
-    Ok(Xml::new().node("internetGateway", find::<InternetGateway>(ec2, &id)?.write(&id, ec2, cx)))
+    Ok(Xml::new().node(
+        "internetGateway",
+        find::<InternetGateway>(ec2, &id)?.write(&id, ec2, cx),
+    ))
 }
 
 pub(super) fn attach(ec2: &mut Ec2, _cx: &mut Cx<'_>, params: &Params) -> Result<Xml, ApiError> {
@@ -72,7 +78,12 @@ pub(super) fn attach(ec2: &mut Ec2, _cx: &mut Cx<'_>, params: &Params) -> Result
         let message = format!("Network {vpc} already has an internet gateway attached");
         return Err(ApiError::bad("InvalidParameterValue", message));
     }
-    ec2.gateways.insert(id.to_owned(), InternetGateway { vpc: Some(vpc.to_owned()) });
+    ec2.gateways.insert(
+        id.to_owned(),
+        InternetGateway {
+            vpc: Some(vpc.to_owned()),
+        },
+    );
     Ok(done())
 }
 
@@ -85,7 +96,11 @@ pub(super) fn detach(ec2: &mut Ec2, _cx: &mut Cx<'_>, params: &Params) -> Result
         let message = format!("resource {id} is not attached to network {vpc}");
         return Err(ApiError::bad("Gateway.NotAttached", message));
     }
-    if ec2.interfaces.values().any(|interface| interface.vpc == vpc && interface.public.is_some()) {
+    if ec2
+        .interfaces
+        .values()
+        .any(|interface| interface.vpc == vpc && interface.public.is_some())
+    {
         return Err(dependency(format!(
             "Network {vpc} has some mapped public address(es). Please unmap those public address(es) before detaching the gateway."
         )));
@@ -97,7 +112,9 @@ pub(super) fn detach(ec2: &mut Ec2, _cx: &mut Cx<'_>, params: &Params) -> Result
 pub(super) fn delete(ec2: &mut Ec2, _cx: &mut Cx<'_>, params: &Params) -> Result<Xml, ApiError> {
     let id = params.require("InternetGatewayId")?;
     if find::<InternetGateway>(ec2, id)?.vpc.is_some() {
-        return Err(dependency(format!("The internetGateway '{id}' has dependencies and cannot be deleted.")));
+        return Err(dependency(format!(
+            "The internetGateway '{id}' has dependencies and cannot be deleted."
+        )));
     }
     ec2.gateways.remove(id);
     ec2.forget_labels();
@@ -107,6 +124,9 @@ pub(super) fn delete(ec2: &mut Ec2, _cx: &mut Cx<'_>, params: &Params) -> Result
 impl Ec2 {
     /// The internet gateway that is attached to a VPC.
     pub(super) fn attached_gateway(&self, vpc: &str) -> Option<&String> {
-        self.gateways.iter().find(|(_, gateway)| gateway.vpc.as_deref() == Some(vpc)).map(|(id, _)| id)
+        self.gateways
+            .iter()
+            .find(|(_, gateway)| gateway.vpc.as_deref() == Some(vpc))
+            .map(|(id, _)| id)
     }
 }

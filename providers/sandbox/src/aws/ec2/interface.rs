@@ -97,13 +97,22 @@ impl Resource for Interface {
         ];
         for group in &self.groups {
             facts.push(("group-id", group.clone()));
-            facts.extend(ec2.groups.get(group).map(|group| ("group-name", group.name.clone())));
+            facts.extend(
+                ec2.groups
+                    .get(group)
+                    .map(|group| ("group-name", group.name.clone())),
+            );
         }
         if let Some(public) = &self.public {
             facts.push(("association.association-id", public.association.clone()));
             facts.push(("association.ip-owner-id", public.owner(cx).to_owned()));
             facts.push(("association.public-ip", public.ip.to_string()));
-            facts.extend(public.allocation.clone().map(|id| ("association.allocation-id", id)));
+            facts.extend(
+                public
+                    .allocation
+                    .clone()
+                    .map(|id| ("association.allocation-id", id)),
+            );
         }
         facts
     }
@@ -136,7 +145,9 @@ impl Resource for Interface {
             .text("ownerId", cx.account)
             .text("privateIpAddress", self.private_ip)
             .items("privateIpAddressesSet", [self.private_ip], |ip| {
-                with_association(Xml::new()).text("primary", true).text("privateIpAddress", ip)
+                with_association(Xml::new())
+                    .text("primary", true)
+                    .text("privateIpAddress", ip)
             })
             .text("requesterId", &self.requester)
             .text("requesterManaged", true)
@@ -150,7 +161,11 @@ impl Resource for Interface {
 
 impl Public {
     fn owner<'a>(&self, cx: &Cx<'a>) -> &'a str {
-        if self.allocation.is_some() { cx.account } else { "amazon-elb" }
+        if self.allocation.is_some() {
+            cx.account
+        } else {
+            "amazon-elb"
+        }
     }
 
     fn write(&self, cx: &Cx<'_>) -> Xml {
@@ -159,7 +174,10 @@ impl Public {
             .optional("allocationId", self.allocation.as_ref())
             .text("associationId", &self.association)
             .text("ipOwnerId", self.owner(cx))
-            .text("publicDnsName", format!("ec2-{name}.{}.compute.amazonaws.com", cx.region))
+            .text(
+                "publicDnsName",
+                format!("ec2-{name}.{}.compute.amazonaws.com", cx.region),
+            )
             .text("publicIp", self.ip)
     }
 }
@@ -167,7 +185,10 @@ impl Public {
 pub(super) fn delete(ec2: &mut Ec2, _cx: &mut Cx<'_>, params: &Params) -> Result<Xml, ApiError> {
     let id = params.require("NetworkInterfaceId")?;
     find::<Interface>(ec2, id)?;
-    Err(ApiError::bad("InvalidParameterValue", format!("Network interface '{id}' is currently in use.")))
+    Err(ApiError::bad(
+        "InvalidParameterValue",
+        format!("Network interface '{id}' is currently in use."),
+    ))
 }
 
 /// What a NAT gateway puts into its subnet.
@@ -237,7 +258,10 @@ impl Ec2 {
         request: InterfaceRequest,
     ) -> (String, String) {
         let id = self.place(ids, now, request).unwrap_or_default();
-        let ip = self.interfaces.get(&id).map(|interface| interface.private_ip.to_string());
+        let ip = self
+            .interfaces
+            .get(&id)
+            .map(|interface| interface.private_ip.to_string());
         (id, ip.unwrap_or_default())
     }
 

@@ -22,7 +22,6 @@ mod zones;
 #[cfg(test)]
 mod tests;
 
-use super::facts::{SubnetFacts, VpcFacts};
 use super::{ApiError, Aws, Call, Ids, Params, Reply, Tags, Xml};
 use crate::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -32,7 +31,6 @@ use std::time::Duration;
 /// The EC2 network of one region.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Ec2 {
-    region: String,
     vpcs: BTreeMap<String, vpc::Vpc>,
     subnets: BTreeMap<String, subnet::Subnet>,
     gateways: BTreeMap<String, gateway::InternetGateway>,
@@ -82,7 +80,7 @@ impl Cx<'_> {
 
 type Operation = fn(&mut Ec2, &mut Cx<'_>, &Params) -> Result<Xml, ApiError>;
 
-/// Every operation this room answers; what is absent is `InvalidAction`.
+/// Every operation this room answers.
 const OPERATIONS: &[(&str, Operation)] = &[
     ("AllocateAddress", address::allocate),
     ("AssociateRouteTable", route_table::associate),
@@ -109,14 +107,23 @@ const OPERATIONS: &[(&str, Operation)] = &[
     ("DescribeAccountAttributes", zones::describe_account_attributes),
     ("DescribeAddresses", describe::answer::<address::Address>),
     ("DescribeAvailabilityZones", zones::describe_zones),
-    ("DescribeInternetGateways", describe::answer::<gateway::InternetGateway>),
+    (
+        "DescribeInternetGateways",
+        describe::answer::<gateway::InternetGateway>,
+    ),
     ("DescribeNatGateways", describe::answer::<nat::NatGateway>),
     ("DescribeNetworkAcls", describe::answer::<network_acl::NetworkAcl>),
-    ("DescribeNetworkInterfaces", describe::answer::<interface::Interface>),
+    (
+        "DescribeNetworkInterfaces",
+        describe::answer::<interface::Interface>,
+    ),
     ("DescribeRegions", zones::describe_regions),
     ("DescribeRouteTables", describe::answer::<route_table::RouteTable>),
     ("DescribeSecurityGroupRules", describe::answer::<rule::Rule>),
-    ("DescribeSecurityGroups", describe::answer::<security_group::SecurityGroup>),
+    (
+        "DescribeSecurityGroups",
+        describe::answer::<security_group::SecurityGroup>,
+    ),
     ("DescribeSubnets", describe::answer::<subnet::Subnet>),
     ("DescribeTags", tags::describe),
     ("DescribeVpcAttribute", vpc::describe_attribute),
@@ -143,16 +150,32 @@ pub(crate) fn handle(aws: &mut Aws, now: Timestamp, call: &Call) -> Result<Reply
     let Some((_, operation)) = OPERATIONS.iter().find(|(name, _)| *name == call.operation) else {
         return Err(ApiError::not_simulated("ec2", &call.operation));
     };
-    let Aws { account, region, ids, ec2, .. } = aws;
+    let Aws {
+        account,
+        region,
+        ids,
+        ec2,
+        ..
+    } = aws;
     ec2.advance(now);
     if call.operation.starts_with("Describe") {
-        let mut cx = Cx { now, account, region, ids };
+        let mut cx = Cx {
+            now,
+            account,
+            region,
+            ids,
+        };
         let answer = operation(ec2, &mut cx, &call.params)?;
         return dry(&call.params).map_or(Ok(Reply::Xml(answer)), Err);
     }
     // An operation may fail half-way: what it did until then must not stay.
     let (mut next, mut next_ids) = (ec2.clone(), ids.clone());
-    let mut cx = Cx { now, account, region, ids: &mut next_ids };
+    let mut cx = Cx {
+        now,
+        account,
+        region,
+        ids: &mut next_ids,
+    };
     let answer = operation(&mut next, &mut cx, &call.params)?;
     if let Some(error) = dry(&call.params) {
         return Err(error);
@@ -169,8 +192,8 @@ fn dry(params: &Params) -> Option<ApiError> {
 
 impl Ec2 {
     /// A region without networks. The default VPC of a fresh account is left out.
-    pub(crate) fn new(region: &str) -> Self {
-        Self { region: region.to_owned(), ..Self::default() }
+    pub(crate) fn new(_region: &str) -> Self {
+        Self::default()
     }
 
     /// Applies what is due by `now`.
@@ -207,21 +230,30 @@ impl Ec2 {
     }
 
     fn tags(&self, id: &str) -> Tags {
-        self.labels.get(id).map(|label| label.tags.clone()).unwrap_or_default()
+        self.labels
+            .get(id)
+            .map(|label| label.tags.clone())
+            .unwrap_or_default()
     }
 
     fn created(&self, id: &str) -> Timestamp {
-        self.labels.get(id).map_or(Timestamp::default(), |label| label.created)
+        self.labels
+            .get(id)
+            .map_or(Timestamp::default(), |label| label.created)
     }
 
     /// Whether reads see a resource yet. How late it appears follows from its id alone, so runs repeat.
     fn visible(&self, now: Timestamp, id: &str) -> bool {
-        self.labels.get(id).is_some_and(|label| now >= label.created.after(lag(id)))
+        self.labels
+            .get(id)
+            .is_some_and(|label| now >= label.created.after(lag(id)))
     }
 
     /// What an earlier request with the same client token made.
     fn spent_token(&self, action: &str, params: &Params) -> Result<Option<String>, ApiError> {
-        let Some(token) = params.get("ClientToken") else { return Ok(None) };
+        let Some(token) = params.get("ClientToken") else {
+            return Ok(None);
+        };
         match self.tokens.get(&format!("{action}/{token}")) {
             Some(spent) if spent.request == spelled(params) => Ok(Some(spent.id.clone())),
             Some(_) => Err(ApiError::bad(
@@ -234,7 +266,10 @@ impl Ec2 {
 
     fn spend_token(&mut self, action: &str, params: &Params, id: &str) {
         if let Some(token) = params.get("ClientToken") {
-            let spent = Token { request: spelled(params), id: id.to_owned() };
+            let spent = Token {
+                request: spelled(params),
+                id: id.to_owned(),
+            };
             self.tokens.insert(format!("{action}/{token}"), spent);
         }
     }
@@ -248,7 +283,9 @@ fn lag(id: &str) -> Duration {
 }
 
 fn spelled(params: &Params) -> String {
-    params.keys().fold(String::new(), |text, key| text + key + "=" + params.get(key).unwrap_or_default() + "&")
+    params.keys().fold(String::new(), |text, key| {
+        text + key + "=" + params.get(key).unwrap_or_default() + "&"
+    })
 }
 
 fn dependency(message: impl Into<String>) -> ApiError {

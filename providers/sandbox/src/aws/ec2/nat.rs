@@ -117,7 +117,10 @@ impl Resource for NatGateway {
     }
 
     fn write(&self, id: &str, ec2: &Ec2, _cx: &Cx<'_>) -> Xml {
-        let failed = self.failure.as_ref().filter(|_| matches!(self.stage, Stage::Failed { .. }));
+        let failed = self
+            .failure
+            .as_ref()
+            .filter(|_| matches!(self.stage, Stage::Failed { .. }));
         Xml::new()
             .text("natGatewayId", id)
             .text("subnetId", &self.subnet)
@@ -175,7 +178,10 @@ fn make(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) -> Result<String, ApiEr
         }
         allocation => allocation,
     };
-    let address = allocation.map(|id| find::<Address>(ec2, id)).transpose()?.cloned();
+    let address = allocation
+        .map(|id| find::<Address>(ec2, id))
+        .transpose()?
+        .cloned();
     let tags = tags::specified(params, "natgateway")?;
     let failure = failure(ec2, &vpc, public, allocation, address.as_ref());
     let id = cx.id("nat");
@@ -188,24 +194,35 @@ fn make(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) -> Result<String, ApiEr
         private_ip: None,
         public_ip: None,
         association: None,
-        stage: Stage::Pending { until: cx.now.after(if failure.is_some() { FAILING } else { CREATING }) },
+        stage: Stage::Pending {
+            until: cx.now.after(if failure.is_some() { FAILING } else { CREATING }),
+        },
         failure,
         deleted: None,
     };
     if nat.failure.is_none() {
         let association = public.then(|| cx.id("eipassoc"));
-        let mapped = address.as_ref().zip(association.clone()).map(|(address, association)| Public {
-            ip: address.ip,
-            association,
-            allocation: nat.allocation.clone(),
-        });
+        let mapped = address
+            .as_ref()
+            .zip(association.clone())
+            .map(|(address, association)| Public {
+                ip: address.ip,
+                association,
+                allocation: nat.allocation.clone(),
+            });
         let interface = interface::for_nat(ec2, cx, &id, subnet, mapped)?;
-        nat.private_ip = ec2.interfaces.get(&interface).map(|interface| interface.private_ip.to_string());
+        nat.private_ip = ec2
+            .interfaces
+            .get(&interface)
+            .map(|interface| interface.private_ip.to_string());
         nat.public_ip = address.map(|address| address.ip.to_string());
         nat.association = association.clone();
         let address = nat.allocation.as_ref().and_then(|id| ec2.addresses.get_mut(id));
         if let (Some(address), Some(id)) = (address, association) {
-            address.association = Some(Association { id, interface: interface.clone() });
+            address.association = Some(Association {
+                id,
+                interface: interface.clone(),
+            });
         }
         nat.interface = Some(interface);
     }
@@ -224,14 +241,23 @@ fn failure(
     address: Option<&Address>,
 ) -> Option<Failure> {
     let (code, message) = if public && ec2.attached_gateway(vpc).is_none() {
-        ("Gateway.NotAttached", format!("Network {vpc} has no Internet gateway attached"))
+        (
+            "Gateway.NotAttached",
+            format!("Network {vpc} has no Internet gateway attached"),
+        )
     } else if address.is_some_and(|address| address.association.is_some()) {
         let allocation = allocation.unwrap_or_default();
-        ("Resource.AlreadyAssociated", format!("Elastic IP address [{allocation}] is already associated"))
+        (
+            "Resource.AlreadyAssociated",
+            format!("Elastic IP address [{allocation}] is already associated"),
+        )
     } else {
         return None;
     };
-    Some(Failure { code: code.to_owned(), message })
+    Some(Failure {
+        code: code.to_owned(),
+        message,
+    })
 }
 
 pub(super) fn delete(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) -> Result<Xml, ApiError> {
@@ -244,7 +270,9 @@ pub(super) fn delete(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) -> Result<
             }
             Stage::Deleting { .. } => {}
             Stage::Pending { .. } | Stage::Available | Stage::Failed { .. } => {
-                nat.stage = Stage::Deleting { until: cx.now.after(DELETING) };
+                nat.stage = Stage::Deleting {
+                    until: cx.now.after(DELETING),
+                };
                 nat.deleted = Some(cx.now);
             }
         }
@@ -261,16 +289,22 @@ pub(super) fn advance(ec2: &mut Ec2, now: Timestamp) {
 }
 
 fn step(ec2: &mut Ec2, id: &str, now: Timestamp) -> bool {
-    let Some(nat) = ec2.nat_gateways.get_mut(id) else { return false };
+    let Some(nat) = ec2.nat_gateways.get_mut(id) else {
+        return false;
+    };
     match nat.stage {
         Stage::Pending { until } if until <= now => {
             nat.stage = match nat.failure {
                 None => Stage::Available,
-                Some(_) => Stage::Failed { until: until.after(SHOWN) },
+                Some(_) => Stage::Failed {
+                    until: until.after(SHOWN),
+                },
             };
         }
         Stage::Deleting { until } if until <= now => {
-            nat.stage = Stage::Deleted { until: until.after(SHOWN) };
+            nat.stage = Stage::Deleted {
+                until: until.after(SHOWN),
+            };
             let (interface, allocation) = (nat.interface.clone(), nat.allocation.clone());
             if let Some(interface) = interface {
                 let address = allocation.and_then(|id| ec2.addresses.get_mut(&id));

@@ -14,7 +14,10 @@ pub(super) struct NetworkAcl {
 
 impl NetworkAcl {
     fn subnets<'a>(&'a self, ec2: &'a Ec2) -> impl Iterator<Item = &'a String> {
-        ec2.subnets.iter().filter(|(_, subnet)| subnet.vpc == self.vpc).map(|(id, _)| id)
+        ec2.subnets
+            .iter()
+            .filter(|(_, subnet)| subnet.vpc == self.vpc)
+            .map(|(id, _)| id)
     }
 }
 
@@ -22,7 +25,8 @@ impl Resource for NetworkAcl {
     const SET: &'static str = "networkAclSet";
     const IDS: &'static str = "NetworkAclId";
     const NOT_FOUND: &'static str = "InvalidNetworkAclID.NotFound";
-    const FILTERS: &'static [&'static str] = &["association.subnet-id", "default", "network-acl-id", "vpc-id"];
+    const FILTERS: &'static [&'static str] =
+        &["association.subnet-id", "default", "network-acl-id", "vpc-id"];
 
     fn all(ec2: &Ec2) -> &BTreeMap<String, Self> {
         &ec2.acls
@@ -38,17 +42,24 @@ impl Resource for NetworkAcl {
             ("network-acl-id", id.to_owned()),
             ("vpc-id", self.vpc.clone()),
         ];
-        facts.extend(self.subnets(ec2).map(|subnet| ("association.subnet-id", subnet.clone())));
+        facts.extend(
+            self.subnets(ec2)
+                .map(|subnet| ("association.subnet-id", subnet.clone())),
+        );
         facts
     }
 
     fn write(&self, id: &str, ec2: &Ec2, cx: &Cx<'_>) -> Xml {
-        let entries =
-            [true, false].into_iter().flat_map(|egress| [(egress, 100, "allow"), (egress, 32_767, "deny")]);
+        let entries = [true, false]
+            .into_iter()
+            .flat_map(|egress| [(egress, 100, "allow"), (egress, 32_767, "deny")]);
         Xml::new()
             .items("associationSet", self.subnets(ec2), |subnet| {
                 Xml::new()
-                    .text("networkAclAssociationId", subnet.replacen("subnet", "aclassoc", 1))
+                    .text(
+                        "networkAclAssociationId",
+                        subnet.replacen("subnet", "aclassoc", 1),
+                    )
                     .text("networkAclId", id)
                     .text("subnetId", subnet)
             })

@@ -42,18 +42,27 @@ enum Associate {
 
 impl RouteTable {
     pub(super) fn is_main(&self) -> bool {
-        self.associations.values().any(|associate| *associate == Associate::Main)
+        self.associations
+            .values()
+            .any(|associate| *associate == Associate::Main)
     }
 
     pub(super) fn forget_subnet(&mut self, subnet: &str) {
-        self.associations.retain(|_, associate| *associate != Associate::Subnet(subnet.to_owned()));
+        self.associations
+            .retain(|_, associate| *associate != Associate::Subnet(subnet.to_owned()));
     }
 
     fn state(&self, target: &Target, ec2: &Ec2) -> &'static str {
         let active = match target {
             Target::Local => true,
-            Target::Gateway(id) => ec2.gateways.get(id).is_some_and(|g| g.vpc.as_ref() == Some(&self.vpc)),
-            Target::Nat(id) => ec2.nat_gateways.get(id).is_some_and(super::nat::NatGateway::is_routable),
+            Target::Gateway(id) => ec2
+                .gateways
+                .get(id)
+                .is_some_and(|g| g.vpc.as_ref() == Some(&self.vpc)),
+            Target::Nat(id) => ec2
+                .nat_gateways
+                .get(id)
+                .is_some_and(super::nat::NatGateway::is_routable),
             Target::Interface(id) => ec2.interfaces.contains_key(id),
         };
         if active { "active" } else { "blackhole" }
@@ -66,7 +75,11 @@ impl RouteTable {
 
 impl Target {
     fn origin(&self) -> &'static str {
-        if *self == Self::Local { "CreateRouteTable" } else { "CreateRoute" }
+        if *self == Self::Local {
+            "CreateRouteTable"
+        } else {
+            "CreateRoute"
+        }
     }
 
     /// The element and the filter that name it, and its id.
@@ -129,18 +142,22 @@ impl Resource for RouteTable {
 
     fn write(&self, id: &str, ec2: &Ec2, cx: &Cx<'_>) -> Xml {
         Xml::new()
-            .items("associationSet", &self.associations, |(association, associate)| {
-                let subnet = match associate {
-                    Associate::Main => None,
-                    Associate::Subnet(subnet) => Some(subnet),
-                };
-                Xml::new()
-                    .text("routeTableAssociationId", association)
-                    .text("routeTableId", id)
-                    .optional("subnetId", subnet)
-                    .text("main", subnet.is_none())
-                    .node("associationState", Xml::new().text("state", "associated"))
-            })
+            .items(
+                "associationSet",
+                &self.associations,
+                |(association, associate)| {
+                    let subnet = match associate {
+                        Associate::Main => None,
+                        Associate::Subnet(subnet) => Some(subnet),
+                    };
+                    Xml::new()
+                        .text("routeTableAssociationId", association)
+                        .text("routeTableId", id)
+                        .optional("subnetId", subnet)
+                        .text("main", subnet.is_none())
+                        .node("associationState", Xml::new().text("state", "associated"))
+                },
+            )
             .node("propagatingVgwSet", Xml::new())
             .text("routeTableId", id)
             .items("routeSet", self.routes.iter().rev(), |(destination, target)| {
@@ -161,7 +178,14 @@ pub(super) fn create_main(ec2: &mut Ec2, cx: &mut Cx<'_>, vpc: &str, cidr: Cidr)
     let id = cx.id("rtb");
     let associations = BTreeMap::from([(cx.id("rtbassoc"), Associate::Main)]);
     let routes = BTreeMap::from([(cidr, Target::Local)]);
-    ec2.route_tables.insert(id.clone(), RouteTable { vpc: vpc.to_owned(), routes, associations });
+    ec2.route_tables.insert(
+        id.clone(),
+        RouteTable {
+            vpc: vpc.to_owned(),
+            routes,
+            associations,
+        },
+    );
     ec2.label(cx.now, &id, Tags::new());
 }
 
@@ -173,7 +197,11 @@ pub(super) fn create(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) -> Result<
             let routes = BTreeMap::from([(find::<Vpc>(ec2, vpc)?.cidr, Target::Local)]);
             let tags = tags::specified(params, "route-table")?;
             let id = cx.id("rtb");
-            let table = RouteTable { vpc: vpc.to_owned(), routes, associations: BTreeMap::new() };
+            let table = RouteTable {
+                vpc: vpc.to_owned(),
+                routes,
+                associations: BTreeMap::new(),
+            };
             ec2.route_tables.insert(id.clone(), table);
             ec2.label(cx.now, &id, tags);
             ec2.spend_token("CreateRouteTable", params, &id);
@@ -188,7 +216,9 @@ pub(super) fn create(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) -> Result<
 pub(super) fn delete(ec2: &mut Ec2, _cx: &mut Cx<'_>, params: &Params) -> Result<Xml, ApiError> {
     let id = params.require("RouteTableId")?;
     if !find::<RouteTable>(ec2, id)?.associations.is_empty() {
-        return Err(dependency(format!("The routeTable '{id}' has dependencies and cannot be deleted.")));
+        return Err(dependency(format!(
+            "The routeTable '{id}' has dependencies and cannot be deleted."
+        )));
     }
     ec2.route_tables.remove(id);
     ec2.forget_labels();
@@ -197,14 +227,19 @@ pub(super) fn delete(ec2: &mut Ec2, _cx: &mut Cx<'_>, params: &Params) -> Result
 
 fn destination(params: &Params) -> Result<Cidr, ApiError> {
     if params.get("DestinationCidrBlock").is_none()
-        && (params.get("DestinationIpv6CidrBlock").is_some() || params.get("DestinationPrefixListId").is_some())
+        && (params.get("DestinationIpv6CidrBlock").is_some()
+            || params.get("DestinationPrefixListId").is_some())
     {
-        return Err(ApiError::not_simulated("ec2", "routes to IPv6 blocks and prefix lists"));
+        return Err(ApiError::not_simulated(
+            "ec2",
+            "routes to IPv6 blocks and prefix lists",
+        ));
     }
     let text = params.require("DestinationCidrBlock")?;
     Cidr::parse(text).ok_or_else(|| {
-        let message =
-            format!("Value ({text}) for parameter destinationCidrBlock is invalid. This is not a valid CIDR block.");
+        let message = format!(
+            "Value ({text}) for parameter destinationCidrBlock is invalid. This is not a valid CIDR block."
+        );
         ApiError::bad("InvalidParameterValue", message)
     })
 }
@@ -212,7 +247,10 @@ fn destination(params: &Params) -> Result<Cidr, ApiError> {
 /// The target that a request names, checked to exist and to be in the table's network.
 fn target(ec2: &Ec2, cx: &Cx<'_>, table: &str, params: &Params) -> Result<Target, ApiError> {
     let kinds = ["GatewayId", "NatGatewayId", "NetworkInterfaceId"];
-    let given: Vec<_> = kinds.iter().filter_map(|key| Some((*key, params.get(key)?))).collect();
+    let given: Vec<_> = kinds
+        .iter()
+        .filter_map(|key| Some((*key, params.get(key)?)))
+        .collect();
     let vpc = &find::<RouteTable>(ec2, table)?.vpc;
     let apart = |what: &str, id: &str| {
         let message = format!("route table {table} and {what} {id} belong to different networks");
@@ -220,23 +258,36 @@ fn target(ec2: &Ec2, cx: &Cx<'_>, table: &str, params: &Params) -> Result<Target
     };
     match given.as_slice() {
         [("GatewayId", id)] => {
-            let absent = || ApiError::bad("InvalidGatewayID.NotFound", format!("The gateway ID '{id}' does not exist"));
+            let absent = || {
+                ApiError::bad(
+                    "InvalidGatewayID.NotFound",
+                    format!("The gateway ID '{id}' does not exist"),
+                )
+            };
             let gateway = ec2.gateways.get(*id).ok_or_else(absent)?;
             let attached = gateway.vpc.as_ref() == Some(vpc);
-            attached.then(|| Target::Gateway((*id).to_owned())).ok_or_else(|| apart("network gateway", id))
+            attached
+                .then(|| Target::Gateway((*id).to_owned()))
+                .ok_or_else(|| apart("network gateway", id))
         }
         [("NatGatewayId", id)] => {
-            let nat = ec2.nat_gateways.get(*id).filter(|nat| nat.is_routable() && ec2.visible(cx.now, id));
+            let nat = ec2
+                .nat_gateways
+                .get(*id)
+                .filter(|nat| nat.is_routable() && ec2.visible(cx.now, id));
             let Some(nat) = nat else {
                 let message = format!("The natGateway ID '{id}' does not exist");
                 return Err(ApiError::bad("InvalidNatGatewayID.NotFound", message));
             };
-            (nat.vpc == *vpc).then(|| Target::Nat((*id).to_owned())).ok_or_else(|| apart("NAT gateway", id))
+            (nat.vpc == *vpc)
+                .then(|| Target::Nat((*id).to_owned()))
+                .ok_or_else(|| apart("NAT gateway", id))
         }
         [(_, id)] => {
             let interface = find::<Interface>(ec2, id)?;
             let same = interface.vpc == *vpc;
-            same.then(|| Target::Interface((*id).to_owned())).ok_or_else(|| apart("interface", id))
+            same.then(|| Target::Interface((*id).to_owned()))
+                .ok_or_else(|| apart("interface", id))
         }
         [] => Err(ApiError::bad(
             "MissingParameter",
@@ -254,7 +305,10 @@ pub(super) fn create_route(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) -> R
     let table = find::<RouteTable>(ec2, id)?;
     let to = destination(params)?;
     if table.routes.contains_key(&to) {
-        return Err(ApiError::bad("RouteAlreadyExists", format!("The route identified by {to} already exists.")));
+        return Err(ApiError::bad(
+            "RouteAlreadyExists",
+            format!("The route identified by {to} already exists."),
+        ));
     }
     if table.routes.len() >= MOST_ROUTES {
         let message = "The maximum number of routes has been reached.";
@@ -267,9 +321,10 @@ pub(super) fn replace_route(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) -> 
     let id = params.require("RouteTableId")?;
     let to = destination(params)?;
     match find::<RouteTable>(ec2, id)?.routes.get(&to) {
-        Some(Target::Local) => {
-            Err(ApiError::bad("InvalidParameterValue", format!("cannot replace local route {to} in route table {id}")))
-        }
+        Some(Target::Local) => Err(ApiError::bad(
+            "InvalidParameterValue",
+            format!("cannot replace local route {to} in route table {id}"),
+        )),
         Some(_) => set_route(ec2, cx, params, id, to),
         None => {
             let message =
@@ -308,7 +363,9 @@ pub(super) fn delete_route(ec2: &mut Ec2, _cx: &mut Cx<'_>, params: &Params) -> 
 }
 
 fn associated(element: &str, id: &str) -> Xml {
-    Xml::new().text(element, id).node("associationState", Xml::new().text("state", "associated"))
+    Xml::new()
+        .text(element, id)
+        .node("associationState", Xml::new().text("state", "associated"))
 }
 
 pub(super) fn associate(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) -> Result<Xml, ApiError> {
@@ -320,8 +377,13 @@ pub(super) fn associate(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) -> Resu
         return Err(ApiError::bad("InvalidParameterValue", message));
     }
     let associate = Associate::Subnet(subnet.to_owned());
-    if ec2.route_tables.values().any(|table| table.associations.values().any(|other| *other == associate)) {
-        let message = format!("the specified association for route table {id} conflicts with an existing association");
+    if ec2
+        .route_tables
+        .values()
+        .any(|table| table.associations.values().any(|other| *other == associate))
+    {
+        let message =
+            format!("the specified association for route table {id} conflicts with an existing association");
         return Err(ApiError::bad("Resource.AlreadyAssociated", message));
     }
     let association = cx.id("rtbassoc");
@@ -333,11 +395,16 @@ pub(super) fn associate(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) -> Resu
 
 /// The table that holds an association, and what it associates.
 fn holder(ec2: &Ec2, association: &str) -> Result<(String, Associate), ApiError> {
-    let found = ec2.route_tables.iter().find_map(|(id, table)| Some((id, table.associations.get(association)?)));
-    found.map(|(id, associate)| (id.clone(), associate.clone())).ok_or_else(|| {
-        let message = format!("The association ID '{association}' does not exist");
-        ApiError::bad("InvalidAssociationID.NotFound", message)
-    })
+    let found = ec2
+        .route_tables
+        .iter()
+        .find_map(|(id, table)| Some((id, table.associations.get(association)?)));
+    found
+        .map(|(id, associate)| (id.clone(), associate.clone()))
+        .ok_or_else(|| {
+            let message = format!("The association ID '{association}' does not exist");
+            ApiError::bad("InvalidAssociationID.NotFound", message)
+        })
 }
 
 pub(super) fn replace_association(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) -> Result<Xml, ApiError> {
@@ -383,7 +450,9 @@ impl Ec2 {
                 .find(|table| table.vpc == *vpc && table.associations.values().any(|other| other == wanted))
         };
         let table = table(&own).or_else(|| table(&Associate::Main))?;
-        table.default_route().filter(|target| table.state(target, self) == "active")
+        table
+            .default_route()
+            .filter(|target| table.state(target, self) == "active")
     }
 
     /// Whether a subnet's way out is an attached internet gateway.
@@ -393,8 +462,11 @@ impl Ec2 {
 
     /// Whether a subnet's way out is an available NAT gateway that stands in a public subnet.
     pub(super) fn leaves_by_nat(&self, subnet: &str) -> bool {
-        let Some(Target::Nat(id)) = self.way_out(subnet) else { return false };
+        let Some(Target::Nat(id)) = self.way_out(subnet) else {
+            return false;
+        };
         let nat = self.nat_gateways.get(id).filter(|nat| nat.is_available());
-        nat.and_then(|nat| nat.public_subnet()).is_some_and(|subnet| self.is_public(subnet))
+        nat.and_then(|nat| nat.public_subnet())
+            .is_some_and(|subnet| self.is_public(subnet))
     }
 }

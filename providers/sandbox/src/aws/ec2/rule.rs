@@ -56,13 +56,24 @@ impl Peer {
 impl Rule {
     /// All traffic.
     pub(super) fn everything(group: &str, egress: bool, peer: Peer) -> Self {
-        Self { group: group.to_owned(), egress, peer, protocol: ALL.to_owned(), ports: None, description: None }
+        Self {
+            group: group.to_owned(),
+            egress,
+            peer,
+            protocol: ALL.to_owned(),
+            ports: None,
+            description: None,
+        }
     }
 
     /// TCP on one port, inwards.
     pub(super) fn tcp(group: &str, peer: Peer, port: u16) -> Self {
         let ports = Some((port.into(), port.into()));
-        Self { protocol: "tcp".to_owned(), ports, ..Self::everything(group, false, peer) }
+        Self {
+            protocol: "tcp".to_owned(),
+            ports,
+            ..Self::everything(group, false, peer)
+        }
     }
 
     /// Whether the two differ in their descriptions at most: EC2 calls that a duplicate.
@@ -108,8 +119,14 @@ impl Rule {
 
     /// How EC2 spells a rule in the error for a duplicate.
     fn spelled(&self) -> String {
-        let protocol = if self.protocol == ALL { "ALL".to_owned() } else { self.protocol.to_uppercase() };
-        let ports = self.ports.map_or(String::new(), |(from, to)| format!(", from port: {from}, to port: {to}"));
+        let protocol = if self.protocol == ALL {
+            "ALL".to_owned()
+        } else {
+            self.protocol.to_uppercase()
+        };
+        let ports = self.ports.map_or(String::new(), |(from, to)| {
+            format!(", from port: {from}, to port: {to}")
+        });
         format!("peer: {}, {protocol}{ports}, ALLOW", self.peer.text())
     }
 
@@ -148,7 +165,10 @@ impl Resource for Rule {
     }
 
     fn facts(&self, id: &str, _ec2: &Ec2, _cx: &Cx<'_>) -> Vec<(&'static str, String)> {
-        vec![("group-id", self.group.clone()), ("security-group-rule-id", id.to_owned())]
+        vec![
+            ("group-id", self.group.clone()),
+            ("security-group-rule-id", id.to_owned()),
+        ]
     }
 
     fn write(&self, id: &str, ec2: &Ec2, cx: &Cx<'_>) -> Xml {
@@ -159,7 +179,10 @@ impl Resource for Rule {
         let xml = match &self.peer {
             Peer::Group(group) => {
                 let vpc = ec2.groups.get(group).map(|group| &group.vpc);
-                let info = Xml::new().text("groupId", group).text("userId", cx.account).optional("vpcId", vpc);
+                let info = Xml::new()
+                    .text("groupId", group)
+                    .text("userId", cx.account)
+                    .optional("vpcId", vpc);
                 xml.node("referencedGroupInfo", info)
             }
             Peer::Ipv4(_) | Peer::Ipv6(_) | Peer::PrefixList(_) => xml,
@@ -172,35 +195,57 @@ impl Resource for Rule {
 pub(super) fn permission_set<'a>(rules: impl Iterator<Item = &'a Rule>, cx: &Cx<'_>) -> Xml {
     let mut permissions: BTreeMap<_, Vec<&Rule>> = BTreeMap::new();
     for rule in rules {
-        permissions.entry((&rule.protocol, rule.ports)).or_default().push(rule);
+        permissions
+            .entry((&rule.protocol, rule.ports))
+            .or_default()
+            .push(rule);
     }
-    permissions.into_iter().fold(Xml::new(), |list, ((protocol, ports), mut rules)| {
-        rules.sort_by(|one, other| one.peer.cmp(&other.peer));
-        let set = |wanted: fn(&Peer) -> bool, id: &'static str, owner: Option<&str>| {
-            rules.iter().filter(|rule| wanted(&rule.peer)).fold(Xml::new(), |list, rule| {
-                let item = Xml::new()
-                    .optional("userId", owner)
-                    .text(id, rule.peer.text())
-                    .optional("description", rule.description.as_ref());
-                list.node("item", item)
-            })
-        };
-        let permission = Xml::new()
-            .text("ipProtocol", protocol)
-            .optional("fromPort", ports.map(|(from, _)| from))
-            .optional("toPort", ports.map(|(_, to)| to))
-            .node("groups", set(|peer| matches!(peer, Peer::Group(_)), "groupId", Some(cx.account)))
-            .node("ipRanges", set(|peer| matches!(peer, Peer::Ipv4(_)), "cidrIp", None))
-            .node("ipv6Ranges", set(|peer| matches!(peer, Peer::Ipv6(_)), "cidrIpv6", None))
-            .node("prefixListIds", set(|peer| matches!(peer, Peer::PrefixList(_)), "prefixListId", None));
-        list.node("item", permission)
-    })
+    permissions
+        .into_iter()
+        .fold(Xml::new(), |list, ((protocol, ports), mut rules)| {
+            rules.sort_by(|one, other| one.peer.cmp(&other.peer));
+            let set = |wanted: fn(&Peer) -> bool, id: &'static str, owner: Option<&str>| {
+                rules
+                    .iter()
+                    .filter(|rule| wanted(&rule.peer))
+                    .fold(Xml::new(), |list, rule| {
+                        let item = Xml::new()
+                            .optional("userId", owner)
+                            .text(id, rule.peer.text())
+                            .optional("description", rule.description.as_ref());
+                        list.node("item", item)
+                    })
+            };
+            let permission = Xml::new()
+                .text("ipProtocol", protocol)
+                .optional("fromPort", ports.map(|(from, _)| from))
+                .optional("toPort", ports.map(|(_, to)| to))
+                .node(
+                    "groups",
+                    set(|peer| matches!(peer, Peer::Group(_)), "groupId", Some(cx.account)),
+                )
+                .node(
+                    "ipRanges",
+                    set(|peer| matches!(peer, Peer::Ipv4(_)), "cidrIp", None),
+                )
+                .node(
+                    "ipv6Ranges",
+                    set(|peer| matches!(peer, Peer::Ipv6(_)), "cidrIpv6", None),
+                )
+                .node(
+                    "prefixListIds",
+                    set(|peer| matches!(peer, Peer::PrefixList(_)), "prefixListId", None),
+                );
+            list.node("item", permission)
+        })
 }
 
 /// Reads protocol and ports; names are normalised, and protocol -1 has no ports.
 fn traffic(params: &Params) -> Result<(String, Option<(i64, i64)>), ApiError> {
     let asked = params.require("IpProtocol")?.to_ascii_lowercase();
-    let named = PROTOCOLS.iter().find(|(number, name)| asked == *number || asked == *name);
+    let named = PROTOCOLS
+        .iter()
+        .find(|(number, name)| asked == *number || asked == *name);
     let protocol = match named {
         Some((_, name)) => (*name).to_owned(),
         None if asked == ALL || asked.parse::<u8>().is_ok() => asked,
@@ -229,10 +274,15 @@ fn traffic(params: &Params) -> Result<(String, Option<(i64, i64)>), ApiError> {
 fn block(text: &str) -> Result<Peer, ApiError> {
     let ipv6 = || {
         let (address, length) = text.split_once('/')?;
-        let valid = address.parse::<Ipv6Addr>().is_ok() && length.parse::<u8>().is_ok_and(|length| length <= 128);
+        let valid =
+            address.parse::<Ipv6Addr>().is_ok() && length.parse::<u8>().is_ok_and(|length| length <= 128);
         valid.then(|| Peer::Ipv6(text.to_ascii_lowercase()))
     };
-    let peer = if text.contains(':') { ipv6() } else { Cidr::parse(text).map(|cidr| Peer::Ipv4(cidr.to_string())) };
+    let peer = if text.contains(':') {
+        ipv6()
+    } else {
+        Cidr::parse(text).map(|cidr| Peer::Ipv4(cidr.to_string()))
+    };
     peer.ok_or_else(|| ApiError::bad("InvalidParameterValue", format!("CIDR block {text} is malformed")))
 }
 
@@ -262,7 +312,10 @@ fn requested(ec2: &Ec2, params: &Params, group: &str, egress: bool) -> Result<Ve
         }
         for (list, key) in [("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6")] {
             for range in permission.structs(list) {
-                peers.push((block(range.require(key)?)?, range.get("Description").map(str::to_owned)));
+                peers.push((
+                    block(range.require(key)?)?,
+                    range.get("Description").map(str::to_owned),
+                ));
             }
         }
         for pair in permission.structs("Groups") {
@@ -278,8 +331,14 @@ fn requested(ec2: &Ec2, params: &Params, group: &str, egress: bool) -> Result<Ve
             return Err(ApiError::bad("MissingParameter", message));
         }
         for (peer, description) in peers {
-            let rule =
-                Rule { group: group.to_owned(), egress, peer, protocol: protocol.clone(), ports, description };
+            let rule = Rule {
+                group: group.to_owned(),
+                egress,
+                peer,
+                protocol: protocol.clone(),
+                ports,
+                description,
+            };
             if rules.iter().any(|other| other.admits_the_same(&rule)) {
                 let message = "The same permission must not appear multiple times";
                 return Err(ApiError::bad("InvalidParameterValue", message));
@@ -302,14 +361,22 @@ fn authorize(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params, egress: bool) -> R
         }
         made.push(ec2.add_rule(cx.ids, cx.now, rule, tags.clone()));
     }
-    if ec2.rules.values().filter(|rule| rule.group == group && rule.egress == egress).count() > MOST {
+    if ec2
+        .rules
+        .values()
+        .filter(|rule| rule.group == group && rule.egress == egress)
+        .count()
+        > MOST
+    {
         let message = "The maximum number of rules per security group has been reached.";
         return Err(ApiError::bad("RulesPerSecurityGroupLimitExceeded", message));
     }
     let rules = made.iter().filter_map(|id| Some((id, ec2.rules.get(id)?)));
     Ok(Xml::new()
         .text("return", true)
-        .items("securityGroupRuleSet", rules, |(id, rule)| rule.write(id, ec2, cx)))
+        .items("securityGroupRuleSet", rules, |(id, rule)| {
+            rule.write(id, ec2, cx)
+        }))
 }
 
 pub(super) fn authorize_ingress(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) -> Result<Xml, ApiError> {
@@ -323,7 +390,11 @@ pub(super) fn authorize_egress(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) 
 fn revoke(ec2: &mut Ec2, params: &Params, egress: bool) -> Result<Xml, ApiError> {
     let group = params.require("GroupId")?;
     find::<SecurityGroup>(ec2, group)?;
-    let mut ids: Vec<String> = params.list("SecurityGroupRuleId").into_iter().map(str::to_owned).collect();
+    let mut ids: Vec<String> = params
+        .list("SecurityGroupRuleId")
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     for id in &ids {
         let rule = find::<Rule>(ec2, id)?;
         if rule.group != group || rule.egress != egress {
@@ -332,22 +403,31 @@ fn revoke(ec2: &mut Ec2, params: &Params, egress: bool) -> Result<Xml, ApiError>
     }
     if ids.is_empty() {
         for rule in requested(ec2, params, group, egress)? {
-            let found = ec2.rules.iter().find(|(_, other)| other.admits_the_same(&rule)).map(|(id, _)| id.clone());
+            let found = ec2
+                .rules
+                .iter()
+                .find(|(_, other)| other.admits_the_same(&rule))
+                .map(|(id, _)| id.clone());
             ids.push(found.ok_or_else(|| {
                 let message = "The specified rule does not exist in this security group.";
                 ApiError::bad("InvalidPermission.NotFound", message)
             })?);
         }
     }
-    let revoked: Vec<_> = ids.iter().filter_map(|id| Some((id, ec2.rules.remove(id)?))).collect();
+    let revoked: Vec<_> = ids
+        .iter()
+        .filter_map(|id| Some((id, ec2.rules.remove(id)?)))
+        .collect();
     ec2.forget_labels();
-    Ok(Xml::new().text("return", true).items("revokedSecurityGroupRuleSet", revoked, |(id, rule)| {
-        let referenced = match &rule.peer {
-            Peer::Group(group) => Some(group),
-            Peer::Ipv4(_) | Peer::Ipv6(_) | Peer::PrefixList(_) => None,
-        };
-        rule.write_body(id).optional("referencedGroupId", referenced)
-    }))
+    Ok(Xml::new()
+        .text("return", true)
+        .items("revokedSecurityGroupRuleSet", revoked, |(id, rule)| {
+            let referenced = match &rule.peer {
+                Peer::Group(group) => Some(group),
+                Peer::Ipv4(_) | Peer::Ipv6(_) | Peer::PrefixList(_) => None,
+            };
+            rule.write_body(id).optional("referencedGroupId", referenced)
+        }))
 }
 
 pub(super) fn revoke_ingress(ec2: &mut Ec2, _cx: &mut Cx<'_>, params: &Params) -> Result<Xml, ApiError> {
@@ -371,18 +451,32 @@ pub(super) fn modify(ec2: &mut Ec2, _cx: &mut Cx<'_>, params: &Params) -> Result
         }
         let wanted = update.sub("SecurityGroupRule");
         let (protocol, ports) = traffic(&wanted)?;
-        let peer = match (wanted.get("CidrIpv4").or(wanted.get("CidrIpv6")), wanted.get("ReferencedGroupId")) {
+        let peer = match (
+            wanted.get("CidrIpv4").or(wanted.get("CidrIpv6")),
+            wanted.get("ReferencedGroupId"),
+        ) {
             (Some(text), _) => block(text)?,
             (None, Some(peer)) => peer_group(ec2, group, peer)?,
             (None, None) => Peer::PrefixList(wanted.require("PrefixListId")?.to_owned()),
         };
         if std::mem::discriminant(&peer) != std::mem::discriminant(&old.peer) {
-            let message = "You may not change the type of the source or destination of a security group rule.";
+            let message =
+                "You may not change the type of the source or destination of a security group rule.";
             return Err(ApiError::bad("InvalidParameterValue", message));
         }
         let description = wanted.get("Description").map(str::to_owned);
-        let rule = Rule { peer, protocol, ports, description, ..old };
-        if ec2.rules.iter().any(|(other, existing)| other != id && existing.admits_the_same(&rule)) {
+        let rule = Rule {
+            peer,
+            protocol,
+            ports,
+            description,
+            ..old
+        };
+        if ec2
+            .rules
+            .iter()
+            .any(|(other, existing)| other != id && existing.admits_the_same(&rule))
+        {
             let message = format!("the specified rule \"{}\" already exists", rule.spelled());
             return Err(ApiError::bad("InvalidPermission.Duplicate", message));
         }

@@ -68,7 +68,11 @@ impl Resource for SecurityGroup {
     }
 
     fn write(&self, id: &str, ec2: &Ec2, cx: &Cx<'_>) -> Xml {
-        let rules = |egress| ec2.rules.values().filter(move |rule| rule.group == id && rule.egress == egress);
+        let rules = |egress| {
+            ec2.rules
+                .values()
+                .filter(move |rule| rule.group == id && rule.egress == egress)
+        };
         Xml::new()
             .text("ownerId", cx.account)
             .text("groupId", id)
@@ -87,7 +91,12 @@ fn insert(ec2: &mut Ec2, ids: &mut Ids, now: Timestamp, group: SecurityGroup, ta
     let id = ids.hex("sg-0", 16);
     ec2.groups.insert(id.clone(), group);
     ec2.label(now, &id, tags);
-    ec2.add_rule(ids, now, Rule::everything(&id, true, Peer::anywhere()), Tags::new());
+    ec2.add_rule(
+        ids,
+        now,
+        Rule::everything(&id, true, Peer::anywhere()),
+        Tags::new(),
+    );
     id
 }
 
@@ -98,7 +107,12 @@ pub(super) fn create_default(ec2: &mut Ec2, cx: &mut Cx<'_>, vpc: &str) {
         description: "default VPC security group".to_owned(),
     };
     let id = insert(ec2, cx.ids, cx.now, group, Tags::new());
-    ec2.add_rule(cx.ids, cx.now, Rule::everything(&id, false, Peer::Group(id.clone())), Tags::new());
+    ec2.add_rule(
+        cx.ids,
+        cx.now,
+        Rule::everything(&id, false, Peer::Group(id.clone())),
+        Tags::new(),
+    );
 }
 
 pub(super) fn create(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) -> Result<Xml, ApiError> {
@@ -118,14 +132,20 @@ pub(super) fn create(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) -> Result<
         ));
     }
     for (parameter, value) in [("GroupName", name), ("GroupDescription", description)] {
-        let fits = value.chars().all(|c| c.is_ascii_alphanumeric() || PUNCTUATION.contains(c));
+        let fits = value
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || PUNCTUATION.contains(c));
         if !fits || value.len() > 255 {
             return invalid(format!(
                 "Value ({value}) for parameter {parameter} is invalid: at most 255 characters of a-z, A-Z, 0-9 and {PUNCTUATION}"
             ));
         }
     }
-    if ec2.groups.values().any(|group| group.vpc == vpc && group.name == name) {
+    if ec2
+        .groups
+        .values()
+        .any(|group| group.vpc == vpc && group.name == name)
+    {
         let message = format!("The security group '{name}' already exists for VPC '{vpc}'");
         return Err(ApiError::bad("InvalidGroup.Duplicate", message));
     }
@@ -158,8 +178,14 @@ pub(super) fn delete(ec2: &mut Ec2, _cx: &mut Cx<'_>, params: &Params) -> Result
 impl Ec2 {
     /// Whether the group is gone: it stays while an interface wears it or another group's rule names it.
     fn remove_group(&mut self, id: &str) -> bool {
-        let worn = self.interfaces.values().any(|interface| interface.groups.iter().any(|group| group == id));
-        let named = self.rules.values().any(|rule| rule.group != id && rule.peer.is_group(id));
+        let worn = self
+            .interfaces
+            .values()
+            .any(|interface| interface.groups.iter().any(|group| group == id));
+        let named = self
+            .rules
+            .values()
+            .any(|rule| rule.group != id && rule.peer.is_group(id));
         if worn || named {
             return false;
         }
@@ -176,7 +202,10 @@ impl Ec2 {
 
     /// Makes a security group that a service owns, visible at once: egress to anywhere; `self_ingress` admits everything
     /// from itself; each block of `ingress` is admitted on its TCP port. Returns its id.
-    #[expect(clippy::too_many_arguments, reason = "one call with plain data, made in two places")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call with plain data, made in two places"
+    )]
     pub(crate) fn service_security_group(
         &mut self,
         ids: &mut Ids,
@@ -189,9 +218,24 @@ impl Ec2 {
     ) -> String {
         let (vpc, name, description) = (vpc_id.to_owned(), name.to_owned(), description.to_owned());
         let at = Timestamp::default();
-        let id = insert(self, ids, at, SecurityGroup { vpc, name, description }, tags);
+        let id = insert(
+            self,
+            ids,
+            at,
+            SecurityGroup {
+                vpc,
+                name,
+                description,
+            },
+            tags,
+        );
         if self_ingress {
-            self.add_rule(ids, at, Rule::everything(&id, false, Peer::Group(id.clone())), Tags::new());
+            self.add_rule(
+                ids,
+                at,
+                Rule::everything(&id, false, Peer::Group(id.clone())),
+                Tags::new(),
+            );
         }
         for (block, port) in ingress {
             let rule = Rule::tcp(&id, Peer::Ipv4(block.clone()), *port);
@@ -211,7 +255,8 @@ impl Ec2 {
 
     /// Revokes every rule of `group` that refers to `source`.
     pub(crate) fn revoke_group(&mut self, group: &str, source: &str) {
-        self.rules.retain(|_, rule| rule.group != group || !rule.peer.is_group(source));
+        self.rules
+            .retain(|_, rule| rule.group != group || !rule.peer.is_group(source));
         self.forget_labels();
     }
 

@@ -104,24 +104,36 @@ impl Resource for Subnet {
 
 impl Subnet {
     fn taken(&self, id: &str, ec2: &Ec2) -> BTreeSet<Ipv4Addr> {
-        ec2.interfaces.values().filter(|interface| interface.subnet == id).map(|i| i.private_ip).collect()
+        ec2.interfaces
+            .values()
+            .filter(|interface| interface.subnet == id)
+            .map(|i| i.private_ip)
+            .collect()
     }
 
     fn free(&self, id: &str, ec2: &Ec2) -> u32 {
         let taken = u32::try_from(self.taken(id, ec2).len()).unwrap_or(u32::MAX);
-        u32::try_from(self.cidr.size()).unwrap_or(u32::MAX).saturating_sub(RESERVED + taken)
+        u32::try_from(self.cidr.size())
+            .unwrap_or(u32::MAX)
+            .saturating_sub(RESERVED + taken)
     }
 
     /// The lowest free address.
     pub(super) fn next_address(&self, id: &str, ec2: &Ec2) -> Option<Ipv4Addr> {
         let taken = self.taken(id, ec2);
         let last = u32::try_from(self.cidr.size()).ok()?.checked_sub(1)?;
-        (RESERVED - 1..last).map(|n| self.cidr.nth(n)).find(|address| !taken.contains(address))
+        (RESERVED - 1..last)
+            .map(|n| self.cidr.nth(n))
+            .find(|address| !taken.contains(address))
     }
 }
 
 fn state(id: &str, ec2: &Ec2, cx: &Cx<'_>) -> &'static str {
-    if cx.now < ec2.created(id).after(PENDING) { "pending" } else { "available" }
+    if cx.now < ec2.created(id).after(PENDING) {
+        "pending"
+    } else {
+        "available"
+    }
 }
 
 fn zone(cx: &Cx<'_>, params: &Params) -> Result<Zone, ApiError> {
@@ -130,7 +142,9 @@ fn zone(cx: &Cx<'_>, params: &Params) -> Result<Zone, ApiError> {
         (Some(name), _) => ("availabilityZone", Some(name)),
         (None, id) => ("availabilityZoneId", id),
     };
-    let found = known.iter().find(|zone| asked.is_none_or(|asked| zone.name == asked || zone.id == asked));
+    let found = known
+        .iter()
+        .find(|zone| asked.is_none_or(|asked| zone.name == asked || zone.id == asked));
     found.cloned().ok_or_else(|| {
         let names: Vec<_> = known.iter().map(|zone| zone.name.as_str()).collect();
         let message = format!(
@@ -152,16 +166,29 @@ pub(super) fn create(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) -> Result<
         ApiError::bad("InvalidParameterValue", message)
     })?;
     if !(16..=28).contains(&cidr.length()) || !within.contains(cidr) {
-        return Err(ApiError::bad("InvalidSubnet.Range", format!("The CIDR '{text}' is invalid.")));
+        return Err(ApiError::bad(
+            "InvalidSubnet.Range",
+            format!("The CIDR '{text}' is invalid."),
+        ));
     }
-    if ec2.subnets.values().any(|subnet| subnet.vpc == vpc && subnet.cidr.overlaps(cidr)) {
+    if ec2
+        .subnets
+        .values()
+        .any(|subnet| subnet.vpc == vpc && subnet.cidr.overlaps(cidr))
+    {
         let message = format!("The CIDR '{text}' conflicts with another subnet");
         return Err(ApiError::bad("InvalidSubnet.Conflict", message));
     }
     let Zone { name, id: zone_id } = zone(cx, params)?;
     let tags = tags::specified(params, "subnet")?;
     let id = cx.id("subnet");
-    let subnet = Subnet { vpc: vpc.to_owned(), zone: name, zone_id, cidr, map_public_ip: false };
+    let subnet = Subnet {
+        vpc: vpc.to_owned(),
+        zone: name,
+        zone_id,
+        cidr,
+        map_public_ip: false,
+    };
     ec2.subnets.insert(id.clone(), subnet);
     ec2.label(cx.now, &id, tags);
     Ok(Xml::new().node("subnet", find::<Subnet>(ec2, &id)?.write(&id, ec2, cx)))
@@ -171,7 +198,9 @@ pub(super) fn delete(ec2: &mut Ec2, _cx: &mut Cx<'_>, params: &Params) -> Result
     let id = params.require("SubnetId")?;
     find::<Subnet>(ec2, id)?;
     if ec2.interfaces.values().any(|interface| interface.subnet == id) {
-        return Err(dependency(format!("The subnet '{id}' has dependencies and cannot be deleted.")));
+        return Err(dependency(format!(
+            "The subnet '{id}' has dependencies and cannot be deleted."
+        )));
     }
     ec2.subnets.remove(id);
     for table in ec2.route_tables.values_mut() {
@@ -185,7 +214,10 @@ pub(super) fn modify_attribute(ec2: &mut Ec2, _cx: &mut Cx<'_>, params: &Params)
     let id = params.require("SubnetId")?;
     find::<Subnet>(ec2, id)?;
     let Some(map_public_ip) = params.bool("MapPublicIpOnLaunch.Value") else {
-        return Err(ApiError::not_simulated("ec2", "ModifySubnetAttribute other than MapPublicIpOnLaunch"));
+        return Err(ApiError::not_simulated(
+            "ec2",
+            "ModifySubnetAttribute other than MapPublicIpOnLaunch",
+        ));
     };
     if let Some(subnet) = ec2.subnets.get_mut(id) {
         subnet.map_public_ip = map_public_ip;
@@ -210,6 +242,10 @@ impl Ec2 {
 
     /// All subnets of a VPC, by id.
     pub(crate) fn subnets_of(&self, vpc_id: &str) -> Vec<SubnetFacts> {
-        self.subnets.iter().filter(|(_, s)| s.vpc == vpc_id).filter_map(|(id, _)| self.subnet(id)).collect()
+        self.subnets
+            .iter()
+            .filter(|(_, s)| s.vpc == vpc_id)
+            .filter_map(|(id, _)| self.subnet(id))
+            .collect()
     }
 }

@@ -23,7 +23,10 @@ const TYPES: &[(&str, &str)] = &[
 
 fn resource_type(id: &str) -> &'static str {
     let prefix = id.split('-').next().unwrap_or_default();
-    TYPES.iter().find(|(known, _)| *known == prefix).map_or("", |(_, name)| *name)
+    TYPES
+        .iter()
+        .find(|(known, _)| *known == prefix)
+        .map_or("", |(_, name)| *name)
 }
 
 /// The tags that a create asks for. A specification for another type than the one created is an error.
@@ -42,7 +45,10 @@ pub(super) fn specified(params: &Params, resource_type: &str) -> Result<Tags, Ap
 
 fn check(tags: &Tags) -> Result<(), ApiError> {
     if tags.len() > MOST {
-        return Err(ApiError::bad("TagLimitExceeded", format!("More than {MOST} tags specified")));
+        return Err(ApiError::bad(
+            "TagLimitExceeded",
+            format!("More than {MOST} tags specified"),
+        ));
     }
     for (key, value) in tags {
         let problem = if key.to_ascii_lowercase().starts_with("aws:") {
@@ -131,11 +137,16 @@ pub(super) fn describe(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) -> Resul
             }
         }
     }
-    Ok(page.write("tagSet", rows.into_iter(), |(at, ..)| at, |(_, id, key, value)| {
-        Xml::new()
-            .text("key", key)
-            .text("resourceId", id)
-            .text("resourceType", resource_type(id))
-            .text("value", value)
-    }))
+    Ok(page.write(
+        "tagSet",
+        rows.into_iter(),
+        |(at, ..)| at,
+        |(_, id, key, value)| {
+            Xml::new()
+                .text("key", key)
+                .text("resourceId", id)
+                .text("resourceType", resource_type(id))
+                .text("value", value)
+        },
+    ))
 }

@@ -84,22 +84,31 @@ impl Resource for Vpc {
 }
 
 fn state(id: &str, ec2: &Ec2, cx: &Cx<'_>) -> &'static str {
-    if cx.now < ec2.created(id).after(PENDING) { "pending" } else { "available" }
+    if cx.now < ec2.created(id).after(PENDING) {
+        "pending"
+    } else {
+        "available"
+    }
 }
 
 pub(super) fn create(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) -> Result<Xml, ApiError> {
     let text = params.require("CidrBlock")?;
     let cidr = Cidr::parse(text).ok_or_else(|| {
-        let message = format!(
-            "Value ({text}) for parameter cidrBlock is invalid. This is not a valid CIDR block."
-        );
+        let message =
+            format!("Value ({text}) for parameter cidrBlock is invalid. This is not a valid CIDR block.");
         ApiError::bad("InvalidParameterValue", message)
     })?;
     if !(16..=28).contains(&cidr.length()) {
-        return Err(ApiError::bad("InvalidVpc.Range", format!("The CIDR '{text}' is invalid.")));
+        return Err(ApiError::bad(
+            "InvalidVpc.Range",
+            format!("The CIDR '{text}' is invalid."),
+        ));
     }
     if ec2.vpcs.len() >= MOST {
-        return Err(ApiError::bad("VpcLimitExceeded", "The maximum number of VPCs has been reached."));
+        return Err(ApiError::bad(
+            "VpcLimitExceeded",
+            "The maximum number of VPCs has been reached.",
+        ));
     }
     let tags = tags::specified(params, "vpc")?;
     let id = cx.id("vpc");
@@ -123,12 +132,23 @@ pub(super) fn delete(ec2: &mut Ec2, _cx: &mut Cx<'_>, params: &Params) -> Result
     let id = params.require("VpcId")?;
     find::<Vpc>(ec2, id)?;
     let in_use = ec2.subnets.values().any(|subnet| subnet.vpc == id)
-        || ec2.gateways.values().any(|gateway| gateway.vpc.as_deref() == Some(id))
+        || ec2
+            .gateways
+            .values()
+            .any(|gateway| gateway.vpc.as_deref() == Some(id))
         || ec2.interfaces.values().any(|interface| interface.vpc == id)
-        || ec2.route_tables.values().any(|table| table.vpc == id && !table.is_main())
-        || ec2.groups.values().any(|group| group.vpc == id && group.name != SecurityGroup::DEFAULT);
+        || ec2
+            .route_tables
+            .values()
+            .any(|table| table.vpc == id && !table.is_main())
+        || ec2
+            .groups
+            .values()
+            .any(|group| group.vpc == id && group.name != SecurityGroup::DEFAULT);
     if in_use {
-        return Err(dependency(format!("The vpc '{id}' has dependencies and cannot be deleted.")));
+        return Err(dependency(format!(
+            "The vpc '{id}' has dependencies and cannot be deleted."
+        )));
     }
     ec2.vpcs.remove(id);
     ec2.route_tables.retain(|_, table| table.vpc != id);
@@ -144,7 +164,10 @@ pub(super) fn delete(ec2: &mut Ec2, _cx: &mut Cx<'_>, params: &Params) -> Result
 const ATTRIBUTES: [(&str, &str); 3] = [
     ("enableDnsSupport", "EnableDnsSupport.Value"),
     ("enableDnsHostnames", "EnableDnsHostnames.Value"),
-    ("enableNetworkAddressUsageMetrics", "EnableNetworkAddressUsageMetrics.Value"),
+    (
+        "enableNetworkAddressUsageMetrics",
+        "EnableNetworkAddressUsageMetrics.Value",
+    ),
 ];
 
 impl Vpc {
@@ -160,12 +183,20 @@ impl Vpc {
 pub(super) fn modify_attribute(ec2: &mut Ec2, _cx: &mut Cx<'_>, params: &Params) -> Result<Xml, ApiError> {
     let id = params.require("VpcId")?;
     find::<Vpc>(ec2, id)?;
-    let given: Vec<_> =
-        ATTRIBUTES.iter().filter_map(|(name, key)| Some((*name, params.bool(key)?))).collect();
+    let given: Vec<_> = ATTRIBUTES
+        .iter()
+        .filter_map(|(name, key)| Some((*name, params.bool(key)?)))
+        .collect();
     let [(name, value)] = given.as_slice() else {
         let (code, message) = match given.len() {
-            0 => ("MissingParameter", "The request must contain exactly one VPC attribute to modify"),
-            _ => ("InvalidParameterCombination", "Fields for multiple attribute types specified"),
+            0 => (
+                "MissingParameter",
+                "The request must contain exactly one VPC attribute to modify",
+            ),
+            _ => (
+                "InvalidParameterCombination",
+                "Fields for multiple attribute types specified",
+            ),
         };
         return Err(ApiError::bad(code, message));
     };
@@ -186,7 +217,9 @@ pub(super) fn describe_attribute(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params
         let message = format!("Value ({asked}) for parameter attribute is invalid. Unknown attribute.");
         return Err(ApiError::bad("InvalidParameterValue", message));
     };
-    Ok(Xml::new().text("vpcId", id).node(name, Xml::new().text("value", *vpc.attribute(name))))
+    Ok(Xml::new()
+        .text("vpcId", id)
+        .node(name, Xml::new().text("value", *vpc.attribute(name))))
 }
 
 impl Ec2 {

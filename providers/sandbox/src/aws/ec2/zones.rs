@@ -38,11 +38,21 @@ pub(super) struct Zone {
 
 /// The zones of a region, by name. An unknown region has three, with ids made of its own name.
 pub(super) fn zones(region: &str) -> Vec<Zone> {
-    let code = REGIONS.iter().find(|(name, _)| *name == region).map_or(region, |(_, code)| *code);
-    let letters: &[(&str, u8)] = if region == "us-east-1" { &US_EAST_1 } else { &OTHERS };
+    let code = REGIONS
+        .iter()
+        .find(|(name, _)| *name == region)
+        .map_or(region, |(_, code)| *code);
+    let letters: &[(&str, u8)] = if region == "us-east-1" {
+        &US_EAST_1
+    } else {
+        &OTHERS
+    };
     letters
         .iter()
-        .map(|(letter, number)| Zone { name: format!("{region}{letter}"), id: format!("{code}-az{number}") })
+        .map(|(letter, number)| Zone {
+            name: format!("{region}{letter}"),
+            id: format!("{code}-az{number}"),
+        })
         .collect()
 }
 
@@ -136,10 +146,14 @@ pub(super) fn describe_account_attributes(
         ("max-elastic-ips", "5"),
         ("vpc-max-elastic-ips", "5"),
     ];
-    let shown = attributes.iter().filter(|(name, _)| asked.is_empty() || asked.contains(name));
+    let shown = attributes
+        .iter()
+        .filter(|(name, _)| asked.is_empty() || asked.contains(name));
     Ok(Xml::new().items("accountAttributeSet", shown, |(name, value)| {
         Xml::new()
             .text("attributeName", name)
-            .items("attributeValueSet", [value], |value| Xml::new().text("attributeValue", value))
+            .items("attributeValueSet", [value], |value| {
+                Xml::new().text("attributeValue", value)
+            })
     }))
 }

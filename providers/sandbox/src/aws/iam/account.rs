@@ -1,0 +1,28 @@
+//! The account itself: its one user, and its aliases, of which it has none.
+
+use super::super::{ApiError, Params, Xml};
+use super::{Cx, Iam, no_such_entity, truncation};
+
+pub(super) fn get_user(_iam: &mut Iam, cx: &mut Cx<'_>, params: &Params) -> Result<Xml, ApiError> {
+    let Some((_, caller)) = cx.caller.arn.split_once(":user/") else {
+        let message = "Must specify userName when calling with non-User credentials";
+        return Err(ApiError::bad("ValidationError", message));
+    };
+    let name = params.get("UserName").unwrap_or(caller);
+    if name != caller {
+        return Err(no_such_entity(format!(
+            "The user with name {name} cannot be found."
+        )));
+    }
+    let user = Xml::new()
+        .text("Path", "/")
+        .text("UserName", name)
+        .text("UserId", &cx.caller.user_id)
+        .text("Arn", &cx.caller.arn)
+        .text("CreateDate", "2020-06-01T00:00:00Z");
+    Ok(Xml::new().node("User", user))
+}
+
+pub(super) fn list_aliases(_iam: &mut Iam, _cx: &mut Cx<'_>, _params: &Params) -> Result<Xml, ApiError> {
+    Ok(truncation(Xml::new().node("AccountAliases", Xml::new()), None))
+}
