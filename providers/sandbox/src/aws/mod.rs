@@ -15,6 +15,8 @@ pub(crate) mod policy;
 pub(crate) mod query;
 pub(crate) mod route;
 pub(crate) mod sts;
+#[cfg(test)]
+mod trial;
 pub(crate) mod xml;
 
 pub(crate) use error::ApiError;

@@ -1,5 +1,6 @@
 //! The Describe operations, all alike: ids, filters, pages.
 
+use super::super::policy::like;
 use super::super::{ApiError, Params, Xml};
 use super::{Cx, Ec2};
 use std::collections::BTreeMap;
@@ -100,7 +101,7 @@ impl Filters {
         }
         let facts = facts();
         self.0.iter().all(|(name, patterns)| {
-            let any = |value: &str| patterns.iter().any(|pattern| wildcard(pattern, value));
+            let any = |value: &str| patterns.iter().any(|pattern| like(pattern, value));
             match name.strip_prefix("tag:") {
                 Some(key) => ec2.tags(id).get(key).is_some_and(|value| any(value)),
                 None if name == "tag-key" => ec2.tags(id).keys().any(|key| any(key)),
@@ -108,33 +109,6 @@ impl Filters {
             }
         })
     }
-}
-
-/// Whether `value` matches `pattern`, in which `*` stands for any text and `?` for any character.
-pub(crate) fn wildcard(pattern: &str, value: &str) -> bool {
-    let (pattern, value): (Vec<char>, Vec<char>) = (pattern.chars().collect(), value.chars().collect());
-    let (mut p, mut v) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while v < value.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                retry = Some((p + 1, v));
-                p += 1;
-            }
-            Some(c) if *c == '?' || value.get(v) == Some(c) => {
-                p += 1;
-                v += 1;
-            }
-            _ => match retry {
-                Some((after, from)) => {
-                    retry = Some((after, from + 1));
-                    (p, v) = (after, from + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern.iter().skip(p).all(|c| *c == '*')
 }
 
 /// `MaxResults` and `NextToken`: the token names the last item shown, so pages stay right when others are deleted.

@@ -1,14 +1,10 @@
 //! Policy documents: what IAM refuses before it stores one, and how it sends one back.
 
-use super::super::ApiError;
+use super::super::{ApiError, IAM_PROPAGATION};
 use super::{Iam, limit_exceeded};
 use crate::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
-use std::time::Duration;
-
-/// How long a new role may not yet be named as a principal.
-const PRINCIPAL_LAG: Duration = Duration::from_secs(8);
 
 /// What RFC 3986 leaves as it is; IAM encodes everything else in the documents it answers.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -109,7 +105,7 @@ fn principal(iam: &Iam, now: Timestamp, kind: &str, name: &str) -> Result<(), Ap
                 .next()
                 .and_then(|role| Some((role, iam.roles.get(role)?)));
             role.is_some_and(|(id, role)| {
-                iam.role_arn(id, role) == name && role.created.after(PRINCIPAL_LAG) <= now
+                iam.role_arn(id, role) == name && role.created.after(IAM_PROPAGATION) <= now
             })
         }
         "AWS" => {
