@@ -1,5 +1,7 @@
 //! epid.
 
 pub mod expression;
+pub mod graph;
+pub mod plan;
 pub mod program;
 pub mod state;

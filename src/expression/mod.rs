@@ -11,6 +11,7 @@
 
 mod parsed;
 mod scope;
+mod serial;
 mod span;
 mod template;
 

@@ -1,0 +1,300 @@
+//! What names in expressions stand for, and where their values come from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use epid_provider::{KindSchema, Map, Segment, Urn, Value};
+use serde::{Deserialize, Serialize};
+
+use crate::expression::{Access, Located, Reference, Scope, Template, TemplateError, resolve};
+
+/// What every name of a stack stands for. Names are addresses: `curator`, `curator/deployment`, `subnet["a"]`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Names {
+    /// Resources, components and groups by address.
+    pub bindings: BTreeMap<Arc<str>, Binding>,
+    /// The values of `config`.
+    pub config: Map,
+    /// The values of `stacks`: the outputs of each referenced stack.
+    pub stacks: Map,
+}
+
+/// What one name stands for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Binding {
+    /// A resource.
+    Resource(Urn),
+    /// A component: the templates of its outputs, by name.
+    Component(Template),
+    /// The instances of a `forEach`: key to address.
+    Group(BTreeMap<Arc<str>, Arc<str>>),
+}
+
+/// What is known of one resource while expressions are evaluated.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// The physical id; `Null` where there is none, `Unknown` before a create.
+    pub id: Value,
+    /// The inputs.
+    pub inputs: Value,
+    /// Defaults the provider chose.
+    pub resolved: Value,
+    /// The outputs.
+    pub outputs: Value,
+    /// The schema, for what may be asked.
+    pub schema: Option<Arc<KindSchema>>,
+    /// The address, where it is still to be made: what the provider will choose is unknown, not absent.
+    pub pending: Option<Arc<str>>,
+}
+
+impl Known {
+    /// The value at a path: outputs over inputs over defaults; maps are merged.
+    ///
+    /// `None` where the kind has no such property.
+    #[must_use]
+    pub fn at(&self, path: &[Access]) -> Option<Value> {
+        let mut found: Option<Value> = None;
+        for layer in [&self.resolved, &self.inputs, &self.outputs] {
+            if let Some(value) = resolve(layer, path).filter(|v| !v.is_null()) {
+                found = Some(match found {
+                    Some(below) => below.merged(&value),
+                    None => value,
+                });
+            }
+        }
+        if found.is_some() {
+            return found;
+        }
+        match path {
+            [Access::Key(key)] if &**key == "id" => Some(self.id.clone()),
+            [Access::Key(key), ..] => {
+                let output = |o: &epid_provider::Output| {
+                    matches!(o.path.segments().first(), Some(Segment::Key(k)) if k == key)
+                };
+                let askable = self.schema.as_ref().is_none_or(|schema| {
+                    schema.inputs.open || schema.inputs.field(key).is_some() || schema.outputs.iter().any(output)
+                });
+                let absent = self.pending.as_ref().map_or(Value::Null, |address| {
+                    Value::unknown(&format!("{address}.{key}"))
+                });
+                askable.then_some(absent)
+            }
+            _ => Some(Value::Map(Map::default())),
+        }
+    }
+
+    /// The properties a person can ask for, for suggestions.
+    #[must_use]
+    pub fn candidates(&self) -> Vec<String> {
+        let Some(schema) = &self.schema else { return Vec::new() };
+        let first = |o: &epid_provider::Output| match o.path.segments().first() {
+            Some(Segment::Key(key)) => Some(key.to_string()),
+            _ => None,
+        };
+        let inputs = schema.inputs.fields.iter().map(|f| f.name.to_string());
+        inputs.chain(schema.outputs.iter().filter_map(first)).chain(["id".to_owned()]).collect()
+    }
+}
+
+/// Answers the expressions of one node.
+pub struct View<'a> {
+    names: &'a Names,
+    each: Option<&'a (Arc<str>, Value)>,
+    known: &'a dyn Fn(&Urn) -> Option<Known>,
+    digest: &'a dyn Fn(&[u8]) -> Option<String>,
+}
+
+impl<'a> View<'a> {
+    /// A view with what is known of each resource; `digest` is the keyed digest of secret content.
+    #[must_use]
+    pub fn new(
+        names: &'a Names,
+        each: Option<&'a (Arc<str>, Value)>,
+        known: &'a dyn Fn(&Urn) -> Option<Known>,
+        digest: &'a dyn Fn(&[u8]) -> Option<String>,
+    ) -> Self {
+        Self { names, each, known, digest }
+    }
+
+    fn binding(&self, binding: &Binding, path: &[Access]) -> Result<Option<Value>, String> {
+        match binding {
+            Binding::Resource(urn) => match (self.known)(urn) {
+                Some(known) => Ok(known.at(path)),
+                None => Ok(Some(Value::unknown(urn.path()))),
+            },
+            Binding::Component(outputs) => {
+                let evaluate = |template: &Template| template.evaluate(self).map_err(|e| first_message(&e));
+                let Some((Access::Key(first), rest)) = path.split_first() else {
+                    return evaluate(outputs).map(Some);
+                };
+                match outputs.get(first) {
+                    Some(found) => Ok(resolve(&evaluate(&found.template)?, rest)),
+                    None => Ok(None),
+                }
+            }
+            Binding::Group(instances) => match path.split_first() {
+                Some((Access::Key(key), rest)) => match instances.get(key) {
+                    Some(address) => self.lookup(address, rest),
+                    None => Ok(None),
+                },
+                _ => {
+                    let all = instances.iter().map(|(key, address)| {
+                        Ok((key.clone(), self.lookup(address, &[])?.unwrap_or_default()))
+                    });
+                    Ok(Some(Value::Map(all.collect::<Result<Map, String>>()?)))
+                }
+            },
+        }
+    }
+}
+
+fn first_message(errors: &[TemplateError]) -> String {
+    errors.first().map(ToString::to_string).unwrap_or_default()
+}
+
+impl Scope for View<'_> {
+    fn lookup(&self, root: &str, path: &[Access]) -> Result<Option<Value>, String> {
+        match (root, self.each) {
+            ("config", _) => Ok(resolve(&Value::Map(self.names.config.clone()), path)),
+            ("stacks", _) => Ok(resolve(&Value::Map(self.names.stacks.clone()), path)),
+            ("each", Some((key, value))) => match path.split_first() {
+                Some((Access::Key(name), [])) if &**name == "key" => Ok(Some(Value::Str(key.clone()))),
+                Some((Access::Key(name), rest)) if &**name == "value" => Ok(resolve(value, rest)),
+                _ => Ok(None),
+            },
+            _ => match self.names.bindings.get(root) {
+                Some(binding) => self.binding(binding, path),
+                None => Ok(None),
+            },
+        }
+    }
+
+    fn candidates(&self, root: Option<&str>) -> Vec<String> {
+        match root {
+            None => self.names.bindings.keys().map(ToString::to_string).collect(),
+            Some("config") => self.names.config.keys().map(ToString::to_string).collect(),
+            Some("stacks") => self.names.stacks.keys().map(ToString::to_string).collect(),
+            Some(root) => match self.names.bindings.get(root) {
+                Some(Binding::Resource(urn)) => (self.known)(urn).map(|k| k.candidates()).unwrap_or_default(),
+                Some(Binding::Component(outputs)) => match outputs {
+                    Template::Map(entries) => entries.iter().map(|(k, _)| k.to_string()).collect(),
+                    _ => Vec::new(),
+                },
+                Some(Binding::Group(instances)) => instances.keys().map(ToString::to_string).collect(),
+                None => Vec::new(),
+            },
+        }
+    }
+
+    fn digest(&self, bytes: &[u8]) -> Option<String> {
+        (self.digest)(bytes)
+    }
+}
+
+impl Names {
+    /// The resources a reference leads to: one, or those behind a component's output or a group.
+    #[must_use]
+    pub fn resources(&self, reference: &Reference) -> Vec<Urn> {
+        let mut found = Vec::new();
+        self.follow(&reference.root, &reference.path, &mut found, 0);
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    fn follow(&self, root: &str, path: &[Access], found: &mut Vec<Urn>, depth: usize) {
+        if depth > 64 {
+            return;
+        }
+        match self.bindings.get(root) {
+            Some(Binding::Resource(urn)) => found.push(urn.clone()),
+            Some(Binding::Component(outputs)) => {
+                let part = match path.first() {
+                    Some(Access::Key(key)) => outputs.get(key).map(|found| &found.template),
+                    _ => Some(outputs),
+                };
+                for mention in part.map(Template::references).unwrap_or_default() {
+                    self.follow(&mention.reference.root, &mention.reference.path, found, depth + 1);
+                }
+            }
+            Some(Binding::Group(instances)) => {
+                let one = match path.first() {
+                    Some(Access::Key(key)) => instances.get(key),
+                    _ => None,
+                };
+                match one {
+                    Some(address) => self.follow(address, path.get(1..).unwrap_or_default(), found, depth + 1),
+                    None => {
+                        for address in instances.values() {
+                            self.follow(address, &[], found, depth + 1);
+                        }
+                    }
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Every resource at or below an address: the resource itself, a component's children, a group's instances.
+    #[must_use]
+    pub fn beneath(&self, address: &str) -> Vec<Urn> {
+        let below = |candidate: &str| {
+            candidate.strip_prefix(address).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '[']))
+        };
+        let range = self.bindings.range::<str, _>((std::ops::Bound::Included(address), std::ops::Bound::Unbounded));
+        range
+            .take_while(|(name, _)| name.starts_with(address))
+            .filter(|(name, _)| below(name))
+            .filter_map(|(_, b)| if let Binding::Resource(urn) = b { Some(urn.clone()) } else { None })
+            .collect()
+    }
+}
+
+/// What is known of a resource before it is made.
+pub(crate) fn unmade(address: &str, inputs: Value, schema: &Arc<KindSchema>) -> Known {
+    let mut outputs = Value::Map(Map::default());
+    for output in &schema.outputs {
+        outputs = overlay(&outputs, output.path.segments(), &unknown(address, output));
+    }
+    Known {
+        id: Value::unknown(&format!("{address}.id")),
+        inputs,
+        resolved: Value::Null,
+        outputs,
+        schema: Some(schema.clone()),
+        pending: Some(Arc::from(address)),
+    }
+}
+
+/// `value` with `new` at `path`; maps are made on the way, lists are entered by position only.
+pub(crate) fn overlay(value: &Value, path: &[Segment], new: &Value) -> Value {
+    let Some((first, rest)) = path.split_first() else { return new.clone() };
+    match (value, first) {
+        (Value::Secret(inner), _) => overlay(inner, path, new).into_secret(),
+        (Value::Map(map), Segment::Key(key)) => {
+            let below = overlay(map.get(key).unwrap_or(&Value::Null), rest, new);
+            Value::Map(if below.is_null() { map.without(key) } else { map.with(key, below) })
+        }
+        (Value::Null, Segment::Key(key)) if !new.is_null() => {
+            Value::map([(key.clone(), overlay(&Value::Null, rest, new))])
+        }
+        (Value::List(items), Segment::Index(index)) if *index < items.len() => {
+            Value::list(items.iter().enumerate().map(|(at, item)| {
+                if at == *index { overlay(item, rest, new) } else { item.clone() }
+            }))
+        }
+        (Value::List(items), Segment::Element(name)) => Value::list(items.iter().map(|item| {
+            let named = ["name", "key", "id"].iter().any(|k| item.get(k).and_then(Value::as_str) == Some(name));
+            if named { overlay(item, rest, new) } else { item.clone() }
+        })),
+        _ => value.clone(),
+    }
+}
+
+/// An output that is not known yet.
+pub(crate) fn unknown(address: &str, output: &Output) -> Value {
+    let value = Value::unknown(&format!("{address}.{}", output.path));
+    if output.secret { value.into_secret() } else { value }
+}

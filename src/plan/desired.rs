@@ -1,0 +1,75 @@
+//! What a node will look like after its step, and how its inputs differ from what was applied.
+
+use std::sync::Arc;
+
+use epid_provider::{Change, KindSchema, Path, Segment, Value};
+
+use super::step::PlannedChange;
+use crate::graph::{Known, overlay, unknown};
+use crate::state::Entry;
+
+/// The value at `path` of `value`; `Null` where there is none.
+pub(super) fn at(value: &Value, path: &[Segment]) -> Value {
+    let Some((first, rest)) = path.split_first() else { return value.clone() };
+    match (value.expose(), first) {
+        (Value::Map(map), Segment::Key(key)) => map.get(key).map(|v| at(v, rest)).unwrap_or_default(),
+        (Value::List(items), Segment::Index(index)) => items.get(*index).map(|v| at(v, rest)).unwrap_or_default(),
+        (Value::List(items), Segment::Element(name)) => items
+            .iter()
+            .find(|item| ["name", "key", "id"].iter().any(|k| item.get(k).and_then(Value::as_str) == Some(name)))
+            .map(|v| at(v, rest))
+            .unwrap_or_default(),
+        _ => Value::Null,
+    }
+}
+
+/// What is known of a resource that an update will change at `changes`.
+pub(super) fn updated(
+    address: &str,
+    entry: &Entry,
+    inputs: Value,
+    schema: &Arc<KindSchema>,
+    changes: &[Change],
+) -> Known {
+    let mut outputs = entry.record.outputs.clone();
+    let touched = |name: &str| {
+        changes.iter().any(|c| matches!(c.path.segments().first(), Some(Segment::Key(key)) if &**key == name))
+    };
+    for output in &schema.outputs {
+        if output.changes_with.iter().any(|input| &**input == "*" || touched(input)) {
+            outputs = overlay(&outputs, output.path.segments(), &unknown(address, output));
+        }
+    }
+    Known { inputs, outputs, ..recorded(entry, Some(schema.clone())) }
+}
+
+/// What is known of a resource that stays as it is recorded.
+pub(super) fn recorded(entry: &Entry, schema: Option<Arc<KindSchema>>) -> Known {
+    Known {
+        id: Value::Str(entry.record.id.clone()),
+        inputs: entry.record.applied.clone(),
+        resolved: entry.record.resolved.clone(),
+        outputs: entry.record.outputs.clone(),
+        schema,
+        pending: None,
+    }
+}
+
+/// The changes as people see them.
+pub(super) fn shown(changes: &[Change]) -> Vec<PlannedChange> {
+    changes
+        .iter()
+        .map(|change| PlannedChange {
+            path: change.path.clone(),
+            op: change.op,
+            before: change.before.to_string(),
+            after: change.after.to_string(),
+            replace: change.replace,
+        })
+        .collect()
+}
+
+/// True where `path` stands at or below one of `roots`.
+pub(super) fn covered(roots: &[Path], path: &Path) -> bool {
+    roots.iter().any(|root| root.covers(path))
+}

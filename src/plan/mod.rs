@@ -1,0 +1,22 @@
+//! Decides what a run will do: `(graph, snapshot, observed) -> Plan`, and nothing else.
+//!
+//! Pure and synchronous: no clock, disk, network, environment or randomness, so the same input gives the same plan.
+//! All ordering lives here: create-first and delete-first replacement, cascades, what dies with its container, destroy.
+//! A picture of each case is in `docs/lifecycle.md`; destroy is the plan of the empty program.
+//!
+//! May use the graph, the types of the state, expressions and the provider contract.
+
+mod desired;
+mod estimate;
+mod planner;
+mod problem;
+mod removal;
+mod step;
+
+pub use estimate::{Estimate, estimate};
+pub use planner::{Observations, Refresh, Request, plan};
+pub use problem::PlanProblem;
+pub use step::{
+    Action, Drift, Facts, Mode, Plan, PlanHeader, PlannedChange, PlannedInputs, PlannedOutput, Selection, Step,
+    StepId,
+};

@@ -1,0 +1,274 @@
+//! Decides what leaves, and in which order: dependents first, and what dies with its container not one by one.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use epid_provider::{Key, Urn};
+
+use super::planner::{Planner, Replaced};
+use super::problem::PlanProblem;
+use super::step::{Action, Facts, Step, StepId};
+use crate::expression::Span;
+use crate::graph::provider_type;
+use crate::state::{Entry, RecordKey, Role};
+
+/// One record that leaves.
+struct Removal<'a> {
+    entry: &'a Entry,
+    action: Action,
+    /// The step that was made for it already (a vacate), or will be.
+    step: Option<u32>,
+    /// The replacement it belongs to.
+    replacement: Option<u32>,
+    /// The removal it is carried by.
+    carried_by: Option<usize>,
+}
+
+/// Adds the steps of everything that leaves.
+pub(super) fn plan(planner: &mut Planner<'_>) {
+    let mut removals = collect(planner);
+    let by_key: BTreeMap<RecordKey, usize> =
+        removals.iter().enumerate().map(|(at, r)| (r.entry.key_of(), at)).collect();
+    let dependents = dependents(planner);
+    carry(planner, &mut removals, &by_key);
+    for removal in &mut removals {
+        make_step(planner, removal);
+    }
+    for at in 0..removals.len() {
+        let Some(carrier) = top(&removals, at) else { continue };
+        let Some(step) = removals[carrier].step else { continue };
+        if carrier != at {
+            planner.steps[step as usize].takes.push(removals[at].entry.key_of());
+            if let Some(own) = removals[at].step {
+                let kept = &mut planner.steps[own as usize];
+                kept.action = Action::Nothing;
+                kept.expected = Duration::ZERO;
+                kept.after.push(StepId(step));
+            }
+        }
+        let after = befores(planner, &removals, &by_key, &dependents, at, step);
+        planner.steps[step as usize].after.extend(after);
+    }
+}
+
+fn collect<'a>(planner: &mut Planner<'a>) -> Vec<Removal<'a>> {
+    let mut removals = Vec::new();
+    let kept = held_keys(planner);
+    for entry in planner.request.snapshot.entries.values().map(|entry| &**entry) {
+        let urn = &entry.record.urn;
+        if planner.claimed.contains(&entry.key_of()) || !planner.selected(urn) {
+            continue;
+        }
+        let schema = planner.request.providers.schema(&entry.record.kind);
+        let in_cloud = provider_type(&entry.record.kind).is_none() && schema.is_none_or(|s| !s.lookup);
+        let held = entry.key.as_ref().is_some_and(|key| kept.contains(&(entry.provider.as_ref().map(|p| p.urn.clone()), key.clone())));
+        let action = match entry.role {
+            Role::Vacant => Action::Forget,
+            _ if !in_cloud || held || entry.retain_on_delete => Action::Forget,
+            _ => Action::Delete,
+        };
+        if action == Action::Delete && entry.protect && entry.role == Role::Live {
+            let message = format!("`{}` is protected and would be deleted", urn.path());
+            let hint = format!("keep it in the program, or `epid state unprotect {}` first", urn.path());
+            planner.problems.push(PlanProblem::new(Some(urn), Span::NONE, message).hint(hint));
+        }
+        removals.push(Removal { entry, action, step: None, replacement: None, carried_by: None });
+    }
+    for (entry, step, order) in std::mem::take(&mut planner.outgoing) {
+        let removal = Removal { entry, action: Action::Vacate, step: Some(step), replacement: None, carried_by: None };
+        removals.push(match order {
+            Replaced::DeleteFirst => removal,
+            _ => {
+                let provider = provider_type(&entry.record.kind).is_some();
+                let leave = provider || entry.retain_on_delete;
+                let action = if leave { Action::Forget } else { Action::Delete };
+                Removal { action, step: None, replacement: Some(step), ..removal }
+            }
+        });
+    }
+    removals
+}
+
+/// What the cloud calls the resources that stay: nothing of that name may be deleted.
+fn held_keys(planner: &Planner<'_>) -> HashSet<(Option<Urn>, Key)> {
+    let nodes = planner.request.graph.nodes().filter_map(|node| {
+        let provider = planner.request.providers.of(&node.kind)?;
+        let decided = planner.decided.get(&node.urn)?;
+        let key = provider.identity(&node.kind, &decided.known.inputs)?;
+        Some((node.provider.clone(), key))
+    });
+    nodes.collect()
+}
+
+/// Who depends on a resource, by record.
+fn dependents<'a>(planner: &Planner<'a>) -> HashMap<&'a Urn, Vec<&'a Entry>> {
+    let mut found: HashMap<&Urn, Vec<&Entry>> = HashMap::new();
+    for entry in planner.request.snapshot.entries.values().map(|entry| &**entry) {
+        for urn in needs(entry) {
+            found.entry(urn).or_default().push(entry);
+        }
+    }
+    found
+}
+
+fn needs(entry: &Entry) -> BTreeSet<&Urn> {
+    let edges = entry.dependencies.iter().chain(&entry.served_by).chain(&entry.deleted_with);
+    edges.chain(entry.provider.as_ref().map(|p| &p.urn)).filter(|urn| **urn != entry.record.urn).collect()
+}
+
+/// Lets what dies with its container be carried by the container's removal.
+///
+/// Not carried: what has effects outside, is served by something, stays in the cloud, or stands (through something
+/// that is not carried) on what needs the container to be removed later.
+fn carry(planner: &Planner<'_>, removals: &mut [Removal<'_>], by_key: &BTreeMap<RecordKey, usize>) {
+    let by_urn: HashMap<&Urn, usize> = removals.iter().enumerate().map(|(at, r)| (&r.entry.record.urn, at)).collect();
+    let container = |removal: &Removal<'_>| -> Option<usize> {
+        let at = *by_urn.get(removal.entry.deleted_with.as_ref()?)?;
+        let certain = matches!(removals[at].action, Action::Delete | Action::Vacate)
+            && removals[at].replacement.is_none()
+            && removals[at].step.is_none_or(|s| planner.steps[s as usize].only_if_replaced.is_none());
+        certain.then_some(at)
+    };
+    let mut carriers: Vec<Option<usize>> = removals
+        .iter()
+        .map(|r| {
+            let free = !r.entry.outside && r.entry.served_by.is_empty() && !r.entry.retain_on_delete;
+            let touches = matches!(r.action, Action::Delete | Action::Vacate) && !r.entry.protect;
+            if free && touches { container(r) } else { None }
+        })
+        .collect();
+    let order = dependencies_first(removals, by_key, &by_urn);
+    let roots: BTreeSet<usize> = carriers.iter().flatten().copied().collect();
+    for root in roots {
+        // `above`: removed before the root because it needs it. `held`: must be removed by itself all the same.
+        let mut above = vec![false; removals.len()];
+        let mut held = vec![false; removals.len()];
+        above[root] = true;
+        for &at in &order {
+            if at == root {
+                continue;
+            }
+            for urn in needs(removals[at].entry) {
+                let Some(&below) = by_urn.get(urn) else { continue };
+                above[at] |= above[below];
+                let provider = provider_type(&removals[below].entry.record.kind).is_some();
+                let alone = carriers[below] != Some(root) || held[below];
+                held[at] |= below != root && !provider && above[below] && alone;
+            }
+            if held[at] && carriers[at] == Some(root) {
+                carriers[at] = None;
+            }
+        }
+    }
+    for (removal, carrier) in removals.iter_mut().zip(carriers) {
+        removal.carried_by = carrier;
+    }
+    carry_connections(removals);
+}
+
+/// A provider's record goes with the last of its records: with the container, where that carries any of them.
+fn carry_connections(removals: &mut [Removal<'_>]) {
+    let mut carriers: BTreeMap<RecordKey, usize> = BTreeMap::new();
+    for removal in removals.iter() {
+        if let (Some(carrier), Some(provider)) = (removal.carried_by, &removal.entry.provider) {
+            carriers.insert(provider.clone(), carrier);
+        }
+    }
+    for removal in removals.iter_mut() {
+        if let Some(carrier) = carriers.get(removal.&entry.key_of())
+            && removal.action == Action::Forget
+            && removal.replacement.is_none()
+        {
+            removal.carried_by = Some(*carrier);
+        }
+    }
+}
+
+fn dependencies_first(
+    removals: &[Removal<'_>],
+    by_key: &BTreeMap<RecordKey, usize>,
+    by_urn: &HashMap<&Urn, usize>,
+) -> Vec<usize> {
+    debug_assert_eq!(by_key.len(), removals.len(), "one removal for each record");
+    let after: Vec<Vec<u32>> = removals
+        .iter()
+        .enumerate()
+        .map(|(own, r)| {
+            let below = needs(r.entry).into_iter().filter_map(|urn| by_urn.get(urn)).filter(|at| **at != own);
+            below.filter_map(|at| u32::try_from(*at).ok()).collect()
+        })
+        .collect();
+    match crate::graph::sort(&after) {
+        Ok(sorted) => sorted.into_iter().map(|at| at as usize).collect(),
+        Err(_) => (0..removals.len()).collect(),
+    }
+}
+
+/// The removal that carries another one, through all containers.
+fn top(removals: &[Removal<'_>], at: usize) -> Option<usize> {
+    let mut carrier = at;
+    for _ in 0..=removals.len() {
+        match removals.get(carrier)?.carried_by {
+            Some(above) => carrier = above,
+            None => return Some(carrier),
+        }
+    }
+    None
+}
+
+fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
+    if removal.step.is_some() || removal.carried_by.is_some() {
+        return;
+    }
+    let entry = removal.entry;
+    let schema = planner.request.providers.schema(&entry.record.kind);
+    let (expected, timeout) = schema
+        .as_ref()
+        .map_or((Duration::ZERO, Duration::from_secs(600)), |s| (s.expected.delete, s.timeouts.delete));
+    let step = Step {
+        id: StepId(0),
+        action: removal.action,
+        target: entry.key_of(),
+        address: entry.record.urn.path().into(),
+        kind: entry.record.kind.clone(),
+        after: removal.replacement.map(StepId).into_iter().collect(),
+        only_if_replaced: removal.replacement.map(StepId),
+        desired: None,
+        changes: Vec::new(),
+        from: None,
+        takes: Vec::new(),
+        provider: entry.provider.as_ref().map(|p| p.urn.clone()),
+        facts: Facts::of(entry),
+        expected: if removal.action == Action::Forget { Duration::ZERO } else { expected },
+        timeout: entry.timeouts.delete.unwrap_or(timeout),
+        mutex: schema.and_then(|s| s.mutex.as_ref().map(|m| (m.class.clone(), m.property.clone()))),
+        source: entry.source.clone(),
+    };
+    removal.step = Some(planner.push(step));
+}
+
+/// The steps that must come before the removal `at`, done by `step`: those of its dependents.
+fn befores(
+    planner: &Planner<'_>,
+    removals: &[Removal<'_>],
+    by_key: &BTreeMap<RecordKey, usize>,
+    dependents: &HashMap<&Urn, Vec<&Entry>>,
+    at: usize,
+    step: u32,
+) -> Vec<StepId> {
+    let removal = &removals[at];
+    let mut before = Vec::new();
+    for dependent in dependents.get(&removal.entry.record.urn).into_iter().flatten() {
+        if let Some(&own) = by_key.get(&dependent.key_of()) {
+            let carrier = top(removals, own).and_then(|top| removals[top].step);
+            before.extend(carrier.filter(|s| *s != step).map(StepId));
+        }
+        let stays = planner.claimed.contains(&dependent.key_of());
+        if stays && removal.action != Action::Vacate && planner.steps[step as usize].action != Action::Vacate {
+            let now = planner.request.graph.node(&dependent.record.urn).map(|n| &n.urn);
+            let moved = now.and_then(|urn| planner.decided.get(urn)).and_then(|d| d.step);
+            before.extend(moved.filter(|s| *s != step).map(StepId));
+        }
+    }
+    before
+}

@@ -1,0 +1,271 @@
+//! The plan as data: steps, what each promises, and what must be done before it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use epid_provider::{Kind, Op, Path, Replace, Urn, Value};
+use serde::{Deserialize, Serialize};
+
+use crate::expression::Located;
+use crate::graph::{Names, Selector};
+use crate::state::{RecordKey, Timeouts};
+
+/// What a run will do: steps in an order that is already right, and everything needed to execute them.
+///
+/// A plan is data. Executing it needs the providers and the state it was made for, and nothing else.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Plan {
+    /// The version of this shape; [`Plan::FORMAT`].
+    pub format: u32,
+    /// What it was made for.
+    pub header: PlanHeader,
+    /// The steps; a step's id is its position, and every `after` points backwards.
+    pub steps: Vec<Step>,
+    /// Resources that need nothing.
+    pub unchanged: usize,
+    /// What somebody changed outside epid.
+    pub drift: Vec<Drift>,
+    /// What names in expressions stand for.
+    pub names: Arc<Names>,
+    /// The stack's outputs, evaluated when all steps are done.
+    pub outputs: Vec<PlannedOutput>,
+}
+
+/// What a plan was made for; applied to anything else it is refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlanHeader {
+    /// The project.
+    pub project: Arc<str>,
+    /// The stack.
+    pub stack: Arc<str>,
+    /// The world of the state: `sandbox:<id>`, `aws/<account>` or `local`.
+    pub world: Arc<str>,
+    /// The lineage of the state; empty for a stack that has none yet.
+    pub lineage: Arc<str>,
+    /// The serial of the state.
+    pub serial: u64,
+    /// Up or destroy.
+    pub mode: Mode,
+}
+
+/// What a run is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Mode {
+    /// Make the world as the program says.
+    Up,
+    /// Remove everything: the plan of the empty program.
+    Destroy,
+}
+
+/// The position of a step in its plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StepId(pub u32);
+
+/// One thing to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Step {
+    /// Its position.
+    pub id: StepId,
+    /// What to do.
+    pub action: Action,
+    /// The record it makes, changes or removes.
+    pub target: RecordKey,
+    /// Where the program declares it: `curator/deployment`.
+    pub address: Arc<str>,
+    /// Its kind.
+    pub kind: Kind,
+    /// The steps that must have succeeded before.
+    pub after: Vec<StepId>,
+    /// It runs only if that step really replaced; otherwise it is done without doing anything.
+    pub only_if_replaced: Option<StepId>,
+    /// What the program wants, for steps that send inputs.
+    pub desired: Option<PlannedInputs>,
+    /// The leaves that change. With unknown values it is a bound: apply may find fewer.
+    pub changes: Vec<PlannedChange>,
+    /// The record that becomes this one: a rename, or the generation an update or replacement starts from.
+    pub from: Option<RecordKey>,
+    /// Records that die with this one and leave the state in the same entry.
+    pub takes: Vec<RecordKey>,
+    /// The provider node it is called through; `None` for provider nodes themselves.
+    pub provider: Option<Urn>,
+    /// What the record will say besides inputs and outputs.
+    pub facts: Facts,
+    /// How long it usually takes.
+    pub expected: Duration,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// The mutex it holds: class, and the input whose value names the instance.
+    pub mutex: Option<(Arc<str>, Arc<str>)>,
+    /// The declaration, as `file:line`.
+    pub source: Option<Arc<str>>,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Action {
+    /// Make it.
+    Create,
+    /// Change it in place, perhaps not at all.
+    Update,
+    /// Make the next generation while the old one lives; the old one becomes condemned. Where the changes turn out
+    /// not to force it: update in place, or nothing.
+    Replace,
+    /// Decide, with all inputs known, whether a delete-first replacement is needed at all.
+    Decide,
+    /// Remove it to make room for its next generation; it becomes vacant.
+    Vacate,
+    /// Make it again after [`Action::Vacate`]; if that did not run: update in place, or nothing.
+    Refill,
+    /// Remove it.
+    Delete,
+    /// Look it up and pin what is found.
+    Read,
+    /// Take an existing resource into the state by id, then update it.
+    Import,
+    /// Take an existing resource that nobody owns, found by its name, then update it; create it where there is none.
+    Adopt,
+    /// Leave it in the cloud and drop its record.
+    Forget,
+    /// Only the record changes: options, edges, a rename, accepted drift.
+    Record,
+    /// Open a connection: a provider node.
+    Connect,
+    /// Nothing by itself; it keeps order between what it depends on and what depends on it.
+    Nothing,
+}
+
+impl Action {
+    /// True where the step changes something in a cloud.
+    #[must_use]
+    pub fn touches_cloud(self) -> bool {
+        !matches!(self, Self::Decide | Self::Read | Self::Forget | Self::Record | Self::Connect | Self::Nothing)
+    }
+
+    /// True where the step sends inputs to a provider.
+    #[must_use]
+    pub fn sends(self) -> bool {
+        matches!(
+            self,
+            Self::Create | Self::Update | Self::Replace | Self::Refill | Self::Import | Self::Adopt | Self::Read
+        )
+    }
+
+    /// True where the step removes something from a cloud.
+    #[must_use]
+    pub fn removes(self) -> bool {
+        matches!(self, Self::Vacate | Self::Delete)
+    }
+}
+
+/// The inputs of a step: expressions, resolved when what they refer to is known.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlannedInputs {
+    /// The declared properties.
+    pub properties: Located,
+    /// `each.key` and `each.value`, for an instance of `forEach`.
+    pub each: Option<(Arc<str>, Value)>,
+    /// The id to import.
+    pub import: Option<Arc<str>>,
+    /// Values that replace those of the program: ignored changes and accepted drift.
+    pub overrides: Vec<(Path, Value)>,
+}
+
+/// A leaf that changes, as promised.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlannedChange {
+    /// Where.
+    pub path: Path,
+    /// What happens to it.
+    pub op: Op,
+    /// The old value, for people: secrets hidden.
+    pub before: String,
+    /// The new value, for people: secrets hidden, unknown values with their origin.
+    pub after: String,
+    /// Whether it forces a replacement.
+    pub replace: Replace,
+}
+
+/// What a record says besides inputs and outputs.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Facts {
+    /// What it depends on.
+    pub dependencies: Vec<Urn>,
+    /// What it dies with.
+    pub deleted_with: Option<Urn>,
+    /// What must live as long as it does.
+    pub served_by: Vec<Urn>,
+    /// It has effects outside its container.
+    pub outside: bool,
+    /// It may not be deleted or replaced.
+    pub protect: bool,
+    /// It stays in the cloud when its record goes.
+    pub retain_on_delete: bool,
+    /// Paths that are left as they are.
+    pub ignore_changes: Vec<Path>,
+    /// Whether a replacement deletes first, where the program says so.
+    pub delete_before_replace: Option<bool>,
+    /// Paths whose change replaces.
+    pub replace_on_changes: Vec<Path>,
+    /// How long operations may take, where the program says so.
+    pub timeouts: Timeouts,
+}
+
+/// Something that was changed outside epid.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Drift {
+    /// The resource.
+    pub urn: Urn,
+    /// It is gone.
+    pub gone: bool,
+    /// The leaves that differ from what was applied.
+    pub changes: Vec<PlannedChange>,
+}
+
+/// An output of the stack.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlannedOutput {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its value.
+    pub value: Located,
+    /// It is treated as a secret.
+    pub secret: bool,
+}
+
+/// Which resources a run is limited to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Selection {
+    /// Only these; empty means all.
+    pub targets: Vec<Selector>,
+    /// Not these, nor what depends on them.
+    pub excludes: Vec<Selector>,
+    /// Replace these even if nothing asks for it.
+    pub replace: Vec<Selector>,
+}
+
+impl Plan {
+    /// The version of the shape this build writes and reads.
+    pub const FORMAT: u32 = 1;
+
+    /// True where no step would do anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps.iter().all(|s| matches!(s.action, Action::Nothing | Action::Connect))
+    }
+
+    /// The step of that id.
+    #[must_use]
+    pub fn step(&self, id: StepId) -> Option<&Step> {
+        self.steps.get(id.0 as usize)
+    }
+}
