@@ -45,7 +45,12 @@ pub fn build(program: &Program, inputs: &Inputs<'_>) -> Result<ResourceGraph, Ve
         components: inputs.components,
     };
     let expanded = expand(program, &setting)?;
-    let mut builder = Builder { inputs, problems: Vec::new(), nodes: Vec::new(), names: Names::default() };
+    let mut builder = Builder {
+        inputs,
+        problems: Vec::new(),
+        nodes: Vec::new(),
+        names: Names::default(),
+    };
     builder.names.config = inputs.config.clone();
     builder.names.stacks = inputs.stacks.clone();
     builder.make_nodes(&expanded);
@@ -53,13 +58,20 @@ pub fn build(program: &Program, inputs: &Inputs<'_>) -> Result<ResourceGraph, Ve
     let order = builder.sorted();
     builder.check(&order);
     let order = builder.sorted();
-    let outputs = program.outputs.iter().map(|o| (o.name.clone(), o.value.clone(), o.secret)).collect();
+    let outputs = program
+        .outputs
+        .iter()
+        .map(|o| (o.name.clone(), o.value.clone(), o.secret))
+        .collect();
     builder.check_outputs(&outputs);
     if !builder.problems.is_empty() {
         return Err(builder.problems);
     }
     let mut slots: Vec<Option<Node>> = builder.nodes.into_iter().map(Some).collect();
-    let nodes = order.iter().filter_map(|at| slots.get_mut(*at as usize)?.take()).collect();
+    let nodes = order
+        .iter()
+        .filter_map(|at| slots.get_mut(*at as usize)?.take())
+        .collect();
     Ok(ResourceGraph::new(nodes, builder.names, outputs))
 }
 
@@ -82,21 +94,31 @@ impl Builder<'_> {
         for instance in expanded.declarations.iter().filter(|i| !i.is_provider) {
             self.default_provider(instance, &mut declared);
             if let Some(node) = self.node(instance, &declared) {
-                self.names.bindings.insert(instance.address.clone(), Binding::Resource(node.urn.clone()));
+                self.names
+                    .bindings
+                    .insert(instance.address.clone(), Binding::Resource(node.urn.clone()));
                 self.nodes.push(node);
             }
         }
         for (address, outputs) in &expanded.components {
-            self.names.bindings.insert(address.clone(), Binding::Component(outputs.clone()));
+            self.names
+                .bindings
+                .insert(address.clone(), Binding::Component(outputs.clone()));
         }
         let mut groups: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<str>>> = BTreeMap::new();
         for address in self.names.bindings.keys() {
             if let Some((name, key)) = instance_key(address) {
-                groups.entry(Arc::from(name)).or_default().insert(key, address.clone());
+                groups
+                    .entry(Arc::from(name))
+                    .or_default()
+                    .insert(key, address.clone());
             }
         }
         for (name, instances) in groups {
-            self.names.bindings.entry(name).or_insert(Binding::Group(instances));
+            self.names
+                .bindings
+                .entry(name)
+                .or_insert(Binding::Group(instances));
         }
     }
 
@@ -104,13 +126,19 @@ impl Builder<'_> {
     fn default_provider(&mut self, instance: &Instance, declared: &mut BTreeMap<Arc<str>, (Urn, Kind)>) {
         let name = instance.kind.provider();
         let kind = Kind::parse(&format!("{PROVIDER_KIND}{name}"));
-        let (Some(provider), Ok(kind)) = (self.inputs.providers.get(name), kind) else { return };
+        let (Some(provider), Ok(kind)) = (self.inputs.providers.get(name), kind) else {
+            return;
+        };
         if name == "epid" || declared.values().any(|(_, k)| *k == kind) {
             return;
         }
         let urn = Urn::new(self.inputs.project, self.inputs.stack, &kind, name);
         let empty = Value::Map(Map::default());
-        let desired = Desired { urn: urn.clone(), kind: kind.clone(), properties: empty.clone() };
+        let desired = Desired {
+            urn: urn.clone(),
+            kind: kind.clone(),
+            properties: empty.clone(),
+        };
         if !provider.check(&desired).is_empty() {
             return;
         }
@@ -141,11 +169,15 @@ impl Builder<'_> {
         } else {
             Some(self.provider(instance, declared)?)
         };
-        let urn = Urn::new(self.inputs.project, self.inputs.stack, &instance.kind, &instance.address);
+        let urn = Urn::new(
+            self.inputs.project,
+            self.inputs.stack,
+            &instance.kind,
+            &instance.address,
+        );
         let alias = |text: &Arc<str>| {
-            Urn::parse(text).unwrap_or_else(|_| {
-                Urn::new(self.inputs.project, self.inputs.stack, &instance.kind, text)
-            })
+            Urn::parse(text)
+                .unwrap_or_else(|_| Urn::new(self.inputs.project, self.inputs.stack, &instance.kind, text))
         };
         Some(Node {
             aliases: instance.options.aliases.iter().map(alias).collect(),
@@ -170,13 +202,19 @@ impl Builder<'_> {
         let schema = self.inputs.providers.schema(&instance.kind);
         if schema.is_none() {
             let kinds = self.inputs.providers.kinds();
-            let all = kinds.iter().chain(self.inputs.components.kinds()).map(Kind::as_str);
+            let all = kinds
+                .iter()
+                .chain(self.inputs.components.kinds())
+                .map(Kind::as_str);
             let (message, candidates): (String, Vec<String>) = match provider_type(&instance.kind) {
                 Some(name) => (
                     format!("there is no provider `{name}`"),
                     self.inputs.providers.iter().map(|(n, _)| n.to_owned()).collect(),
                 ),
-                None => (format!("unknown kind `{}`", instance.kind), all.map(str::to_owned).collect()),
+                None => (
+                    format!("unknown kind `{}`", instance.kind),
+                    all.map(str::to_owned).collect(),
+                ),
             };
             let word = provider_type(&instance.kind).unwrap_or(instance.kind.as_str());
             let mut problem = Diagnostic::error(instance.kind_span, message);
@@ -216,12 +254,16 @@ impl Builder<'_> {
                 let mut fitting = declared.iter().filter(|(_, (_, kind))| of_type(kind));
                 match (fitting.next(), fitting.next()) {
                     (Some((_, (urn, _))), None) => return Some(urn.clone()),
-                    (Some((first, _)), Some((second, _))) => {
-                        Diagnostic::error(span, format!("`{}` does not say which provider it uses", instance.address))
-                            .with_hint(format!("set options.provider = \"{first}\" or \"{second}\""))
-                    }
-                    _ => Diagnostic::error(span, format!("`{}` needs a `{wanted}` provider", instance.address))
-                        .with_hint(format!("declare one: [providers.NAME] with type = \"{wanted}\"")),
+                    (Some((first, _)), Some((second, _))) => Diagnostic::error(
+                        span,
+                        format!("`{}` does not say which provider it uses", instance.address),
+                    )
+                    .with_hint(format!("set options.provider = \"{first}\" or \"{second}\"")),
+                    _ => Diagnostic::error(
+                        span,
+                        format!("`{}` needs a `{wanted}` provider", instance.address),
+                    )
+                    .with_hint(format!("declare one: [providers.NAME] with type = \"{wanted}\"")),
                 }
             }
         };
@@ -237,15 +279,27 @@ impl Builder<'_> {
             let mut found: Vec<Edge> = Vec::new();
             for mention in node.properties.template.references() {
                 let to = self.names.resources(&mention.reference);
-                found.extend(to.into_iter().map(|to| Edge { to, why: Why::Reference }));
+                found.extend(to.into_iter().map(|to| Edge {
+                    to,
+                    why: Why::Reference,
+                }));
             }
             let depends = self.addresses(&node, "dependsOn", &node.options.depends_on);
-            found.extend(depends.into_iter().map(|to| Edge { to, why: Why::DependsOn }));
+            found.extend(depends.into_iter().map(|to| Edge {
+                to,
+                why: Why::DependsOn,
+            }));
             let served_by = self.addresses(&node, "servedBy", &node.options.served_by);
-            found.extend(served_by.iter().map(|to| Edge { to: to.clone(), why: Why::ServedBy }));
+            found.extend(served_by.iter().map(|to| Edge {
+                to: to.clone(),
+                why: Why::ServedBy,
+            }));
             let with: Vec<Arc<str>> = node.options.deleted_with.iter().cloned().collect();
             let deleted_with = self.addresses(&node, "deletedWith", &with).into_iter().next();
-            found.extend(node.provider.iter().map(|to| Edge { to: to.clone(), why: Why::Provider }));
+            found.extend(node.provider.iter().map(|to| Edge {
+                to: to.clone(),
+                why: Why::Provider,
+            }));
             found.retain(|edge| edge.to != node.urn);
             edges.push((found, deleted_with, served_by));
         }
@@ -259,7 +313,10 @@ impl Builder<'_> {
         for address in addresses {
             let beneath = self.names.beneath(address);
             if beneath.is_empty() && !self.names.bindings.contains_key(address) {
-                let message = format!("{option} of `{}` names `{address}`, which is not declared", node.address);
+                let message = format!(
+                    "{option} of `{}` names `{address}`, which is not declared",
+                    node.address
+                );
                 let mut problem = Diagnostic::error(node.options.span(option).or(node.span), message);
                 if let Some(near) = nearest(address, self.names.bindings.keys().map(|n| &**n)) {
                     problem = problem.with_hint(format!("did you mean `{near}`?"));
@@ -285,7 +342,10 @@ impl Builder<'_> {
                 let address = |at: &u32| self.nodes.get(*at as usize).map(|n| format!("`{}`", n.address));
                 let mut path: Vec<String> = cycle.iter().filter_map(address).collect();
                 path.extend(path.first().cloned());
-                let span = cycle.first().and_then(|at| self.nodes.get(*at as usize)).map_or(Span::NONE, |n| n.span);
+                let span = cycle
+                    .first()
+                    .and_then(|at| self.nodes.get(*at as usize))
+                    .map_or(Span::NONE, |n| n.span);
                 let message = format!("resources depend on each other: {}", path.join(" → "));
                 let problem = Diagnostic::error(span, message).with_hint("take one of these references out");
                 if !self.problems.contains(&problem) {
@@ -301,7 +361,9 @@ impl Builder<'_> {
         let mut known: HashMap<Urn, Known> = HashMap::new();
         let mut links: Vec<Links> = vec![Links::default(); self.nodes.len()];
         for &at in order {
-            let Some(node) = self.nodes.get(at as usize) else { continue };
+            let Some(node) = self.nodes.get(at as usize) else {
+                continue;
+            };
             let look = |urn: &Urn| known.get(urn).cloned();
             let view = View::new(&self.names, node.each.as_ref(), &look, self.inputs.digest);
             let value = match node.properties.template.evaluate(&view) {
@@ -309,20 +371,31 @@ impl Builder<'_> {
                 Err(errors) => {
                     self.problems.extend(errors.into_iter().map(|e| {
                         let problem = Diagnostic::error(e.span.or(node.span), e.message);
-                        Diagnostic { hint: e.hint, ..problem }
+                        Diagnostic {
+                            hint: e.hint,
+                            ..problem
+                        }
                     }));
                     continue;
                 }
             };
-            let desired = Desired { urn: node.urn.clone(), kind: node.kind.clone(), properties: value };
+            let desired = Desired {
+                urn: node.urn.clone(),
+                kind: node.kind.clone(),
+                properties: value,
+            };
             if let Some(provider) = self.inputs.providers.of(&node.kind) {
                 let problems = provider.check(&desired);
-                self.problems.extend(problems.into_iter().map(|problem| place(node, problem)));
+                self.problems
+                    .extend(problems.into_iter().map(|problem| place(node, problem)));
                 if let Some(slot) = links.get_mut(at as usize) {
                     *slot = provider.links(&desired);
                 }
             }
-            known.insert(node.urn.clone(), super::names::unmade(&node.address, desired.properties, &node.schema));
+            known.insert(
+                node.urn.clone(),
+                super::names::unmade(&node.address, desired.properties, &node.schema),
+            );
         }
         self.link(&links);
     }
@@ -331,18 +404,29 @@ impl Builder<'_> {
         let mut providers: HashMap<(Option<Urn>, Arc<str>), Urn> = HashMap::new();
         for (node, links) in self.nodes.iter().zip(links) {
             for what in &links.provides {
-                providers.entry((node.provider.clone(), what.clone())).or_insert_with(|| node.urn.clone());
+                providers
+                    .entry((node.provider.clone(), what.clone()))
+                    .or_insert_with(|| node.urn.clone());
             }
         }
-        let containers: HashMap<Urn, Urn> = self.nodes.iter().filter_map(|n| Some((n.urn.clone(), self.cluster(n)?))).collect();
+        let containers: HashMap<Urn, Urn> = self
+            .nodes
+            .iter()
+            .filter_map(|n| Some((n.urn.clone(), self.cluster(n)?)))
+            .collect();
         for (node, links) in self.nodes.iter_mut().zip(links) {
             node.outside = links.outside;
             let mut container = None;
             for requirement in &links.requires {
                 let found = providers.get(&(node.provider.clone(), requirement.what.clone()));
-                let Some(to) = found.filter(|to| **to != node.urn) else { continue };
+                let Some(to) = found.filter(|to| **to != node.urn) else {
+                    continue;
+                };
                 if !node.edges.iter().any(|edge| edge.to == *to) {
-                    node.edges.push(Edge { to: to.clone(), why: Why::Link });
+                    node.edges.push(Edge {
+                        to: to.clone(),
+                        why: Why::Link,
+                    });
                 }
                 if requirement.contained {
                     container = Some(to.clone());
@@ -357,22 +441,36 @@ impl Builder<'_> {
     fn cluster(&self, node: &Node) -> Option<Urn> {
         provider_type(&node.kind)?;
         let cluster = node.properties.template.get("cluster")?;
-        cluster.template.references().iter().flat_map(|m| self.names.resources(&m.reference)).next()
+        cluster
+            .template
+            .references()
+            .iter()
+            .flat_map(|m| self.names.resources(&m.reference))
+            .next()
     }
 
     fn check_outputs(&mut self, outputs: &Vec<(Arc<str>, Located, bool)>) {
         let known: HashMap<&Urn, Known> = self
             .nodes
             .iter()
-            .map(|n| (&n.urn, super::names::unmade(&n.address, Value::unknown(&n.address), &n.schema)))
+            .map(|n| {
+                (
+                    &n.urn,
+                    super::names::unmade(&n.address, Value::unknown(&n.address), &n.schema),
+                )
+            })
             .collect();
         let look = |urn: &Urn| known.get(urn).cloned();
         let view = View::new(&self.names, None, &look, self.inputs.digest);
         for (name, value, _) in outputs {
             if let Err(errors) = value.template.evaluate(&view) {
                 self.problems.extend(errors.into_iter().map(|e| {
-                    let problem = Diagnostic::error(e.span.or(value.span), format!("output `{name}`: {}", e.message));
-                    Diagnostic { hint: e.hint, ..problem }
+                    let problem =
+                        Diagnostic::error(e.span.or(value.span), format!("output `{name}`: {}", e.message));
+                    Diagnostic {
+                        hint: e.hint,
+                        ..problem
+                    }
                 }));
             }
         }
@@ -390,11 +488,20 @@ fn place(node: &Node, problem: Problem) -> Diagnostic {
             if let Some(found) = at(&path) {
                 let exact = path == problem.path;
                 let key = exact && problem.message.starts_with("unknown property");
-                span = if key { found.key_span.or(found.span) } else { found.span };
+                span = if key {
+                    found.key_span.or(found.span)
+                } else {
+                    found.span
+                };
                 span = span.or(node.span);
                 break;
             }
-            let shorter: Path = path.segments().iter().take(path.segments().len().saturating_sub(1)).cloned().collect();
+            let shorter: Path = path
+                .segments()
+                .iter()
+                .take(path.segments().len().saturating_sub(1))
+                .cloned()
+                .collect();
             if shorter.segments().is_empty() {
                 break;
             }
@@ -406,7 +513,10 @@ fn place(node: &Node, problem: Problem) -> Diagnostic {
     } else {
         problem.message
     };
-    Diagnostic { hint: problem.hint, ..Diagnostic::error(span, message) }
+    Diagnostic {
+        hint: problem.hint,
+        ..Diagnostic::error(span, message)
+    }
 }
 
 /// `subnet` and `a` of `subnet["a"]`.

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use epid_provider::{KindSchema, Map, Segment, Urn, Value};
+use epid_provider::{KindSchema, Map, Output, Segment, Urn, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::expression::{Access, Located, Reference, Scope, Template, TemplateError, resolve};
+use crate::expression::{Access, Reference, Scope, Template, TemplateError, resolve};
 
 /// What every name of a stack stands for. Names are addresses: `curator`, `curator/deployment`, `subnet["a"]`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -70,15 +70,17 @@ impl Known {
         match path {
             [Access::Key(key)] if &**key == "id" => Some(self.id.clone()),
             [Access::Key(key), ..] => {
-                let output = |o: &epid_provider::Output| {
-                    matches!(o.path.segments().first(), Some(Segment::Key(k)) if k == key)
-                };
+                let output =
+                    |o: &Output| matches!(o.path.segments().first(), Some(Segment::Key(k)) if k == key);
                 let askable = self.schema.as_ref().is_none_or(|schema| {
-                    schema.inputs.open || schema.inputs.field(key).is_some() || schema.outputs.iter().any(output)
+                    schema.inputs.open
+                        || schema.inputs.field(key).is_some()
+                        || schema.outputs.iter().any(output)
                 });
-                let absent = self.pending.as_ref().map_or(Value::Null, |address| {
-                    Value::unknown(&format!("{address}.{key}"))
-                });
+                let absent = self
+                    .pending
+                    .as_ref()
+                    .map_or(Value::Null, |address| Value::unknown(&format!("{address}.{key}")));
                 askable.then_some(absent)
             }
             _ => Some(Value::Map(Map::default())),
@@ -88,13 +90,18 @@ impl Known {
     /// The properties a person can ask for, for suggestions.
     #[must_use]
     pub fn candidates(&self) -> Vec<String> {
-        let Some(schema) = &self.schema else { return Vec::new() };
-        let first = |o: &epid_provider::Output| match o.path.segments().first() {
+        let Some(schema) = &self.schema else {
+            return Vec::new();
+        };
+        let first = |o: &Output| match o.path.segments().first() {
             Some(Segment::Key(key)) => Some(key.to_string()),
             _ => None,
         };
         let inputs = schema.inputs.fields.iter().map(|f| f.name.to_string());
-        inputs.chain(schema.outputs.iter().filter_map(first)).chain(["id".to_owned()]).collect()
+        inputs
+            .chain(schema.outputs.iter().filter_map(first))
+            .chain(["id".to_owned()])
+            .collect()
     }
 }
 
@@ -115,7 +122,12 @@ impl<'a> View<'a> {
         known: &'a dyn Fn(&Urn) -> Option<Known>,
         digest: &'a dyn Fn(&[u8]) -> Option<String>,
     ) -> Self {
-        Self { names, each, known, digest }
+        Self {
+            names,
+            each,
+            known,
+            digest,
+        }
     }
 
     fn binding(&self, binding: &Binding, path: &[Access]) -> Result<Option<Value>, String> {
@@ -225,7 +237,9 @@ impl Names {
                     _ => None,
                 };
                 match one {
-                    Some(address) => self.follow(address, path.get(1..).unwrap_or_default(), found, depth + 1),
+                    Some(address) => {
+                        self.follow(address, path.get(1..).unwrap_or_default(), found, depth + 1)
+                    }
                     None => {
                         for address in instances.values() {
                             self.follow(address, &[], found, depth + 1);
@@ -241,13 +255,23 @@ impl Names {
     #[must_use]
     pub fn beneath(&self, address: &str) -> Vec<Urn> {
         let below = |candidate: &str| {
-            candidate.strip_prefix(address).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '[']))
+            candidate
+                .strip_prefix(address)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '[']))
         };
-        let range = self.bindings.range::<str, _>((std::ops::Bound::Included(address), std::ops::Bound::Unbounded));
+        let range = self
+            .bindings
+            .range::<str, _>((std::ops::Bound::Included(address), std::ops::Bound::Unbounded));
         range
             .take_while(|(name, _)| name.starts_with(address))
             .filter(|(name, _)| below(name))
-            .filter_map(|(_, b)| if let Binding::Resource(urn) = b { Some(urn.clone()) } else { None })
+            .filter_map(|(_, b)| {
+                if let Binding::Resource(urn) = b {
+                    Some(urn.clone())
+                } else {
+                    None
+                }
+            })
             .collect()
     }
 }
@@ -270,24 +294,40 @@ pub(crate) fn unmade(address: &str, inputs: Value, schema: &Arc<KindSchema>) -> 
 
 /// `value` with `new` at `path`; maps are made on the way, lists are entered by position only.
 pub(crate) fn overlay(value: &Value, path: &[Segment], new: &Value) -> Value {
-    let Some((first, rest)) = path.split_first() else { return new.clone() };
+    let Some((first, rest)) = path.split_first() else {
+        return new.clone();
+    };
     match (value, first) {
         (Value::Secret(inner), _) => overlay(inner, path, new).into_secret(),
         (Value::Map(map), Segment::Key(key)) => {
             let below = overlay(map.get(key).unwrap_or(&Value::Null), rest, new);
-            Value::Map(if below.is_null() { map.without(key) } else { map.with(key, below) })
+            Value::Map(if below.is_null() {
+                map.without(key)
+            } else {
+                map.with(key, below)
+            })
         }
         (Value::Null, Segment::Key(key)) if !new.is_null() => {
             Value::map([(key.clone(), overlay(&Value::Null, rest, new))])
         }
         (Value::List(items), Segment::Index(index)) if *index < items.len() => {
             Value::list(items.iter().enumerate().map(|(at, item)| {
-                if at == *index { overlay(item, rest, new) } else { item.clone() }
+                if at == *index {
+                    overlay(item, rest, new)
+                } else {
+                    item.clone()
+                }
             }))
         }
         (Value::List(items), Segment::Element(name)) => Value::list(items.iter().map(|item| {
-            let named = ["name", "key", "id"].iter().any(|k| item.get(k).and_then(Value::as_str) == Some(name));
-            if named { overlay(item, rest, new) } else { item.clone() }
+            let named = ["name", "key", "id"]
+                .iter()
+                .any(|k| item.get(k).and_then(Value::as_str) == Some(name));
+            if named {
+                overlay(item, rest, new)
+            } else {
+                item.clone()
+            }
         })),
         _ => value.clone(),
     }

@@ -86,7 +86,11 @@ impl ResourceGraph {
     }
 
     pub(super) fn new(nodes: Vec<Node>, names: Names, outputs: Vec<(Arc<str>, Located, bool)>) -> Self {
-        let index = nodes.iter().enumerate().map(|(at, node)| (node.urn.clone(), at)).collect();
+        let index = nodes
+            .iter()
+            .enumerate()
+            .map(|(at, node)| (node.urn.clone(), at))
+            .collect();
         let mut dependents: HashMap<Urn, Vec<Urn>> = HashMap::new();
         for node in &nodes {
             for edge in &node.edges {
@@ -96,7 +100,13 @@ impl ResourceGraph {
                 }
             }
         }
-        Self { nodes, index, dependents, names: Arc::new(names), outputs }
+        Self {
+            nodes,
+            index,
+            dependents,
+            names: Arc::new(names),
+            outputs,
+        }
     }
 
     /// The resources, dependencies first.

@@ -22,8 +22,11 @@ pub(crate) fn sort(after: &[Vec<u32>]) -> Result<Vec<u32>, Vec<u32>> {
             waiting[thing as usize] += 1;
         }
     }
-    let mut ready: BinaryHeap<Reverse<u32>> =
-        (0u32..).zip(&waiting).filter(|(_, w)| **w == 0).map(|(thing, _)| Reverse(thing)).collect();
+    let mut ready: BinaryHeap<Reverse<u32>> = (0u32..)
+        .zip(&waiting)
+        .filter(|(_, w)| **w == 0)
+        .map(|(thing, _)| Reverse(thing))
+        .collect();
     let mut sorted = Vec::with_capacity(after.len());
     while let Some(Reverse(thing)) = ready.pop() {
         sorted.push(thing);
@@ -34,7 +37,11 @@ pub(crate) fn sort(after: &[Vec<u32>]) -> Result<Vec<u32>, Vec<u32>> {
             }
         }
     }
-    if sorted.len() == after.len() { Ok(sorted) } else { Err(cycle(&graph, after)) }
+    if sorted.len() == after.len() {
+        Ok(sorted)
+    } else {
+        Err(cycle(&graph, after))
+    }
 }
 
 /// One cycle: within a strongly connected component, what each waits for until one repeats.
@@ -42,9 +49,14 @@ fn cycle(graph: &DiGraph<(), (), u32>, after: &[Vec<u32>]) -> Vec<u32> {
     let round = |c: &Vec<NodeIndex>| c.len() > 1 || c.iter().any(|n| graph.contains_edge(*n, *n));
     let mut knots: Vec<Vec<NodeIndex>> = tarjan_scc(graph).into_iter().filter(round).collect();
     knots.sort_by_key(|c| c.iter().min().copied());
-    let Some(knot) = knots.first() else { return Vec::new() };
+    let Some(knot) = knots.first() else {
+        return Vec::new();
+    };
     let inside = |thing: &&u32| knot.contains(&NodeIndex::from(**thing));
-    let mut at = knot.iter().min().map_or(0, |n| u32::try_from(n.index()).unwrap_or(u32::MAX));
+    let mut at = knot
+        .iter()
+        .min()
+        .map_or(0, |n| u32::try_from(n.index()).unwrap_or(u32::MAX));
     let mut path = vec![at];
     while let Some(&next) = after[at as usize].iter().find(inside) {
         if let Some(seen) = path.iter().position(|t| *t == next) {

@@ -36,7 +36,11 @@ impl Providers {
     #[must_use]
     pub fn schema(&self, kind: &Kind) -> Option<Arc<KindSchema>> {
         let provider = self.of(kind)?;
-        if provider_type(kind).is_some() { Some(provider.config()) } else { provider.schema(kind) }
+        if provider_type(kind).is_some() {
+            Some(provider.config())
+        } else {
+            provider.schema(kind)
+        }
     }
 
     /// All providers, by name.

@@ -15,16 +15,31 @@ impl Selector {
     /// True where it names `urn`, or something `urn` is part of.
     #[must_use]
     pub fn matches(&self, urn: &Urn) -> bool {
-        let text = if self.0.starts_with("urn:") { urn.as_str() } else { urn.path() };
-        let ends = text.match_indices(['/', '[']).map(|(at, _)| at).chain([text.len()]);
-        ends.into_iter().any(|end| text.get(..end).is_some_and(|part| glob(&self.0, part)))
+        let text = if self.0.starts_with("urn:") {
+            urn.as_str()
+        } else {
+            urn.path()
+        };
+        let ends = text
+            .match_indices(['/', '['])
+            .map(|(at, _)| at)
+            .chain([text.len()]);
+        ends.into_iter()
+            .any(|end| text.get(..end).is_some_and(|part| glob(&self.0, part)))
     }
 }
 
 fn glob(pattern: &str, text: &str) -> bool {
-    let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(text) = text.strip_prefix(head) else { return false };
-    text.char_indices().map(|(at, _)| at).chain([text.len()]).any(|at| glob(rest, &text[at..]))
+    let Some((head, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(text) = text.strip_prefix(head) else {
+        return false;
+    };
+    text.char_indices()
+        .map(|(at, _)| at)
+        .chain([text.len()])
+        .any(|at| glob(rest, &text[at..]))
 }
 
 impl FromStr for Selector {
@@ -32,7 +47,9 @@ impl FromStr for Selector {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if text.is_empty() {
-            return Err("a resource is named by its address, such as `curator/deployment`, or its URN".into());
+            return Err(
+                "a resource is named by its address, such as `curator/deployment`, or its URN".into(),
+            );
         }
         if text.matches('*').count() > 4 {
             return Err("at most four `*` in one name".into());
