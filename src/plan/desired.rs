@@ -10,13 +10,21 @@ use crate::state::Entry;
 
 /// The value at `path` of `value`; `Null` where there is none.
 pub(super) fn at(value: &Value, path: &[Segment]) -> Value {
-    let Some((first, rest)) = path.split_first() else { return value.clone() };
+    let Some((first, rest)) = path.split_first() else {
+        return value.clone();
+    };
     match (value.expose(), first) {
         (Value::Map(map), Segment::Key(key)) => map.get(key).map(|v| at(v, rest)).unwrap_or_default(),
-        (Value::List(items), Segment::Index(index)) => items.get(*index).map(|v| at(v, rest)).unwrap_or_default(),
+        (Value::List(items), Segment::Index(index)) => {
+            items.get(*index).map(|v| at(v, rest)).unwrap_or_default()
+        }
         (Value::List(items), Segment::Element(name)) => items
             .iter()
-            .find(|item| ["name", "key", "id"].iter().any(|k| item.get(k).and_then(Value::as_str) == Some(name)))
+            .find(|item| {
+                ["name", "key", "id"]
+                    .iter()
+                    .any(|k| item.get(k).and_then(Value::as_str) == Some(name))
+            })
             .map(|v| at(v, rest))
             .unwrap_or_default(),
         _ => Value::Null,
@@ -33,14 +41,24 @@ pub(super) fn updated(
 ) -> Known {
     let mut outputs = entry.record.outputs.clone();
     let touched = |name: &str| {
-        changes.iter().any(|c| matches!(c.path.segments().first(), Some(Segment::Key(key)) if &**key == name))
+        changes
+            .iter()
+            .any(|c| matches!(c.path.segments().first(), Some(Segment::Key(key)) if &**key == name))
     };
     for output in &schema.outputs {
-        if output.changes_with.iter().any(|input| &**input == "*" || touched(input)) {
+        if output
+            .changes_with
+            .iter()
+            .any(|input| &**input == "*" || touched(input))
+        {
             outputs = overlay(&outputs, output.path.segments(), &unknown(address, output));
         }
     }
-    Known { inputs, outputs, ..recorded(entry, Some(schema.clone())) }
+    Known {
+        inputs,
+        outputs,
+        ..recorded(entry, Some(schema.clone()))
+    }
 }
 
 /// What is known of a resource that stays as it is recorded.

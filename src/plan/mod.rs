@@ -17,6 +17,6 @@ pub use estimate::{Estimate, estimate};
 pub use planner::{Observations, Refresh, Request, plan};
 pub use problem::PlanProblem;
 pub use step::{
-    Action, Drift, Facts, Mode, Plan, PlanHeader, PlannedChange, PlannedInputs, PlannedOutput, Selection, Step,
-    StepId,
+    Action, Drift, Facts, Mode, Plan, PlanHeader, PlannedChange, PlannedInputs, PlannedOutput, Selection,
+    Step, StepId,
 };

@@ -85,7 +85,12 @@ pub(super) struct Decided {
 
 impl Decided {
     fn plain(known: Known, step: Option<u32>) -> Self {
-        Self { known, step, replaced: Replaced::No, decide: None }
+        Self {
+            known,
+            step,
+            replaced: Replaced::No,
+            decide: None,
+        }
     }
 }
 
@@ -139,7 +144,9 @@ impl<'a> Planner<'a> {
                     if let Some(key) = &entry.key
                         && request.graph.node(urn).is_none()
                     {
-                        planner.orphans_by_key.insert((entry.provider.as_ref().map(|p| &p.urn), key), entry);
+                        planner
+                            .orphans_by_key
+                            .insert((entry.provider.as_ref().map(|p| &p.urn), key), entry);
                     }
                 }
                 Role::Vacant => {
@@ -172,11 +179,18 @@ impl<'a> Planner<'a> {
         let mut found = BTreeSet::new();
         for selector in selectors {
             let before = found.len();
-            found.extend(self.request.graph.nodes().filter(|n| selector.matches(&n.urn)).map(|n| n.urn.clone()));
+            found.extend(
+                self.request
+                    .graph
+                    .nodes()
+                    .filter(|n| selector.matches(&n.urn))
+                    .map(|n| n.urn.clone()),
+            );
             let recorded = self.request.snapshot.entries.keys().map(|key| &key.urn);
             found.extend(recorded.filter(|urn| selector.matches(urn)).cloned());
             if found.len() == before {
-                let mut problem = PlanProblem::new(None, Span::NONE, format!("no resource is called `{selector}`"));
+                let mut problem =
+                    PlanProblem::new(None, Span::NONE, format!("no resource is called `{selector}`"));
                 let names: Vec<&str> = self.request.graph.nodes().map(|n| &*n.address).collect();
                 if let Some(near) = epid_provider::check::nearest(&selector.to_string(), names) {
                     problem = problem.hint(format!("did you mean `{near}`?"));
@@ -192,11 +206,18 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn next_generation(&self, urn: &Urn) -> Generation {
-        self.highest.get(urn).map_or(Generation(1), |g| Generation(g.0 + 1))
+        self.highest
+            .get(urn)
+            .map_or(Generation(1), |g| Generation(g.0 + 1))
     }
 
     fn view<'v>(&'v self, node: &'v Node, known: &'v dyn Fn(&Urn) -> Option<Known>) -> View<'v> {
-        View::new(self.request.graph.names(), node.each.as_ref(), known, self.request.digest)
+        View::new(
+            self.request.graph.names(),
+            node.each.as_ref(),
+            known,
+            self.request.digest,
+        )
     }
 
     fn known(&self, urn: &Urn) -> Option<Known> {
@@ -209,13 +230,23 @@ impl<'a> Planner<'a> {
             return Some((entry, false));
         }
         let orphan = |urn: &Urn| {
-            self.live.get(urn).copied().filter(|e| self.request.graph.node(&e.record.urn).is_none())
+            self.live
+                .get(urn)
+                .copied()
+                .filter(|e| self.request.graph.node(&e.record.urn).is_none())
         };
         if let Some(entry) = node.aliases.iter().find_map(orphan) {
             return Some((entry, true));
         }
-        let key = self.request.providers.of(&node.kind)?.identity(&node.kind, desired)?;
-        let entry = self.orphans_by_key.get(&(node.provider.as_ref(), &key)).copied()?;
+        let key = self
+            .request
+            .providers
+            .of(&node.kind)?
+            .identity(&node.kind, desired)?;
+        let entry = self
+            .orphans_by_key
+            .get(&(node.provider.as_ref(), &key))
+            .copied()?;
         let same = entry.record.kind.unversioned() == node.kind.unversioned();
         (same && !self.claimed.contains(&entry.key_of())).then_some((entry, true))
     }
@@ -230,7 +261,11 @@ impl<'a> Planner<'a> {
             Err(errors) => {
                 let problem = |e: &crate::expression::TemplateError| {
                     let problem = PlanProblem::new(Some(&node.urn), e.span, e.message.clone());
-                    if let Some(hint) = &e.hint { problem.hint(hint.clone()) } else { problem }
+                    if let Some(hint) = &e.hint {
+                        problem.hint(hint.clone())
+                    } else {
+                        problem
+                    }
                 };
                 self.problems.extend(errors.iter().map(problem));
                 Value::Map(epid_provider::Map::default())
@@ -253,7 +288,11 @@ impl<'a> Planner<'a> {
 
     /// The steps of everything a node depends on.
     fn steps_before(&self, node: &Node) -> Vec<StepId> {
-        let steps = node.edges.iter().filter_map(|edge| self.decided.get(&edge.to)?.step).map(StepId);
+        let steps = node
+            .edges
+            .iter()
+            .filter_map(|edge| self.decided.get(&edge.to)?.step)
+            .map(StepId);
         let mut after: Vec<StepId> = steps.collect();
         after.sort_unstable();
         after.dedup();
@@ -264,16 +303,30 @@ impl<'a> Planner<'a> {
     fn outside(&mut self, node: &Node, entry: Option<&Entry>) -> Decided {
         let known = entry.map(|e| recorded(e, Some(node.schema.clone())));
         if known.is_none() && self.needed_inside(node) {
-            let message = format!("`{}` is needed and does not exist yet, but is not part of this run", node.address);
+            let message = format!(
+                "`{}` is needed and does not exist yet, but is not part of this run",
+                node.address
+            );
             let hint = format!("add --target {}, or run without a selection", node.address);
-            self.problems.push(PlanProblem::new(Some(&node.urn), node.span, message).hint(hint));
+            self.problems
+                .push(PlanProblem::new(Some(&node.urn), node.span, message).hint(hint));
         }
-        let empty = || unmade(&node.address, Value::Map(epid_provider::Map::default()), &node.schema);
+        let empty = || {
+            unmade(
+                &node.address,
+                Value::Map(epid_provider::Map::default()),
+                &node.schema,
+            )
+        };
         Decided::plain(known.unwrap_or_else(empty), None)
     }
 
     fn needed_inside(&self, node: &Node) -> bool {
-        self.request.graph.dependents(&node.urn).iter().any(|urn| self.selected(urn))
+        self.request
+            .graph
+            .dependents(&node.urn)
+            .iter()
+            .any(|urn| self.selected(urn))
     }
 
     fn new_resource(&mut self, node: &'a Node, desired: Value, after: Vec<StepId>) -> Decided {
@@ -285,7 +338,10 @@ impl<'a> Planner<'a> {
             (None, false) => Action::Create,
         };
         let changes: Vec<Change> = leaves(&node.schema, &desired);
-        let target = RecordKey { urn: node.urn.clone(), generation: self.next_generation(&node.urn) };
+        let target = RecordKey {
+            urn: node.urn.clone(),
+            generation: self.next_generation(&node.urn),
+        };
         let mut step = self.step(node, action, target, after);
         step.desired = Some(inputs(node, Vec::new()));
         step.changes = shown(&changes);
@@ -307,7 +363,11 @@ impl<'a> Planner<'a> {
     ) -> Decided {
         let observed = self.request.observed.get(&entry.record.urn);
         if let Some(Observed::Absent) = observed {
-            self.drift.push(Drift { urn: node.urn.clone(), gone: true, changes: Vec::new() });
+            self.drift.push(Drift {
+                urn: node.urn.clone(),
+                gone: true,
+                changes: Vec::new(),
+            });
             return self.recreate(node, entry, desired, after);
         }
         let (desired, overrides) = settle(node, entry, desired);
@@ -316,7 +376,8 @@ impl<'a> Planner<'a> {
         if let Some(Observed::Present(present)) = observed {
             drifted = self.drifted(node, entry, present, &desired, &mut diff);
         }
-        if self.forced.contains(&node.urn) || self.connection_replaced(node) || self.container_replaced(node) {
+        if self.forced.contains(&node.urn) || self.connection_replaced(node) || self.container_replaced(node)
+        {
             force(&mut diff);
         }
         let is_provider = provider_type(&node.kind).is_some();
@@ -327,7 +388,9 @@ impl<'a> Planner<'a> {
             _ if is_provider && diff.is_empty() => self.keep(node, entry, moved, desired, after),
             _ if is_provider => self.change(node, entry, Action::Connect, desired, &diff, overrides, after),
             _ if node.schema.lookup && diff.is_empty() => self.keep(node, entry, moved, desired, after),
-            _ if node.schema.lookup => self.change(node, entry, Action::Read, desired, &diff, overrides, after),
+            _ if node.schema.lookup => {
+                self.change(node, entry, Action::Read, desired, &diff, overrides, after)
+            }
             Replace::No if diff.is_empty() && !drifted && entry.record.incomplete.is_empty() => {
                 self.keep(node, entry, moved, desired, after)
             }
@@ -337,8 +400,14 @@ impl<'a> Planner<'a> {
     }
 
     fn difference(&self, node: &Node, entry: &Entry, desired: &Value) -> Diff {
-        let Some(provider) = self.request.providers.of(&node.kind) else { return Diff::default() };
-        let wanted = Desired { urn: node.urn.clone(), kind: node.kind.clone(), properties: desired.clone() };
+        let Some(provider) = self.request.providers.of(&node.kind) else {
+            return Diff::default();
+        };
+        let wanted = Desired {
+            urn: node.urn.clone(),
+            kind: node.kind.clone(),
+            properties: desired.clone(),
+        };
         let mut diff = if provider_type(&node.kind).is_some() {
             epid_provider::diff(&provider.config(), &entry.record.applied, desired)
         } else {
@@ -353,17 +422,33 @@ impl<'a> Planner<'a> {
     }
 
     /// Adds drift to the plan; true where an update has to put something back that the program did not change.
-    fn drifted(&mut self, node: &Node, entry: &Entry, present: &Present, desired: &Value, diff: &mut Diff) -> bool {
-        let Some(provider) = self.request.providers.of(&node.kind) else { return false };
+    fn drifted(
+        &mut self,
+        node: &Node,
+        entry: &Entry,
+        present: &Present,
+        desired: &Value,
+        diff: &mut Diff,
+    ) -> bool {
+        let Some(provider) = self.request.providers.of(&node.kind) else {
+            return false;
+        };
         let mut drift = provider.drift(&entry.record, present);
         drift.changes.retain(|change| {
             !covered(&node.options.ignore_changes, &change.path)
-                && entry.overrides.get(&change.path).is_none_or(|kept| *kept != change.after)
+                && entry
+                    .overrides
+                    .get(&change.path)
+                    .is_none_or(|kept| *kept != change.after)
         });
         if drift.is_empty() {
             return false;
         }
-        self.drift.push(Drift { urn: node.urn.clone(), gone: false, changes: shown(&drift.changes) });
+        self.drift.push(Drift {
+            urn: node.urn.clone(),
+            gone: false,
+            changes: shown(&drift.changes),
+        });
         if self.request.refresh == Refresh::Accept {
             return false;
         }
@@ -373,7 +458,13 @@ impl<'a> Planner<'a> {
             }
             let after = at(desired, change.path.segments());
             let op = if after.is_null() { Op::Remove } else { Op::Change };
-            diff.changes.push(Change { path: change.path, op, before: change.after, after, replace: Replace::No });
+            diff.changes.push(Change {
+                path: change.path,
+                op,
+                before: change.after,
+                after,
+                replace: Replace::No,
+            });
         }
         true
     }
@@ -390,10 +481,21 @@ impl<'a> Planner<'a> {
 
     /// True for a provider node whose cluster is made anew: everything behind it is gone with the old one.
     fn cluster_replaced(&self, node: &Node) -> bool {
-        node.edges.iter().any(|e| self.decided.get(&e.to).is_some_and(|d| d.replaced != Replaced::No))
+        node.edges.iter().any(|e| {
+            self.decided
+                .get(&e.to)
+                .is_some_and(|d| d.replaced != Replaced::No)
+        })
     }
 
-    fn keep(&mut self, node: &Node, entry: &Entry, moved: bool, desired: Value, after: Vec<StepId>) -> Decided {
+    fn keep(
+        &mut self,
+        node: &Node,
+        entry: &Entry,
+        moved: bool,
+        desired: Value,
+        after: Vec<StepId>,
+    ) -> Decided {
         let facts = facts(node);
         let accept = self.request.refresh == Refresh::Accept
             && self.drift.last().is_some_and(|d| d.urn == node.urn && !d.gone);
@@ -406,18 +508,27 @@ impl<'a> Planner<'a> {
         };
         self.unchanged += 1;
         let step = action.map(|action| {
-            let target = RecordKey { urn: node.urn.clone(), generation: entry.generation };
+            let target = RecordKey {
+                urn: node.urn.clone(),
+                generation: entry.generation,
+            };
             let mut step = self.step(node, action, target, after);
             step.expected = Duration::ZERO;
             step.from = moved.then(|| entry.key_of());
             step.desired = (action == Action::Record).then(|| inputs(node, Vec::new()));
             self.push(step)
         });
-        let known = Known { inputs: desired, ..recorded(entry, Some(node.schema.clone())) };
+        let known = Known {
+            inputs: desired,
+            ..recorded(entry, Some(node.schema.clone()))
+        };
         Decided::plain(known, step)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one decision, each used once")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one decision, each used once"
+    )]
     fn change(
         &mut self,
         node: &'a Node,
@@ -428,7 +539,10 @@ impl<'a> Planner<'a> {
         overrides: Vec<(Path, Value)>,
         after: Vec<StepId>,
     ) -> Decided {
-        let target = RecordKey { urn: node.urn.clone(), generation: entry.generation };
+        let target = RecordKey {
+            urn: node.urn.clone(),
+            generation: entry.generation,
+        };
         let mut step = self.step(node, action, target, after);
         step.desired = Some(inputs(node, overrides));
         step.changes = shown(&diff.changes);
@@ -440,19 +554,30 @@ impl<'a> Planner<'a> {
 
     /// A record whose resource is gone is made again; the record goes with the create.
     fn recreate(&mut self, node: &'a Node, entry: &'a Entry, desired: Value, after: Vec<StepId>) -> Decided {
-        let target = RecordKey { urn: node.urn.clone(), generation: self.next_generation(&node.urn) };
+        let target = RecordKey {
+            urn: node.urn.clone(),
+            generation: self.next_generation(&node.urn),
+        };
         let mut step = self.step(node, Action::Create, target, after);
         step.desired = Some(inputs(node, Vec::new()));
         step.changes = shown(&leaves(&node.schema, &desired));
         step.takes.push(entry.key_of());
         let id = self.push(step);
         let known = unmade(&node.address, desired, &node.schema);
-        Decided { known, step: Some(id), replaced: Replaced::CreateFirst, decide: None }
+        Decided {
+            known,
+            step: Some(id),
+            replaced: Replaced::CreateFirst,
+            decide: None,
+        }
     }
 
     /// A provider whose cluster is replaced: a new generation; the old one leaves with its last record.
     fn reconnect(&mut self, node: &'a Node, entry: &'a Entry, desired: Value, after: Vec<StepId>) -> Decided {
-        let target = RecordKey { urn: node.urn.clone(), generation: self.next_generation(&node.urn) };
+        let target = RecordKey {
+            urn: node.urn.clone(),
+            generation: self.next_generation(&node.urn),
+        };
         let mut step = self.step(node, Action::Connect, target, after);
         step.desired = Some(inputs(node, Vec::new()));
         step.from = Some(entry.key_of());
@@ -463,10 +588,18 @@ impl<'a> Planner<'a> {
             Some(below) => (Replaced::DeleteFirst, below.decide),
             None => (Replaced::CreateFirst, None),
         };
-        Decided { known, step: Some(id), replaced, decide }
+        Decided {
+            known,
+            step: Some(id),
+            replaced,
+            decide,
+        }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one decision, each used once")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one decision, each used once"
+    )]
     fn replace(
         &mut self,
         node: &'a Node,
@@ -478,14 +611,26 @@ impl<'a> Planner<'a> {
         after: Vec<StepId>,
     ) -> Decided {
         if entry.protect {
-            let why: Vec<String> =
-                diff.changes.iter().filter(|c| c.replace != Replace::No).map(|c| c.path.to_string()).collect();
-            let message = format!("`{}` is protected, but {} would replace it", node.address, why.join(", "));
+            let why: Vec<String> = diff
+                .changes
+                .iter()
+                .filter(|c| c.replace != Replace::No)
+                .map(|c| c.path.to_string())
+                .collect();
+            let message = format!(
+                "`{}` is protected, but {} would replace it",
+                node.address,
+                why.join(", ")
+            );
             let hint = format!("set it back, or `epid state unprotect {}` first", node.address);
-            self.problems.push(PlanProblem::new(Some(&node.urn), node.span, message).hint(hint));
+            self.problems
+                .push(PlanProblem::new(Some(&node.urn), node.span, message).hint(hint));
         }
         let replaced = self.replacement_order(node, entry, &desired, diff);
-        let target = RecordKey { urn: node.urn.clone(), generation: self.next_generation(&node.urn) };
+        let target = RecordKey {
+            urn: node.urn.clone(),
+            generation: self.next_generation(&node.urn),
+        };
         let (id, decide) = if replaced == Replaced::DeleteFirst {
             let decide = match self.pushed_by(node).map(|below| below.decide) {
                 Some(inherited) => inherited,
@@ -498,11 +643,19 @@ impl<'a> Planner<'a> {
                 }
                 None => None,
             };
-            let mut vacate =
-                self.step(node, Action::Vacate, entry.key_of(), decide.map(StepId).into_iter().collect());
+            let mut vacate = self.step(
+                node,
+                Action::Vacate,
+                entry.key_of(),
+                decide.map(StepId).into_iter().collect(),
+            );
             vacate.only_if_replaced = decide.map(StepId);
             vacate.expected = node.schema.expected.delete;
-            vacate.timeout = node.options.timeouts.delete.unwrap_or(node.schema.timeouts.delete);
+            vacate.timeout = node
+                .options
+                .timeouts
+                .delete
+                .unwrap_or(node.schema.timeouts.delete);
             vacate.changes = shown(&diff.changes);
             vacate.facts = Facts::of(entry);
             vacate.provider = entry.provider.as_ref().map(|p| p.urn.clone());
@@ -523,7 +676,12 @@ impl<'a> Planner<'a> {
             self.outgoing.push((entry, id, replaced));
             (id, None)
         };
-        Decided { known: unmade(&node.address, desired, &node.schema), step: Some(id), replaced, decide }
+        Decided {
+            known: unmade(&node.address, desired, &node.schema),
+            step: Some(id),
+            replaced,
+            decide,
+        }
     }
 
     /// The dependency whose delete-first replacement a node is under, if any.
@@ -543,7 +701,8 @@ impl<'a> Planner<'a> {
                     node.address
                 );
                 let hint = format!("change {what} too, or drop the option");
-                self.problems.push(PlanProblem::new(Some(&node.urn), node.span, message).hint(hint));
+                self.problems
+                    .push(PlanProblem::new(Some(&node.urn), node.span, message).hint(hint));
                 Replaced::CreateFirst
             }
             (Some(true), _) | (None, Some(_)) => Replaced::DeleteFirst,
@@ -552,7 +711,11 @@ impl<'a> Planner<'a> {
                     || self.container_replaced(node)
                     || self.connection_replaced(node);
                 let pushed = order.is_none() && follows && self.pushed_by(node).is_some();
-                if pushed { Replaced::DeleteFirst } else { Replaced::CreateFirst }
+                if pushed {
+                    Replaced::DeleteFirst
+                } else {
+                    Replaced::CreateFirst
+                }
             }
         }
     }
@@ -561,9 +724,10 @@ impl<'a> Planner<'a> {
     fn collision(&self, node: &Node, entry: &Entry, desired: &Value) -> Option<String> {
         let provider: &Arc<dyn Provider> = self.request.providers.of(&node.kind)?;
         let applied = entry.record.resolved.merged(&entry.record.applied);
-        if let (Some(old), Some(new)) =
-            (provider.identity(&entry.record.kind, &applied), provider.identity(&node.kind, desired))
-            && old == new
+        if let (Some(old), Some(new)) = (
+            provider.identity(&entry.record.kind, &applied),
+            provider.identity(&node.kind, desired),
+        ) && old == new
             && !self.connection_replaced(node)
         {
             return Some("its name".to_owned());
@@ -572,7 +736,12 @@ impl<'a> Planner<'a> {
             let old = applied.get(&field.name);
             field.exclusive && old.is_some_and(|v| !v.is_null()) && old == desired.get(&field.name)
         };
-        node.schema.inputs.fields.iter().find(same).map(|field| format!("`{}`", field.name))
+        node.schema
+            .inputs
+            .fields
+            .iter()
+            .find(same)
+            .map(|field| format!("`{}`", field.name))
     }
 
     /// Two live resources that the cloud would call the same are one resource.
@@ -587,11 +756,17 @@ impl<'a> Planner<'a> {
             if provider_type(&node.kind).is_some() || node.schema.lookup {
                 continue;
             }
-            let Some(key) = provider.identity(&node.kind, &decided.known.inputs) else { continue };
+            let Some(key) = provider.identity(&node.kind, &decided.known.inputs) else {
+                continue;
+            };
             if let Some(first) = seen.get(&(node.provider.as_ref(), key.clone())) {
-                let message = format!("`{}` and `{}` are the same resource: {key}", first.address, node.address);
+                let message = format!(
+                    "`{}` and `{}` are the same resource: {key}",
+                    first.address, node.address
+                );
                 self.problems.push(
-                    PlanProblem::new(Some(&node.urn), node.span, message).hint("give one of them another name"),
+                    PlanProblem::new(Some(&node.urn), node.span, message)
+                        .hint("give one of them another name"),
                 );
             } else {
                 seen.insert((node.provider.as_ref(), key), node);
@@ -602,8 +777,14 @@ impl<'a> Planner<'a> {
     pub(super) fn step(&self, node: &Node, action: Action, target: RecordKey, after: Vec<StepId>) -> Step {
         let schema = &node.schema;
         let (expected, timeout) = match action {
-            Action::Update => (schema.expected.update, node.options.timeouts.update.unwrap_or(schema.timeouts.update)),
-            _ => (schema.expected.create, node.options.timeouts.create.unwrap_or(schema.timeouts.create)),
+            Action::Update => (
+                schema.expected.update,
+                node.options.timeouts.update.unwrap_or(schema.timeouts.update),
+            ),
+            _ => (
+                schema.expected.create,
+                node.options.timeouts.create.unwrap_or(schema.timeouts.create),
+            ),
         };
         Step {
             id: StepId(0),
@@ -621,7 +802,10 @@ impl<'a> Planner<'a> {
             facts: facts(node),
             expected,
             timeout,
-            mutex: schema.mutex.as_ref().map(|m| (m.class.clone(), m.property.clone())),
+            mutex: schema
+                .mutex
+                .as_ref()
+                .map(|m| (m.class.clone(), m.property.clone())),
             source: node.source.clone(),
         }
     }
@@ -637,21 +821,28 @@ impl<'a> Planner<'a> {
         if !self.problems.is_empty() {
             return Err(self.problems);
         }
-        let after: Vec<Vec<u32>> = self.steps.iter().map(|s| s.after.iter().map(|id| id.0).collect()).collect();
+        let after: Vec<Vec<u32>> = self
+            .steps
+            .iter()
+            .map(|s| s.after.iter().map(|id| id.0).collect())
+            .collect();
         let sorted = crate::graph::sort(&after).map_err(|cycle| vec![cycle_problem(&self.steps, &cycle)])?;
         let mut place = vec![StepId(0); sorted.len()];
         for (position, old) in (0u32..).zip(&sorted) {
             place[*old as usize] = StepId(position);
         }
         let mut slots: Vec<Option<Step>> = self.steps.into_iter().map(Some).collect();
-        let steps = sorted.iter().filter_map(|old| slots[*old as usize].take()).map(|mut step| {
-            step.id = place[step.id.0 as usize];
-            step.after = step.after.iter().map(|id| place[id.0 as usize]).collect();
-            step.after.sort_unstable();
-            step.after.dedup();
-            step.only_if_replaced = step.only_if_replaced.map(|id| place[id.0 as usize]);
-            step
-        });
+        let steps = sorted
+            .iter()
+            .filter_map(|old| slots[*old as usize].take())
+            .map(|mut step| {
+                step.id = place[step.id.0 as usize];
+                step.after = step.after.iter().map(|id| place[id.0 as usize]).collect();
+                step.after.sort_unstable();
+                step.after.dedup();
+                step.only_if_replaced = step.only_if_replaced.map(|id| place[id.0 as usize]);
+                step
+            });
         let header = &self.request.snapshot.header;
         let output = |(name, value, secret): &(Arc<str>, crate::expression::Located, bool)| PlannedOutput {
             name: name.clone(),
@@ -678,15 +869,25 @@ impl<'a> Planner<'a> {
 }
 
 fn cycle_problem(steps: &[Step], cycle: &[u32]) -> PlanProblem {
-    let name = |id: &u32| steps.get(*id as usize).map(|s| format!("{:?} {}", s.action, s.address)).unwrap_or_default();
+    let name = |id: &u32| {
+        steps
+            .get(*id as usize)
+            .map(|s| format!("{:?} {}", s.action, s.address))
+            .unwrap_or_default()
+    };
     let path: Vec<String> = cycle.iter().map(name).collect();
-    PlanProblem::new(None, Span::NONE, format!("the steps wait for each other: {}", path.join(" → ")))
-        .hint("change the resources in two runs, or set deleteBeforeReplace on one of them")
+    PlanProblem::new(
+        None,
+        Span::NONE,
+        format!("the steps wait for each other: {}", path.join(" → ")),
+    )
+    .hint("change the resources in two runs, or set deleteBeforeReplace on one of them")
 }
 
 /// Every top-level property as an addition.
 fn leaves(schema: &KindSchema, desired: &Value) -> Vec<Change> {
-    let mut changes = epid_provider::diff(schema, &Value::Map(epid_provider::Map::default()), desired).changes;
+    let mut changes =
+        epid_provider::diff(schema, &Value::Map(epid_provider::Map::default()), desired).changes;
     for change in &mut changes {
         change.replace = Replace::No;
     }
@@ -697,7 +898,11 @@ fn leaves(schema: &KindSchema, desired: &Value) -> Vec<Change> {
 fn settle(node: &Node, entry: &Entry, desired: Value) -> (Value, Vec<(Path, Value)>) {
     let mut settled = desired;
     let mut overrides = Vec::new();
-    let ignored = node.options.ignore_changes.iter().map(|p| (p, at(&entry.record.applied, p.segments())));
+    let ignored = node
+        .options
+        .ignore_changes
+        .iter()
+        .map(|p| (p, at(&entry.record.applied, p.segments())));
     let accepted = entry.overrides.iter().filter_map(|(path, kept)| {
         let unchanged = at(&settled, path.segments()) == at(&entry.record.applied, path.segments());
         unchanged.then(|| (path, kept.clone()))
@@ -749,7 +954,11 @@ fn facts(node: &Node) -> Facts {
         ignore_changes: node.options.ignore_changes.clone(),
         delete_before_replace: node.options.delete_before_replace,
         replace_on_changes: node.options.replace_on_changes.clone(),
-        timeouts: Timeouts { create: t.create, update: t.update, delete: t.delete },
+        timeouts: Timeouts {
+            create: t.create,
+            update: t.update,
+            delete: t.delete,
+        },
     }
 }
 

@@ -19,7 +19,12 @@ pub struct PlanProblem {
 
 impl PlanProblem {
     pub(super) fn new(urn: Option<&Urn>, span: Span, message: impl Into<String>) -> Self {
-        Self { urn: urn.cloned(), message: message.into(), hint: None, span }
+        Self {
+            urn: urn.cloned(),
+            message: message.into(),
+            hint: None,
+            span,
+        }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {

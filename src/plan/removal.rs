@@ -27,18 +27,27 @@ struct Removal<'a> {
 /// Adds the steps of everything that leaves.
 pub(super) fn plan(planner: &mut Planner<'_>) {
     let mut removals = collect(planner);
-    let by_key: BTreeMap<RecordKey, usize> =
-        removals.iter().enumerate().map(|(at, r)| (r.entry.key_of(), at)).collect();
+    let by_key: BTreeMap<RecordKey, usize> = removals
+        .iter()
+        .enumerate()
+        .map(|(at, r)| (r.entry.key_of(), at))
+        .collect();
     let dependents = dependents(planner);
     carry(planner, &mut removals, &by_key);
     for removal in &mut removals {
         make_step(planner, removal);
     }
     for at in 0..removals.len() {
-        let Some(carrier) = top(&removals, at) else { continue };
-        let Some(step) = removals[carrier].step else { continue };
+        let Some(carrier) = top(&removals, at) else {
+            continue;
+        };
+        let Some(step) = removals[carrier].step else {
+            continue;
+        };
         if carrier != at {
-            planner.steps[step as usize].takes.push(removals[at].entry.key_of());
+            planner.steps[step as usize]
+                .takes
+                .push(removals[at].entry.key_of());
             if let Some(own) = removals[at].step {
                 let kept = &mut planner.steps[own as usize];
                 kept.action = Action::Nothing;
@@ -61,7 +70,10 @@ fn collect<'a>(planner: &mut Planner<'a>) -> Vec<Removal<'a>> {
         }
         let schema = planner.request.providers.schema(&entry.record.kind);
         let in_cloud = provider_type(&entry.record.kind).is_none() && schema.is_none_or(|s| !s.lookup);
-        let held = entry.key.as_ref().is_some_and(|key| kept.contains(&(entry.provider.as_ref().map(|p| p.urn.clone()), key.clone())));
+        let held = entry
+            .key
+            .as_ref()
+            .is_some_and(|key| kept.contains(&(entry.provider.as_ref().map(|p| p.urn.clone()), key.clone())));
         let action = match entry.role {
             Role::Vacant => Action::Forget,
             _ if !in_cloud || held || entry.retain_on_delete => Action::Forget,
@@ -69,20 +81,42 @@ fn collect<'a>(planner: &mut Planner<'a>) -> Vec<Removal<'a>> {
         };
         if action == Action::Delete && entry.protect && entry.role == Role::Live {
             let message = format!("`{}` is protected and would be deleted", urn.path());
-            let hint = format!("keep it in the program, or `epid state unprotect {}` first", urn.path());
-            planner.problems.push(PlanProblem::new(Some(urn), Span::NONE, message).hint(hint));
+            let hint = format!(
+                "keep it in the program, or `epid state unprotect {}` first",
+                urn.path()
+            );
+            planner
+                .problems
+                .push(PlanProblem::new(Some(urn), Span::NONE, message).hint(hint));
         }
-        removals.push(Removal { entry, action, step: None, replacement: None, carried_by: None });
+        removals.push(Removal {
+            entry,
+            action,
+            step: None,
+            replacement: None,
+            carried_by: None,
+        });
     }
     for (entry, step, order) in std::mem::take(&mut planner.outgoing) {
-        let removal = Removal { entry, action: Action::Vacate, step: Some(step), replacement: None, carried_by: None };
+        let removal = Removal {
+            entry,
+            action: Action::Vacate,
+            step: Some(step),
+            replacement: None,
+            carried_by: None,
+        };
         removals.push(match order {
             Replaced::DeleteFirst => removal,
             _ => {
                 let provider = provider_type(&entry.record.kind).is_some();
                 let leave = provider || entry.retain_on_delete;
                 let action = if leave { Action::Forget } else { Action::Delete };
-                Removal { action, step: None, replacement: Some(step), ..removal }
+                Removal {
+                    action,
+                    step: None,
+                    replacement: Some(step),
+                    ..removal
+                }
             }
         });
     }
@@ -112,8 +146,15 @@ fn dependents<'a>(planner: &Planner<'a>) -> HashMap<&'a Urn, Vec<&'a Entry>> {
 }
 
 fn needs(entry: &Entry) -> BTreeSet<&Urn> {
-    let edges = entry.dependencies.iter().chain(&entry.served_by).chain(&entry.deleted_with);
-    edges.chain(entry.provider.as_ref().map(|p| &p.urn)).filter(|urn| **urn != entry.record.urn).collect()
+    let edges = entry
+        .dependencies
+        .iter()
+        .chain(&entry.served_by)
+        .chain(&entry.deleted_with);
+    edges
+        .chain(entry.provider.as_ref().map(|p| &p.urn))
+        .filter(|urn| **urn != entry.record.urn)
+        .collect()
 }
 
 /// Lets what dies with its container be carried by the container's removal.
@@ -121,12 +162,18 @@ fn needs(entry: &Entry) -> BTreeSet<&Urn> {
 /// Not carried: what has effects outside, is served by something, stays in the cloud, or stands (through something
 /// that is not carried) on what needs the container to be removed later.
 fn carry(planner: &Planner<'_>, removals: &mut [Removal<'_>], by_key: &BTreeMap<RecordKey, usize>) {
-    let by_urn: HashMap<&Urn, usize> = removals.iter().enumerate().map(|(at, r)| (&r.entry.record.urn, at)).collect();
+    let by_urn: HashMap<&Urn, usize> = removals
+        .iter()
+        .enumerate()
+        .map(|(at, r)| (&r.entry.record.urn, at))
+        .collect();
     let container = |removal: &Removal<'_>| -> Option<usize> {
         let at = *by_urn.get(removal.entry.deleted_with.as_ref()?)?;
         let certain = matches!(removals[at].action, Action::Delete | Action::Vacate)
             && removals[at].replacement.is_none()
-            && removals[at].step.is_none_or(|s| planner.steps[s as usize].only_if_replaced.is_none());
+            && removals[at]
+                .step
+                .is_none_or(|s| planner.steps[s as usize].only_if_replaced.is_none());
         certain.then_some(at)
     };
     let mut carriers: Vec<Option<usize>> = removals
@@ -175,7 +222,7 @@ fn carry_connections(removals: &mut [Removal<'_>]) {
         }
     }
     for removal in removals.iter_mut() {
-        if let Some(carrier) = carriers.get(removal.&entry.key_of())
+        if let Some(carrier) = carriers.get(&removal.entry.key_of())
             && removal.action == Action::Forget
             && removal.replacement.is_none()
         {
@@ -194,7 +241,10 @@ fn dependencies_first(
         .iter()
         .enumerate()
         .map(|(own, r)| {
-            let below = needs(r.entry).into_iter().filter_map(|urn| by_urn.get(urn)).filter(|at| **at != own);
+            let below = needs(r.entry)
+                .into_iter()
+                .filter_map(|urn| by_urn.get(urn))
+                .filter(|at| **at != own);
             below.filter_map(|at| u32::try_from(*at).ok()).collect()
         })
         .collect();
@@ -224,7 +274,9 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
     let schema = planner.request.providers.schema(&entry.record.kind);
     let (expected, timeout) = schema
         .as_ref()
-        .map_or((Duration::ZERO, Duration::from_secs(600)), |s| (s.expected.delete, s.timeouts.delete));
+        .map_or((Duration::ZERO, Duration::from_secs(600)), |s| {
+            (s.expected.delete, s.timeouts.delete)
+        });
     let step = Step {
         id: StepId(0),
         action: removal.action,
@@ -239,7 +291,11 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
         takes: Vec::new(),
         provider: entry.provider.as_ref().map(|p| p.urn.clone()),
         facts: Facts::of(entry),
-        expected: if removal.action == Action::Forget { Duration::ZERO } else { expected },
+        expected: if removal.action == Action::Forget {
+            Duration::ZERO
+        } else {
+            expected
+        },
         timeout: entry.timeouts.delete.unwrap_or(timeout),
         mutex: schema.and_then(|s| s.mutex.as_ref().map(|m| (m.class.clone(), m.property.clone()))),
         source: entry.source.clone(),
@@ -264,7 +320,8 @@ fn befores(
             before.extend(carrier.filter(|s| *s != step).map(StepId));
         }
         let stays = planner.claimed.contains(&dependent.key_of());
-        if stays && removal.action != Action::Vacate && planner.steps[step as usize].action != Action::Vacate {
+        if stays && removal.action != Action::Vacate && planner.steps[step as usize].action != Action::Vacate
+        {
             let now = planner.request.graph.node(&dependent.record.urn).map(|n| &n.urn);
             let moved = now.and_then(|urn| planner.decided.get(urn)).and_then(|d| d.step);
             before.extend(moved.filter(|s| *s != step).map(StepId));

@@ -143,7 +143,10 @@ impl Action {
     /// True where the step changes something in a cloud.
     #[must_use]
     pub fn touches_cloud(self) -> bool {
-        !matches!(self, Self::Decide | Self::Read | Self::Forget | Self::Record | Self::Connect | Self::Nothing)
+        !matches!(
+            self,
+            Self::Decide | Self::Read | Self::Forget | Self::Record | Self::Connect | Self::Nothing
+        )
     }
 
     /// True where the step sends inputs to a provider.
@@ -151,7 +154,13 @@ impl Action {
     pub fn sends(self) -> bool {
         matches!(
             self,
-            Self::Create | Self::Update | Self::Replace | Self::Refill | Self::Import | Self::Adopt | Self::Read
+            Self::Create
+                | Self::Update
+                | Self::Replace
+                | Self::Refill
+                | Self::Import
+                | Self::Adopt
+                | Self::Read
         )
     }
 
@@ -260,7 +269,9 @@ impl Plan {
     /// True where no step would do anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.steps.iter().all(|s| matches!(s.action, Action::Nothing | Action::Connect))
+        self.steps
+            .iter()
+            .all(|s| matches!(s.action, Action::Nothing | Action::Connect))
     }
 
     /// The step of that id.

@@ -30,9 +30,13 @@ const SERVER_METADATA: [&str; 8] = [
 
 #[tokio::test]
 #[ignore = "needs a control plane: EPID_KUBECONFIG"]
-#[expect(clippy::disallowed_methods, reason = "the file is made here, of a server named by the environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the file is made here, of a server named by the environment"
+)]
 async fn the_table_is_that_of_the_real_server() {
-    let path = std::env::var("EPID_KUBECONFIG").expect("EPID_KUBECONFIG names the kubeconfig of a control plane");
+    let path =
+        std::env::var("EPID_KUBECONFIG").expect("EPID_KUBECONFIG names the kubeconfig of a control plane");
     let config = Kubeconfig::read_from(path).expect("the kubeconfig can be read");
     let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
         .await
@@ -43,17 +47,32 @@ async fn the_table_is_that_of_the_real_server() {
         std::fs::write(TABLE, &made).expect("the table can be written");
     }
     let carried = std::fs::read_to_string(TABLE).expect("the table can be read");
-    if let Some((line, (carried, made))) =
-        carried.lines().zip(made.lines()).enumerate().find(|(_, (carried, made))| carried != made)
+    if let Some((line, (carried, made))) = carried
+        .lines()
+        .zip(made.lines())
+        .enumerate()
+        .find(|(_, (carried, made))| carried != made)
     {
-        panic!("line {} of the table is `{carried}`, of the server `{made}`; EPID_UPDATE=1 writes it anew", line + 1);
+        panic!(
+            "line {} of the table is `{carried}`, of the server `{made}`; EPID_UPDATE=1 writes it anew",
+            line + 1
+        );
     }
-    assert_eq!(carried.len(), made.len(), "the table ends elsewhere; EPID_UPDATE=1 writes it anew");
+    assert_eq!(
+        carried.len(),
+        made.len(),
+        "the table ends elsewhere; EPID_UPDATE=1 writes it anew"
+    );
 }
 
 async fn get(client: &kube::Client, path: &str) -> Value {
-    let request = http::Request::get(path).body(Vec::new()).expect("a path makes a request");
-    client.request(request).await.unwrap_or_else(|error| panic!("{path}: {error}"))
+    let request = http::Request::get(path)
+        .body(Vec::new())
+        .expect("a path makes a request");
+    client
+        .request(request)
+        .await
+        .unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 async fn documents(client: &kube::Client) -> Vec<Value> {
@@ -78,7 +97,13 @@ fn table(documents: &[Value]) -> String {
     for document in documents {
         let schemas = document["components"]["schemas"].as_object().expect("schemas");
         types.extend(schemas.iter().map(|(name, schema)| (name.as_str(), schema)));
-        kinds.extend(document["paths"].as_object().expect("paths").iter().filter_map(|(path, of)| kind(path, of)));
+        kinds.extend(
+            document["paths"]
+                .as_object()
+                .expect("paths")
+                .iter()
+                .filter_map(|(path, of)| kind(path, of)),
+        );
     }
     let mut last: BTreeMap<&str, usize> = BTreeMap::new();
     for name in types.keys() {
@@ -90,10 +115,20 @@ fn table(documents: &[Value]) -> String {
             let short = name.rsplit('.').next().unwrap_or(name);
             let mut parts: Vec<&str> = name.rsplitn(4, '.').take(3).collect();
             parts.reverse();
-            (*name, if last[short] == 1 { short.to_owned() } else { parts.join(".") })
+            (
+                *name,
+                if last[short] == 1 {
+                    short.to_owned()
+                } else {
+                    parts.join(".")
+                },
+            )
         })
         .collect();
-    let writer = Writer { types: &types, names: &names };
+    let writer = Writer {
+        types: &types,
+        names: &names,
+    };
 
     let mut text = String::from(
         "# Made by tests/schema_table.rs from the OpenAPI documents of Kubernetes 1.36; the grammar stands in table.rs.\n",
@@ -101,7 +136,11 @@ fn table(documents: &[Value]) -> String {
     let mut open: Vec<&str> = Vec::new();
     for (version, kind, plural, scope, name) in &kinds {
         let short = &names[name];
-        let named = if short == kind { String::new() } else { format!(" {short}") };
+        let named = if short == kind {
+            String::new()
+        } else {
+            format!(" {short}")
+        };
         writeln!(text, "+{version} {kind} {plural} {scope}{named}").expect("text grows");
         open.push(name);
     }
@@ -114,7 +153,12 @@ fn table(documents: &[Value]) -> String {
         }
         let mut block = format!("{short}\n");
         let schema = types[name];
-        let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let required: Vec<&str> = schema["required"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         for (field, of) in schema["properties"].as_object().into_iter().flatten() {
             let skipped = if short == "ObjectMeta" {
                 SERVER_METADATA.contains(&field.as_str())
@@ -124,7 +168,11 @@ fn table(documents: &[Value]) -> String {
             if skipped {
                 continue;
             }
-            let bang = if required.contains(&field.as_str()) { "!" } else { "" };
+            let bang = if required.contains(&field.as_str()) {
+                "!"
+            } else {
+                ""
+            };
             let default = match &of["default"] {
                 Value::String(text) if !text.is_empty() && !text.contains(' ') => format!(" ={text}"),
                 Value::Bool(true) => " =true".to_owned(),
@@ -150,10 +198,20 @@ fn kind<'a>(path: &str, of: &'a Value) -> Option<(String, String, String, char, 
     };
     let gvk = &patch["x-kubernetes-group-version-kind"];
     let (group, version) = (gvk["group"].as_str()?, gvk["version"].as_str()?);
-    let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let api_version = if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    };
     let schema = patch["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].as_str()?;
     let plural = steps.get(steps.len() - 2)?;
-    Some((api_version, gvk["kind"].as_str()?.to_owned(), (*plural).to_owned(), scope, schema.strip_prefix(REF)?))
+    Some((
+        api_version,
+        gvk["kind"].as_str()?.to_owned(),
+        (*plural).to_owned(),
+        scope,
+        schema.strip_prefix(REF)?,
+    ))
 }
 
 struct Writer<'a> {
@@ -163,7 +221,9 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn ty(&self, schema: &'a Value, open: &mut Vec<&'a str>) -> String {
-        let reference = schema["$ref"].as_str().or_else(|| schema["allOf"][0]["$ref"].as_str());
+        let reference = schema["$ref"]
+            .as_str()
+            .or_else(|| schema["allOf"][0]["$ref"].as_str());
         if let Some(name) = reference.and_then(|r| r.strip_prefix(REF)) {
             return self.named(name, open);
         }
@@ -188,7 +248,11 @@ impl<'a> Writer<'a> {
                 (Some("byte"), _) => "B".to_owned(),
                 (Some("int-or-string"), _) => "x".to_owned(),
                 (_, Some(values)) => {
-                    let values: Vec<&str> = values.iter().filter_map(Value::as_str).filter(|v| !v.is_empty()).collect();
+                    let values: Vec<&str> = values
+                        .iter()
+                        .filter_map(Value::as_str)
+                        .filter(|v| !v.is_empty())
+                        .collect();
                     format!("|{}", values.join("|"))
                 }
                 _ => "s".to_owned(),
