@@ -1,7 +1,5 @@
 //! What every kind of every provider must keep, whatever the cloud behind it.
 
-use std::sync::Arc;
-
 use epid_provider::{
     Call, Connection, Desired, Failure, Intent, Kind, Observed, Operation, Provider, Query, Record, Recorded,
     Recovered, Resolved, Timestamp, Token, Urn, Value,
@@ -137,7 +135,7 @@ impl Life<'_> {
                     });
                 }
                 Some(Ok(Observed::Absent)) => {
-                    self.problems.push(format!("after {after}, {how} finds nothing"))
+                    self.problems.push(format!("after {after}, {how} finds nothing"));
                 }
                 Some(Err(failure)) => return Err(failure),
                 None => self.problems.push(format!("{how} gave no answer")),
@@ -167,7 +165,7 @@ impl Life<'_> {
         };
         match connection.recover(&cx, &create).await? {
             Recovered::Done(found) => {
-                self.expect(found.id == made.id, || format!("recover found {}", found.id))
+                self.expect(found.id == made.id, || format!("recover found {}", found.id));
             }
             other => self
                 .problems
@@ -228,6 +226,8 @@ pub fn case(kind: &str, create: Value, updates: impl IntoIterator<Item = Value>)
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::fault::{Api, Effect, Fault};
     use crate::{Fake, JumpingRuntime, World};

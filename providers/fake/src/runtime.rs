@@ -61,7 +61,7 @@ impl CallRuntime for JumpingRuntime {
     }
 
     async fn cancelled(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     fn progress(&self, _urn: &Urn, _phrase: &str) {}

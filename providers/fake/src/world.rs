@@ -240,7 +240,7 @@ impl World {
         if let Some(hook) = hook {
             hook();
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
