@@ -1,0 +1,120 @@
+//! What an ended call makes of the records: one list of changes, applied as one.
+
+use std::sync::Arc;
+
+use epid_provider::{KindSchema, Operation, Partial, Recorded, Urn};
+
+use crate::state::{Change, Entry, Intent, RecordKey, Role, Snapshot};
+
+/// A call did what it was to do. `takes` leave the state with it.
+pub(super) fn done(
+    snapshot: &Snapshot,
+    intent: &Intent,
+    made: Option<Recorded>,
+    schema: Option<&KindSchema>,
+    takes: &[RecordKey],
+) -> Vec<Change> {
+    match (intent.operation, made) {
+        (Operation::Delete, _) => removed(snapshot, intent, takes),
+        (_, Some(made)) => {
+            let mut entry = intent.entry.clone();
+            entry.record.id = made.id;
+            entry.record.outputs = schema.map_or(made.outputs.clone(), |s| s.mark_outputs(&made.outputs));
+            entry.record.resolved = schema.map_or(made.resolved.clone(), |s| s.mark_inputs(&made.resolved));
+            entry.record.incomplete = made.incomplete;
+            settled(snapshot, entry, takes)
+        }
+        (_, None) => Vec::new(),
+    }
+}
+
+/// A call left something half done.
+pub(super) fn half_done(
+    snapshot: &Snapshot,
+    intent: &Intent,
+    partial: &Partial,
+    schema: Option<&KindSchema>,
+    takes: &[RecordKey],
+) -> Vec<Change> {
+    let outputs = schema.map_or(partial.outputs.clone(), |s| s.mark_outputs(&partial.outputs));
+    let mut entry = match (&intent.before, intent.operation) {
+        (Some(before), Operation::Update | Operation::Delete) => {
+            let mut entry = before.clone();
+            entry.record.outputs = before.record.outputs.merged(&outputs);
+            entry
+        }
+        _ => {
+            let mut entry = intent.entry.clone();
+            entry.record.outputs = outputs;
+            entry
+        }
+    };
+    entry.record.id = partial.id.clone();
+    entry.record.incomplete = partial.incomplete.clone();
+    if entry.record.incomplete.is_empty() {
+        entry.record.incomplete.push("finish".to_owned());
+    }
+    settled(snapshot, entry, takes)
+}
+
+/// An update found nothing to update.
+pub(super) fn vanished(intent: &Intent) -> Vec<Change> {
+    intent.before.iter().map(|before| Change::Remove(before.key_of())).collect()
+}
+
+/// A new entry in its place: the live one before it is condemned, a vacant one has done its duty.
+pub(super) fn settled(snapshot: &Snapshot, entry: Box<Entry>, takes: &[RecordKey]) -> Vec<Change> {
+    let key = entry.key_of();
+    let mut changes = taken(snapshot, takes, &key);
+    if entry.role == Role::Live {
+        for other in snapshot.of(&key.urn).filter(|o| o.generation != key.generation) {
+            let other_key = other.key_of();
+            match other.role {
+                _ if takes.contains(&other_key) => {}
+                Role::Live => changes.push(Change::Put(Box::new(condemned(other)))),
+                Role::Vacant => changes.push(Change::Remove(other_key)),
+                Role::Condemned => {}
+            }
+        }
+    }
+    changes.push(Change::Put(entry));
+    changes
+}
+
+fn condemned(entry: &Arc<Entry>) -> Entry {
+    Entry { role: Role::Condemned, ..(**entry).clone() }
+}
+
+fn taken(snapshot: &Snapshot, takes: &[RecordKey], but: &RecordKey) -> Vec<Change> {
+    let there = takes.iter().filter(|key| *key != but && snapshot.get(key).is_some());
+    there.cloned().map(Change::Remove).collect()
+}
+
+fn removed(snapshot: &Snapshot, intent: &Intent, takes: &[RecordKey]) -> Vec<Change> {
+    let key = intent.key();
+    let mut changes = taken(snapshot, takes, &key);
+    if intent.entry.role == Role::Vacant {
+        changes.push(Change::Put(intent.entry.clone()));
+    } else if snapshot.get(&key).is_some() {
+        changes.push(Change::Remove(key));
+    }
+    changes
+}
+
+/// Everything that died with a container, found without a plan: what is deleted with it, and with that in turn.
+/// What has effects outside its container had to go before it and is not among them.
+pub(super) fn inside(snapshot: &Snapshot, container: &Urn) -> Vec<RecordKey> {
+    let mut found = Vec::new();
+    let mut open = vec![container.clone()];
+    while let Some(urn) = open.pop() {
+        let within = |e: &&Arc<Entry>| e.deleted_with.as_ref() == Some(&urn) && !e.outside;
+        for entry in snapshot.entries.values().filter(within) {
+            let key = entry.key_of();
+            if !found.contains(&key) {
+                open.push(key.urn.clone());
+                found.push(key);
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,177 @@
+//! The last word on a step's inputs: expressions with actual values, compared with what was promised.
+
+use std::sync::Arc;
+
+use epid_provider::{Change, Desired, Path, Record, Replace, Resolved, Segment, Urn, Value, diff};
+
+use super::event::Trouble;
+use crate::expression::{Located, TemplateError};
+use crate::graph::{Known, Providers, View, provider_type};
+use crate::plan::{Plan, PlannedChange, PlannedInputs, Step, overlay};
+use crate::state::{Entry, Session};
+
+/// What is left to do of an update or replacement, now that every value is known.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Verdict {
+    /// Nothing: the values are those that were applied.
+    Same,
+    /// A change in place.
+    Update,
+    /// A replacement.
+    Replace(Vec<Path>),
+}
+
+pub(super) struct Resolver<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) session: &'a Session,
+    pub(super) providers: &'a Providers,
+    pub(super) digest: &'a (dyn Fn(&[u8]) -> String + Sync),
+}
+
+impl Resolver<'_> {
+    fn known(&self, urn: &Urn) -> Option<Known> {
+        let entry = self.session.with(|snapshot| snapshot.live(urn).cloned())?;
+        Some(known(&entry, self.providers))
+    }
+
+    /// A template's value as things stand.
+    pub(super) fn value(
+        &self,
+        template: &Located,
+        each: Option<&(Arc<str>, Value)>,
+    ) -> Result<Value, Vec<TemplateError>> {
+        let known = |urn: &Urn| self.known(urn);
+        template.template.evaluate(&View::new(&self.plan.names, each, &known, self.digest))
+    }
+
+    /// The inputs of a step, all known.
+    pub(super) fn inputs(&self, step: &Step, planned: &PlannedInputs) -> Result<Resolved, Trouble> {
+        let mut value = self.value(&planned.properties, planned.each.as_ref()).map_err(|errors| {
+            let all: Vec<String> = errors.iter().map(|e| format!("{}: {}", e.path, e.message)).collect();
+            Trouble::new("Expression", all.join("; "))
+        })?;
+        for (path, kept) in &planned.overrides {
+            value = overlay(&value, path.segments(), kept);
+        }
+        if let Some(schema) = self.providers.schema(&step.kind) {
+            value = schema.mark_inputs(&value);
+        }
+        Resolved::new(value).map_err(|error| {
+            Trouble::new("Unresolved", format!("{} is {error}", step.address))
+                .hint("a resource that it needs was not made; run epid up again")
+        })
+    }
+
+    /// What the values come to, within what the step promised.
+    ///
+    /// # Errors
+    /// Where they ask for more than was promised: the step stops.
+    pub(super) fn verdict(&self, step: &Step, record: &Record, inputs: &Resolved) -> Result<Verdict, Trouble> {
+        let provider = self.providers.of(&step.kind).ok_or_else(|| {
+            Trouble::new("UnknownProvider", format!("this epid has no provider `{}`", step.kind.provider()))
+        })?;
+        let changes = if provider_type(&step.kind).is_some() {
+            diff(&provider.config(), &record.applied, inputs.value()).changes
+        } else {
+            let desired = Desired {
+                urn: record.urn.clone(),
+                kind: step.kind.clone(),
+                properties: inputs.value().clone(),
+            };
+            provider.diff(record, &desired).changes
+        };
+        judge(&step.changes, &changes).map_err(|path| {
+            Trouble::new(
+                "StrongerThanPlanned",
+                format!("{path} of {} changes, which the plan did not say", step.address),
+            )
+            .hint("run epid up again: the new plan shows it")
+        })
+    }
+}
+
+/// Compares what changes with what was promised; the path of the first change that was not.
+fn judge(promised: &[PlannedChange], actual: &[Change]) -> Result<Verdict, Path> {
+    let mut reasons: Vec<Path> =
+        promised.iter().filter(|p| p.replace == Replace::Yes).map(|p| p.path.clone()).collect();
+    for change in actual {
+        let promise = promised
+            .iter()
+            .filter(|p| covers(&p.path, &change.path))
+            .max_by_key(|p| p.replace)
+            .ok_or_else(|| change.path.clone())?;
+        match (change.replace, promise.replace) {
+            (Replace::No, _) => {}
+            (_, Replace::No) => return Err(change.path.clone()),
+            _ => reasons.push(change.path.clone()),
+        }
+    }
+    Ok(match (reasons.is_empty(), actual.is_empty()) {
+        (false, _) => Verdict::Replace(reasons),
+        (true, true) => Verdict::Same,
+        (true, false) => Verdict::Update,
+    })
+}
+
+/// True where a promise at one path includes a change at the other. An element that was unknown, or had no name to
+/// show, stands for any.
+fn covers(promise: &Path, change: &Path) -> bool {
+    let (promise, change) = (promise.segments(), change.segments());
+    let same = |(p, c): (&Segment, &Segment)| match (p, c) {
+        (Segment::Element(name), Segment::Element(_) | Segment::Index(_)) if matches!(&**name, "" | "…") => true,
+        _ => p == c,
+    };
+    promise.len() <= change.len() && promise.iter().zip(change).all(same)
+}
+
+/// What expressions see of a recorded resource.
+pub(super) fn known(entry: &Entry, providers: &Providers) -> Known {
+    Known {
+        id: Value::Str(entry.record.id.clone()),
+        inputs: entry.record.applied.clone(),
+        resolved: entry.record.resolved.clone(),
+        outputs: entry.record.outputs.clone(),
+        schema: providers.schema(&entry.record.kind),
+        pending: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use epid_provider::Op;
+
+    use super::*;
+
+    fn promised(path: &str, replace: Replace) -> PlannedChange {
+        PlannedChange {
+            path: path.parse().unwrap(),
+            op: Op::Change,
+            before: String::new(),
+            after: String::new(),
+            replace,
+        }
+    }
+
+    fn actual(path: &str, replace: Replace) -> Change {
+        let (before, after) = (Value::Int(1), Value::Int(2));
+        Change { path: path.parse().unwrap(), op: Op::Change, before, after, replace }
+    }
+
+    #[test]
+    fn less_than_promised_is_done_and_more_is_not() {
+        let promise = [promised("a", Replace::IfChanged), promised("b.c", Replace::No)];
+        assert_eq!(judge(&promise, &[]), Ok(Verdict::Same));
+        assert_eq!(judge(&promise, &[actual("b.c.d", Replace::No)]), Ok(Verdict::Update));
+        let a: Path = "a".parse().unwrap();
+        assert_eq!(judge(&promise, &[actual("a", Replace::Yes)]), Ok(Verdict::Replace(vec![a])));
+        assert_eq!(judge(&promise, &[actual("b", Replace::No)]), Err("b".parse().unwrap()));
+        assert_eq!(judge(&promise, &[actual("b.c", Replace::Yes)]), Err("b.c".parse().unwrap()));
+    }
+
+    #[test]
+    fn an_unknown_element_stands_for_any() {
+        let unknown = Path::root().key("tags").join(Segment::Element(Arc::from("…")));
+        let known = Path::root().key("tags").join(Segment::Element(Arc::from("x")));
+        assert!(covers(&unknown, &known) && !covers(&known, &unknown));
+    }
+}
