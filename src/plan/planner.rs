@@ -394,8 +394,17 @@ impl<'a> Planner<'a> {
             Replace::No if diff.is_empty() && !drifted && entry.record.incomplete.is_empty() => {
                 self.keep(node, entry, moved, desired, after)
             }
-            Replace::No => self.change(node, entry, Action::Update, desired, &diff, overrides, after),
-            promise => self.replace(node, entry, promise, desired, &diff, overrides, after),
+            promise => {
+                let decided = if promise == Replace::No {
+                    self.change(node, entry, Action::Update, desired, &diff, overrides, after)
+                } else {
+                    self.replace(node, entry, promise, desired, &diff, overrides, after)
+                };
+                if let Some(step) = decided.step.and_then(|id| self.steps.get_mut(id as usize)) {
+                    step.undo_drift = drifted;
+                }
+                decided
+            }
         }
     }
 
@@ -794,6 +803,7 @@ impl<'a> Planner<'a> {
             kind: node.kind.clone(),
             after,
             only_if_replaced: None,
+            undo_drift: false,
             desired: None,
             changes: Vec::new(),
             from: None,

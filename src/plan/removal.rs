@@ -285,6 +285,7 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
         kind: entry.record.kind.clone(),
         after: removal.replacement.map(StepId).into_iter().collect(),
         only_if_replaced: removal.replacement.map(StepId),
+        undo_drift: false,
         desired: None,
         changes: Vec::new(),
         from: None,

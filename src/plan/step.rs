@@ -86,6 +86,8 @@ pub struct Step {
     pub desired: Option<PlannedInputs>,
     /// The leaves that change. With unknown values it is a bound: apply may find fewer.
     pub changes: Vec<PlannedChange>,
+    /// It puts back what somebody changed: sent even where the inputs are those that were applied.
+    pub undo_drift: bool,
     /// The record that becomes this one: a rename, or the generation an update or replacement starts from.
     pub from: Option<RecordKey>,
     /// Records that die with this one and leave the state in the same entry.
