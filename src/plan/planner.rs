@@ -257,7 +257,7 @@ impl<'a> Planner<'a> {
             node.properties.template.evaluate(&self.view(node, &known))
         };
         let desired = match desired {
-            Ok(value) => value,
+            Ok(value) => node.schema.mark_inputs(&value),
             Err(errors) => {
                 let problem = |e: &crate::expression::TemplateError| {
                     let problem = PlanProblem::new(Some(&node.urn), e.span, e.message.clone());

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::path::Path;
+use crate::path::{Path, Segment};
 use crate::urn::Kind;
-use crate::value::Value;
+use crate::value::{Map, Value};
 
 /// Everything the engine needs to know of a kind without asking a cloud.
 #[derive(Debug, Clone)]
@@ -50,6 +50,89 @@ impl KindSchema {
             expected: all(1),
             timeouts: all(120),
         }
+    }
+
+    /// `inputs` with every value of a secret field marked, whatever the program says.
+    #[must_use]
+    pub fn mark_inputs(&self, inputs: &Value) -> Value {
+        mark_object(&self.inputs, inputs).unwrap_or_else(|| inputs.clone())
+    }
+
+    /// `outputs` with every secret output marked.
+    #[must_use]
+    pub fn mark_outputs(&self, outputs: &Value) -> Value {
+        let secret = self.outputs.iter().filter(|output| output.secret);
+        secret.fold(outputs.clone(), |marked, output| {
+            mark_at(&marked, output.path.segments())
+        })
+    }
+}
+
+/// `value` with the secrets of an object marked; `None` where there are none.
+fn mark_object(object: &Object, value: &Value) -> Option<Value> {
+    let map = value.as_map()?;
+    let marked = |key: &str, inner: &Value| {
+        let field = object.field(key)?;
+        if field.secret && !inner.is_null() && !matches!(inner, Value::Secret(_) | Value::Opaque(_)) {
+            Some(inner.replaced(&mut bare).into_secret())
+        } else {
+            mark(&field.ty, inner)
+        }
+    };
+    mark_entries(map, marked)
+}
+
+fn mark_entries(map: &Map, mut marked: impl FnMut(&str, &Value) -> Option<Value>) -> Option<Value> {
+    let changes: Vec<Option<Value>> = map.iter().map(|(key, inner)| marked(key, inner)).collect();
+    changes.iter().any(Option::is_some).then(|| {
+        let entries = map.iter().zip(changes);
+        Value::map(entries.map(|((key, old), new)| (key.clone(), new.unwrap_or_else(|| old.clone()))))
+    })
+}
+
+fn mark(ty: &Type, value: &Value) -> Option<Value> {
+    match (ty, value) {
+        (Type::Object(object), Value::Map(_)) => mark_object(object, value),
+        (Type::Map(item), Value::Map(map)) => mark_entries(map, |_, inner| mark(item, inner)),
+        (Type::List(item) | Type::Set(item), Value::List(items)) => {
+            mark_items(items, |inner| mark(item, inner))
+        }
+        (Type::Keyed(object, _), Value::List(items)) => mark_items(items, |inner| mark_object(object, inner)),
+        _ => None,
+    }
+}
+
+fn mark_items(items: &[Value], marked: impl FnMut(&Value) -> Option<Value>) -> Option<Value> {
+    let changes: Vec<Option<Value>> = items.iter().map(marked).collect();
+    changes.iter().any(Option::is_some).then(|| {
+        Value::list(
+            items
+                .iter()
+                .zip(changes)
+                .map(|(old, new)| new.unwrap_or_else(|| old.clone())),
+        )
+    })
+}
+
+/// `value` with what stands at `path` marked.
+fn mark_at(value: &Value, path: &[Segment]) -> Value {
+    match (value, path.split_first()) {
+        (Value::Null | Value::Secret(_), _) => value.clone(),
+        (_, None) => value.replaced(&mut bare).into_secret(),
+        (Value::Map(map), Some((Segment::Key(key), rest))) => match map.get(key) {
+            Some(inner) => Value::Map(map.with(key, mark_at(inner, rest))),
+            None => value.clone(),
+        },
+        _ => value.clone(),
+    }
+}
+
+/// What stands inside of a secret is not itself one.
+fn bare(value: &Value) -> Option<Value> {
+    if let Value::Secret(inner) = value {
+        Some((**inner).clone())
+    } else {
+        None
     }
 }
 
@@ -347,5 +430,41 @@ impl Output {
     pub fn changes_with(mut self, inputs: &[&str]) -> Self {
         self.changes_with = inputs.iter().map(|i| Arc::from(*i)).collect();
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secret_fields_and_outputs_are_marked_at_any_depth() {
+        let user = [
+            Field::new("name", Type::String),
+            Field::new("key", Type::String).secret(),
+        ];
+        let mut schema = KindSchema::new(
+            Kind::parse("test:a:Thing").unwrap(),
+            "",
+            Object::of([
+                Field::new("password", Type::String).secret(),
+                Field::new("users", Type::keyed(&["name"], user)),
+            ]),
+        );
+        schema.outputs = vec![Output::new("login.token", "").secret()];
+        let inputs: Value =
+            serde_json::from_str(r#"{"password":"p","users":[{"name":"a","key":"k"},{"name":"b"}]}"#)
+                .unwrap();
+        let marked = schema.mark_inputs(&inputs);
+        assert_eq!(
+            marked.to_string(),
+            r#"{password: (secret), users: [{key: (secret), name: "a"}, {name: "b"}]}"#
+        );
+        assert_eq!(schema.mark_inputs(&marked), marked, "twice is once");
+        let outputs: Value = serde_json::from_str(r#"{"login":{"token":"t","user":"u"}}"#).unwrap();
+        assert_eq!(
+            schema.mark_outputs(&outputs).to_string(),
+            r#"{login: {token: (secret), user: "u"}}"#
+        );
     }
 }
