@@ -82,6 +82,23 @@ pub(crate) struct Call {
     pub caller: Principal,
 }
 
+impl Call {
+    /// Refuses a form with a parameter outside `known`: what is not simulated must not be ignored. Empty and
+    /// `false` ones ask for nothing.
+    pub(crate) fn refuse_unknown(&self, service: &str, known: &[&str]) -> Result<(), ApiError> {
+        let always = ["Action", "DryRun", "Version"];
+        for key in self.params.keys() {
+            let name = key.split('.').next().unwrap_or_default();
+            let asks = !matches!(self.params.get(key), None | Some("" | "false"));
+            if asks && !always.contains(&name) && !known.contains(&name) {
+                let what = format!("the parameter {name} of {}", self.operation);
+                return Err(ApiError::not_simulated(service, &what));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The content of a successful answer; the protocol's envelope is added around it.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {

@@ -11,6 +11,7 @@ mod gateway;
 mod interface;
 mod nat;
 mod network_acl;
+mod operations;
 mod route_table;
 mod rule;
 mod security_group;
@@ -78,68 +79,6 @@ impl Cx<'_> {
     }
 }
 
-type Operation = fn(&mut Ec2, &mut Cx<'_>, &Params) -> Result<Xml, ApiError>;
-
-/// Every operation this room answers.
-const OPERATIONS: &[(&str, Operation)] = &[
-    ("AllocateAddress", address::allocate),
-    ("AssociateRouteTable", route_table::associate),
-    ("AttachInternetGateway", gateway::attach),
-    ("AuthorizeSecurityGroupEgress", rule::authorize_egress),
-    ("AuthorizeSecurityGroupIngress", rule::authorize_ingress),
-    ("CreateInternetGateway", gateway::create),
-    ("CreateNatGateway", nat::create),
-    ("CreateRoute", route_table::create_route),
-    ("CreateRouteTable", route_table::create),
-    ("CreateSecurityGroup", security_group::create),
-    ("CreateSubnet", subnet::create),
-    ("CreateTags", tags::create),
-    ("CreateVpc", vpc::create),
-    ("DeleteInternetGateway", gateway::delete),
-    ("DeleteNatGateway", nat::delete),
-    ("DeleteNetworkInterface", interface::delete),
-    ("DeleteRoute", route_table::delete_route),
-    ("DeleteRouteTable", route_table::delete),
-    ("DeleteSecurityGroup", security_group::delete),
-    ("DeleteSubnet", subnet::delete),
-    ("DeleteTags", tags::delete),
-    ("DeleteVpc", vpc::delete),
-    ("DescribeAccountAttributes", zones::describe_account_attributes),
-    ("DescribeAddresses", describe::answer::<address::Address>),
-    ("DescribeAvailabilityZones", zones::describe_zones),
-    (
-        "DescribeInternetGateways",
-        describe::answer::<gateway::InternetGateway>,
-    ),
-    ("DescribeNatGateways", describe::answer::<nat::NatGateway>),
-    ("DescribeNetworkAcls", describe::answer::<network_acl::NetworkAcl>),
-    (
-        "DescribeNetworkInterfaces",
-        describe::answer::<interface::Interface>,
-    ),
-    ("DescribeRegions", zones::describe_regions),
-    ("DescribeRouteTables", describe::answer::<route_table::RouteTable>),
-    ("DescribeSecurityGroupRules", describe::answer::<rule::Rule>),
-    (
-        "DescribeSecurityGroups",
-        describe::answer::<security_group::SecurityGroup>,
-    ),
-    ("DescribeSubnets", describe::answer::<subnet::Subnet>),
-    ("DescribeTags", tags::describe),
-    ("DescribeVpcAttribute", vpc::describe_attribute),
-    ("DescribeVpcs", describe::answer::<vpc::Vpc>),
-    ("DetachInternetGateway", gateway::detach),
-    ("DisassociateRouteTable", route_table::disassociate),
-    ("ModifySecurityGroupRules", rule::modify),
-    ("ModifySubnetAttribute", subnet::modify_attribute),
-    ("ModifyVpcAttribute", vpc::modify_attribute),
-    ("ReleaseAddress", address::release),
-    ("ReplaceRoute", route_table::replace_route),
-    ("ReplaceRouteTableAssociation", route_table::replace_association),
-    ("RevokeSecurityGroupEgress", rule::revoke_egress),
-    ("RevokeSecurityGroupIngress", rule::revoke_ingress),
-];
-
 /// How long a new resource may stay invisible to reads.
 const VISIBILITY_LAG_MILLIS: u64 = 1_000;
 
@@ -147,9 +86,11 @@ const VISIBILITY_LAG_MILLIS: u64 = 1_000;
 ///
 /// A dry run is executed on a copy, so it finds every error that the real call would meet.
 pub(crate) fn handle(aws: &mut Aws, now: Timestamp, call: &Call) -> Result<Reply, ApiError> {
-    let Some((_, operation)) = OPERATIONS.iter().find(|(name, _)| *name == call.operation) else {
+    let Some((_, operation, known)) = operations::ALL.iter().find(|(name, ..)| *name == call.operation)
+    else {
         return Err(ApiError::not_simulated("ec2", &call.operation));
     };
+    call.refuse_unknown("ec2", known)?;
     let Aws {
         account,
         region,

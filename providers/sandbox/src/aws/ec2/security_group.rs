@@ -157,7 +157,6 @@ pub(super) fn create(ec2: &mut Ec2, cx: &mut Cx<'_>, params: &Params) -> Result<
     };
     let id = insert(ec2, cx.ids, cx.now, group, tags);
     Ok(Xml::new()
-        .text("return", true)
         .text("groupId", &id)
         .text("securityGroupArn", cx.arn("security-group", &id))
         .tag_set(&ec2.tags(&id)))

@@ -8,6 +8,7 @@ mod account;
 mod document;
 mod managed;
 mod oidc;
+mod operations;
 mod policy;
 mod role;
 mod role_policy;
@@ -41,59 +42,13 @@ struct Cx<'a> {
     caller: &'a Principal,
 }
 
-type Operation = fn(&mut Iam, &mut Cx<'_>, &Params) -> Result<Xml, ApiError>;
-
-/// Every operation this room answers.
-const OPERATIONS: &[(&str, Operation)] = &[
-    ("AddClientIDToOpenIDConnectProvider", oidc::add_client_id),
-    ("AttachRolePolicy", role_policy::attach),
-    ("CreateOpenIDConnectProvider", oidc::create),
-    ("CreatePolicy", policy::create),
-    ("CreatePolicyVersion", policy::create_version),
-    ("CreateRole", role::create),
-    ("DeleteOpenIDConnectProvider", oidc::delete),
-    ("DeletePolicy", policy::delete),
-    ("DeletePolicyVersion", policy::delete_version),
-    ("DeleteRole", role::delete),
-    ("DeleteRolePolicy", role_policy::delete_inline),
-    ("DetachRolePolicy", role_policy::detach),
-    ("GetOpenIDConnectProvider", oidc::get),
-    ("GetPolicy", policy::get),
-    ("GetPolicyVersion", policy::get_version),
-    ("GetRole", role::get),
-    ("GetRolePolicy", role_policy::get_inline),
-    ("GetUser", account::get_user),
-    ("ListAccountAliases", account::list_aliases),
-    ("ListAttachedRolePolicies", role_policy::list_attached),
-    ("ListEntitiesForPolicy", policy::list_entities),
-    ("ListInstanceProfilesForRole", role::list_instance_profiles),
-    ("ListOpenIDConnectProviderTags", oidc::list_tags),
-    ("ListOpenIDConnectProviders", oidc::list),
-    ("ListPolicies", policy::list),
-    ("ListPolicyTags", policy::list_tags),
-    ("ListPolicyVersions", policy::list_versions),
-    ("ListRolePolicies", role_policy::list_inline),
-    ("ListRoleTags", role::list_tags),
-    ("ListRoles", role::list),
-    ("PutRolePolicy", role_policy::put_inline),
-    ("RemoveClientIDFromOpenIDConnectProvider", oidc::remove_client_id),
-    ("SetDefaultPolicyVersion", policy::set_default_version),
-    ("TagOpenIDConnectProvider", oidc::tag),
-    ("TagPolicy", policy::tag),
-    ("TagRole", role::tag),
-    ("UntagOpenIDConnectProvider", oidc::untag),
-    ("UntagPolicy", policy::untag),
-    ("UntagRole", role::untag),
-    ("UpdateAssumeRolePolicy", role::update_trust),
-    ("UpdateOpenIDConnectProviderThumbprint", oidc::update_thumbprints),
-    ("UpdateRole", role::update),
-];
-
 /// Answers one call. One that fails leaves nothing behind.
 pub(crate) fn handle(aws: &mut Aws, now: Timestamp, call: &Call) -> Result<Reply, ApiError> {
-    let Some((_, operation)) = OPERATIONS.iter().find(|(name, _)| *name == call.operation) else {
+    let Some((_, operation, known)) = operations::ALL.iter().find(|(name, ..)| *name == call.operation)
+    else {
         return Err(ApiError::not_simulated("iam", &call.operation));
     };
+    call.refuse_unknown("iam", known)?;
     let (mut next, mut ids) = (aws.iam.clone(), aws.ids.clone());
     let answer = operation(
         &mut next,
