@@ -1,4 +1,4 @@
-//! Virtual time. The world knows only [`Timestamp`]s that it is handed.
+//! Virtual time. The world knows only [`Timestamp`]s that it is handed; [`Clock`] makes them.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -69,6 +69,64 @@ impl Timestamp {
     fn instant(self) -> jiff::Timestamp {
         let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
         jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX)
+    }
+}
+
+/// The clock of a running sandbox: virtual time over tokio's, which tests may pause.
+///
+/// Cloned freely; all clones agree.
+#[derive(Debug, Clone)]
+pub struct Clock {
+    base: Timestamp,
+    /// What the clients' own clocks showed at the start; `None` when they read this one.
+    wall: Option<Timestamp>,
+    start: tokio::time::Instant,
+    scale: f64,
+}
+
+impl Clock {
+    /// A clock that shows `base` now and runs with tokio's time, paused or not. Clients read it too.
+    pub fn starting_at(base: Timestamp) -> Self {
+        Self {
+            base,
+            wall: None,
+            start: tokio::time::Instant::now(),
+            scale: 1.0,
+        }
+    }
+
+    /// A clock that shows `now` now and runs `scale` times as fast as tokio's time (0.01 to 10,000), for
+    /// clients with ordinary clocks of their own, which show `now` too.
+    pub fn scaled(now: Timestamp, scale: f64) -> Self {
+        Self {
+            wall: Some(now),
+            scale: scale.clamp(0.01, 10_000.0),
+            ..Self::starting_at(now)
+        }
+    }
+
+    /// The virtual time.
+    pub fn now(&self) -> Timestamp {
+        self.base.after(self.start.elapsed().mul_f64(self.scale))
+    }
+
+    /// The time on the clients' clocks.
+    pub fn wall(&self) -> Timestamp {
+        self.wall
+            .map_or_else(|| self.now(), |wall| wall.after(self.start.elapsed()))
+    }
+
+    /// Sleeps for a span of virtual time.
+    pub async fn sleep(&self, duration: Duration) {
+        if !duration.is_zero() {
+            tokio::time::sleep_until(tokio::time::Instant::now() + duration.div_f64(self.scale)).await;
+        }
+    }
+
+    /// The same clock, set forward so that it shows at least `earliest`.
+    pub(crate) fn not_before(mut self, earliest: Timestamp) -> Self {
+        self.base = self.base.after(earliest.since(self.now()));
+        self
     }
 }
 

@@ -6,6 +6,9 @@
 //!
 //! - [`world`]: the whole simulated universe, pure and deterministic.
 //! - [`clock`]: virtual time.
+//! - [`service`]: a running sandbox: the world with latency, faults, throttling and a memory.
+//! - [`faults`]: what goes wrong, by script. [`store`]: where the world is kept.
+//! - [`serve`]: the same over loopback sockets, for clients outside the process.
 //! - [`cloud`]: what a cluster's controllers may ask of the cloud around them.
 //! - [`aws`]: EC2, IAM, STS, EKS and Elastic Load Balancing.
 //! - [`kubernetes`]: an API server in memory, with its controllers.
@@ -16,8 +19,15 @@
 pub mod aws;
 pub mod clock;
 pub mod cloud;
+pub mod faults;
 pub mod kubernetes;
+pub mod serve;
+pub mod service;
+pub mod store;
 pub mod world;
 
-pub use clock::Timestamp;
+pub use clock::{Clock, Timestamp};
+pub use faults::FaultScript;
+pub use service::{Sandbox, SandboxBody, SandboxError, Settings};
+pub use store::{FileStore, MemoryStore, WorldStore};
 pub use world::{Answer, World};

@@ -259,6 +259,12 @@ impl World {
         self.aws.endpoints = Some(base.to_owned());
     }
 
+    /// Takes over from the world that this one replaces what is not part of a world: where it is served.
+    pub(crate) fn pass_on(&mut self, former: &Self) {
+        self.aws.endpoints.clone_from(&former.aws.endpoints);
+        self.now = former.now;
+    }
+
     /// A bearer token that stands for the account's user at every cluster, for clients that cannot sign.
     pub fn static_token(&self) -> String {
         let part = |salt: u64| crate::aws::splitmix(crate::aws::splitmix(self.seed ^ salt));

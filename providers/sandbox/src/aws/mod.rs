@@ -21,6 +21,7 @@ pub(crate) mod xml;
 
 pub(crate) use error::ApiError;
 pub(crate) use ids::{Ids, splitmix};
+pub(crate) use policy::like;
 pub(crate) use query::Params;
 pub(crate) use xml::Xml;
 

@@ -1,0 +1,128 @@
+//! Where a world is kept: a snapshot and a log of what happened after it. This room knows bytes only.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the plain-file store opens its own two files"
+)]
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a store holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// The last snapshot; `None` before the first.
+    pub snapshot: Option<Vec<u8>>,
+    /// Everything appended since, and possibly, after a crash, before it.
+    pub log: Vec<u8>,
+}
+
+/// Keeps a world. Calls are synchronous and happen in order.
+///
+/// The log holds the bodies of requests, Kubernetes Secrets included: a store that outlives tests should
+/// encrypt.
+pub trait WorldStore: Send {
+    /// Everything kept.
+    ///
+    /// # Errors
+    /// Whatever reading meets.
+    fn load(&mut self) -> io::Result<Stored>;
+
+    /// Adds to the log; must have reached the operating system when it returns.
+    ///
+    /// # Errors
+    /// Whatever writing meets; the sandbox then stops answering.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Replaces the snapshot atomically, then empties the log. A crash in between leaves the old log: its
+    /// records are numbered, so they are recognised as already contained.
+    ///
+    /// # Errors
+    /// Whatever writing meets.
+    fn replace(&mut self, snapshot: &[u8]) -> io::Result<()>;
+}
+
+/// Two plain files in a folder, `world.json` and `world.log`. Not encrypted. Survives the process, not
+/// necessarily the power.
+#[derive(Debug)]
+pub struct FileStore {
+    folder: PathBuf,
+    log: Option<fs::File>,
+}
+
+impl FileStore {
+    /// A store in `folder`, which is made when needed.
+    pub fn new(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            log: None,
+        }
+    }
+}
+
+fn or_empty(result: io::Result<Vec<u8>>) -> io::Result<Option<Vec<u8>>> {
+    match result {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl WorldStore for FileStore {
+    fn load(&mut self) -> io::Result<Stored> {
+        Ok(Stored {
+            snapshot: or_empty(fs::read(self.folder.join("world.json")))?,
+            log: or_empty(fs::read(self.folder.join("world.log")))?.unwrap_or_default(),
+        })
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let file = match &mut self.log {
+            Some(file) => file,
+            empty => {
+                fs::create_dir_all(&self.folder)?;
+                let path = self.folder.join("world.log");
+                empty.insert(fs::OpenOptions::new().create(true).append(true).open(path)?)
+            }
+        };
+        file.write_all(bytes)
+    }
+
+    fn replace(&mut self, snapshot: &[u8]) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        let fresh = self.folder.join("world.json.new");
+        fs::write(&fresh, snapshot)?;
+        fs::rename(fresh, self.folder.join("world.json"))?;
+        self.log = None;
+        fs::write(self.folder.join("world.log"), b"")
+    }
+}
+
+/// A store in memory; clones share it, so that a test can open the same world twice.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore(Arc<Mutex<Stored>>);
+
+impl WorldStore for MemoryStore {
+    fn load(&mut self) -> io::Result<Stored> {
+        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .log
+            .extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn replace(&mut self, snapshot: &[u8]) -> io::Result<()> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Stored {
+            snapshot: Some(snapshot.to_vec()),
+            log: Vec::new(),
+        };
+        Ok(())
+    }
+}
