@@ -12,6 +12,8 @@ mod planner;
 mod problem;
 mod removal;
 mod step;
+#[cfg(test)]
+mod tests;
 
 pub use estimate::{Estimate, estimate};
 pub use planner::{Observations, Refresh, Request, plan};
