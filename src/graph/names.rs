@@ -190,12 +190,11 @@ impl Scope for View<'_> {
             Some("stacks") => self.names.stacks.keys().map(ToString::to_string).collect(),
             Some(root) => match self.names.bindings.get(root) {
                 Some(Binding::Resource(urn)) => (self.known)(urn).map(|k| k.candidates()).unwrap_or_default(),
-                Some(Binding::Component(outputs)) => match outputs {
-                    Template::Map(entries) => entries.iter().map(|(k, _)| k.to_string()).collect(),
-                    _ => Vec::new(),
-                },
+                Some(Binding::Component(Template::Map(outputs))) => {
+                    outputs.iter().map(|(k, _)| k.to_string()).collect()
+                }
                 Some(Binding::Group(instances)) => instances.keys().map(ToString::to_string).collect(),
-                None => Vec::new(),
+                Some(Binding::Component(_)) | None => Vec::new(),
             },
         }
     }
@@ -238,7 +237,7 @@ impl Names {
                 };
                 match one {
                     Some(address) => {
-                        self.follow(address, path.get(1..).unwrap_or_default(), found, depth + 1)
+                        self.follow(address, path.get(1..).unwrap_or_default(), found, depth + 1);
                     }
                     None => {
                         for address in instances.values() {

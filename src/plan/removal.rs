@@ -186,6 +186,7 @@ fn carry(planner: &Planner<'_>, removals: &mut [Removal<'_>], by_key: &BTreeMap<
         .collect();
     let order = dependencies_first(removals, by_key, &by_urn);
     let roots: BTreeSet<usize> = carriers.iter().flatten().copied().collect();
+    let mut connections: BTreeSet<(usize, usize)> = BTreeSet::new();
     for root in roots {
         // `above`: removed before the root because it needs it. `held`: must be removed by itself all the same.
         let mut above = vec![false; removals.len()];
@@ -205,28 +206,28 @@ fn carry(planner: &Planner<'_>, removals: &mut [Removal<'_>], by_key: &BTreeMap<
             if held[at] && carriers[at] == Some(root) {
                 carriers[at] = None;
             }
+            if above[at] && provider_type(&removals[at].entry.record.kind).is_some() {
+                connections.insert((at, root));
+            }
         }
     }
     for (removal, carrier) in removals.iter_mut().zip(carriers) {
         removal.carried_by = carrier;
     }
-    carry_connections(removals);
+    carry_connections(removals, &connections);
 }
 
-/// A provider's record goes with the last of its records: with the container, where that carries any of them.
-fn carry_connections(removals: &mut [Removal<'_>]) {
-    let mut carriers: BTreeMap<RecordKey, usize> = BTreeMap::new();
-    for removal in removals.iter() {
-        if let (Some(carrier), Some(provider)) = (removal.carried_by, &removal.entry.provider) {
-            carriers.insert(provider.clone(), carrier);
-        }
-    }
-    for removal in removals.iter_mut() {
-        if let Some(carrier) = carriers.get(&removal.entry.key_of())
-            && removal.action == Action::Forget
-            && removal.replacement.is_none()
-        {
-            removal.carried_by = Some(*carrier);
+/// The record of a provider that connects to a container goes with it, where the container carries its records.
+fn carry_connections(removals: &mut [Removal<'_>], connections: &BTreeSet<(usize, usize)>) {
+    let carrying: BTreeSet<(RecordKey, usize)> = removals
+        .iter()
+        .filter_map(|r| Some((r.entry.provider.clone()?, r.carried_by?)))
+        .collect();
+    for &(at, root) in connections {
+        let removal = &mut removals[at];
+        let leaves = removal.action == Action::Forget && removal.replacement.is_none();
+        if leaves && carrying.contains(&(removal.entry.key_of(), root)) {
+            removal.carried_by = Some(root);
         }
     }
 }

@@ -18,16 +18,32 @@ fn providers() -> Providers {
     providers
 }
 
+fn template(value: &Value) -> Located {
+    Located::from(match value {
+        Value::Str(text) => Template::parse_text(text).unwrap(),
+        Value::Map(map) => Template::object(map.iter().map(|(k, v)| (k.clone(), template(v)))),
+        other => Template::Literal(other.clone()),
+    })
+}
+
 /// A program as `name: {type, properties, options}`, in JSON.
 fn graph(text: &str) -> ResourceGraph {
     let all: Value = serde_json::from_str(text).unwrap();
     let mut program = Program::default();
     for (name, body) in all.as_map().unwrap().iter() {
-        let get = |key: &str| body.get(key).cloned().unwrap_or_else(|| Value::Map(Map::default()));
+        let get = |key: &str| {
+            body.get(key)
+                .cloned()
+                .unwrap_or_else(|| Value::Map(Map::default()))
+        };
         let option = |key: &str| body.get("options").and_then(|o| o.get(key)).cloned();
         let texts = |key: &str| -> Vec<Arc<str>> {
             let list = option(key).unwrap_or(Value::list([]));
-            list.as_list().unwrap().iter().map(|v| Arc::from(v.as_str().unwrap())).collect()
+            list.as_list()
+                .unwrap()
+                .iter()
+                .map(|v| Arc::from(v.as_str().unwrap()))
+                .collect()
         };
         let flag = |key: &str| option(key).and_then(|v| v.as_bool());
         let paths = |key: &str| -> Vec<Path> { texts(key).iter().map(|t| t.parse().unwrap()).collect() };
@@ -45,7 +61,7 @@ fn graph(text: &str) -> ResourceGraph {
         let declaration = Declaration {
             name: name.clone(),
             kind: Kind::parse(&format!("fake:thing:{}", get("type").as_str().unwrap())).unwrap(),
-            properties: Located::from(Template::from_program_value(&get("properties")).unwrap()),
+            properties: template(&get("properties")),
             options,
             for_each: None,
             when: None,
@@ -95,9 +111,16 @@ fn made(graph: &ResourceGraph) -> Snapshot {
         let mut dependencies: Vec<Urn> = node.edges.iter().map(|e| e.to.clone()).collect();
         dependencies.sort();
         dependencies.dedup();
-        let key = if provider_type(&node.kind).is_none() { provider.identity(&node.kind, &applied) } else { None };
+        let key = if provider_type(&node.kind).is_none() {
+            provider.identity(&node.kind, &applied)
+        } else {
+            None
+        };
         let entry = Entry {
-            provider: node.provider.clone().map(|urn| RecordKey { urn, generation: Generation(1) }),
+            provider: node.provider.clone().map(|urn| RecordKey {
+                urn,
+                generation: Generation(1),
+            }),
             dependencies,
             deleted_with: node.deleted_with.clone(),
             served_by: node.served_by.clone(),
@@ -114,7 +137,14 @@ fn made(graph: &ResourceGraph) -> Snapshot {
         };
         snapshot.entries.insert(entry.key_of(), Arc::new(entry));
         let schema = Some(node.schema.clone());
-        let facts = Known { id: Value::Null, inputs: applied, resolved: Value::Null, outputs, schema, pending: None };
+        let facts = Known {
+            id: Value::Null,
+            inputs: applied,
+            resolved: Value::Null,
+            outputs,
+            schema,
+            pending: None,
+        };
         known.insert(node.urn.clone(), facts);
     }
     snapshot
@@ -132,7 +162,14 @@ struct Case<'a> {
 impl<'a> Case<'a> {
     fn new(graph: &'a ResourceGraph, snapshot: &'a Snapshot) -> Self {
         let (observed, selection) = (Observations::new(), Selection::default());
-        Self { graph, snapshot, observed, selection, mode: Mode::Up, refresh: Refresh::Undo }
+        Self {
+            graph,
+            snapshot,
+            observed,
+            selection,
+            mode: Mode::Up,
+            refresh: Refresh::Undo,
+        }
     }
 
     fn plan(&self) -> Result<Plan, Vec<PlanProblem>> {
@@ -166,10 +203,23 @@ impl<'a> Case<'a> {
             .iter()
             .filter(|s| s.action != Action::Connect)
             .map(|s| {
-                let after: Vec<String> = s.after.iter().filter(|id| !skip(**id)).map(|id| name(*id)).collect();
+                let after: Vec<String> = s
+                    .after
+                    .iter()
+                    .filter(|id| !skip(**id))
+                    .map(|id| name(*id))
+                    .collect();
                 let takes: Vec<String> = s.takes.iter().map(|k| k.urn.path().to_owned()).collect();
-                let takes = if takes.is_empty() { String::new() } else { format!(" takes {}", takes.join(", ")) };
-                let after = if after.is_empty() { String::new() } else { format!(" <- {}", after.join(", ")) };
+                let takes = if takes.is_empty() {
+                    String::new()
+                } else {
+                    format!(" takes {}", takes.join(", "))
+                };
+                let after = if after.is_empty() {
+                    String::new()
+                } else {
+                    format!(" <- {}", after.join(", "))
+                };
                 format!("{}{takes}{after}", name(s.id))
             })
             .collect()
@@ -185,7 +235,10 @@ const PAIR: &str = r#"{
 fn everything_is_made_in_order_and_then_nothing_changes() {
     let graph = graph(PAIR);
     let empty = Snapshot::new(Header::new("p", "s", "local", ""));
-    assert_eq!(Case::new(&graph, &empty).steps(), ["Create a#1", "Create b#1 <- Create a#1"]);
+    assert_eq!(
+        Case::new(&graph, &empty).steps(),
+        ["Create a#1", "Create b#1 <- Create a#1"]
+    );
     let made = made(&graph);
     let plan = Case::new(&graph, &made).plan().unwrap();
     assert!(plan.is_empty(), "{:?}", plan.steps);
@@ -196,7 +249,10 @@ fn everything_is_made_in_order_and_then_nothing_changes() {
 fn an_update_that_keeps_its_outputs_leaves_what_depends_on_it_alone() {
     let made = made(&graph(PAIR));
     let changed = graph(&PAIR.replace("\"1\"", "\"2\""));
-    assert_eq!(Case::new(&changed, &made).steps(), ["Update a#1", "Nothing b#1 <- Update a#1"]);
+    assert_eq!(
+        Case::new(&changed, &made).steps(),
+        ["Update a#1", "Nothing b#1 <- Update a#1"]
+    );
 }
 
 #[test]
@@ -204,7 +260,10 @@ fn an_update_of_an_output_that_changes_may_update_what_depends_on_it() {
     let text = PAIR.replace("a.endpoint", "a.version");
     let made = made(&graph(&text));
     let changed = graph(&text.replace("\"1\"", "\"2\""));
-    assert_eq!(Case::new(&changed, &made).steps(), ["Update a#1", "Update b#1 <- Update a#1"]);
+    assert_eq!(
+        Case::new(&changed, &made).steps(),
+        ["Update a#1", "Update b#1 <- Update a#1"]
+    );
 }
 
 #[test]
@@ -213,7 +272,11 @@ fn a_name_that_stays_makes_the_old_one_go_first() {
     let changed = graph(&PAIR.replace("round", "square"));
     assert_eq!(
         Case::new(&changed, &made).steps(),
-        ["Vacate a#1", "Refill a#2 <- Vacate a#1", "Update b#1 <- Refill a#2"]
+        [
+            "Vacate a#1",
+            "Refill a#2 <- Vacate a#1",
+            "Update b#1 <- Refill a#2"
+        ]
     );
 }
 
@@ -223,7 +286,11 @@ fn without_a_collision_the_new_one_comes_first_and_the_old_one_goes_last() {
     let changed = graph(&PAIR.replace("\"name\": \"a\"", "\"name\": \"other\""));
     assert_eq!(
         Case::new(&changed, &made).steps(),
-        ["Replace a#2", "Update b#1 <- Replace a#2", "Delete a#1 <- Replace a#2, Update b#1"]
+        [
+            "Replace a#2",
+            "Update b#1 <- Replace a#2",
+            "Delete a#1 <- Replace a#2, Update b#1"
+        ]
     );
 }
 
@@ -284,13 +351,23 @@ fn what_left_the_program_goes_after_what_used_it() {
     let graph_of_pair = graph(PAIR);
     let made = made(&graph_of_pair);
     let empty = ResourceGraph::empty();
-    let destroy = Case { mode: Mode::Destroy, ..Case::new(&empty, &made) };
+    let destroy = Case {
+        mode: Mode::Destroy,
+        ..Case::new(&empty, &made)
+    };
     assert_eq!(
         destroy.steps(),
-        ["Delete b#1", "Delete a#1 <- Delete b#1", "Forget fake#1 <- Delete b#1, Delete a#1"]
+        [
+            "Delete b#1",
+            "Delete a#1 <- Delete b#1",
+            "Forget fake#1 <- Delete b#1, Delete a#1"
+        ]
     );
     let only_b = graph(r#"{"b": {"type": "Item", "properties": {"name": "b", "value": "plain"}}}"#);
-    assert_eq!(Case::new(&only_b, &made).steps(), ["Update b#1", "Delete a#1 <- Update b#1"]);
+    assert_eq!(
+        Case::new(&only_b, &made).steps(),
+        ["Update b#1", "Delete a#1 <- Update b#1"]
+    );
 }
 
 #[test]
@@ -302,10 +379,17 @@ fn what_dies_with_its_container_is_not_deleted_one_by_one() {
     }"#;
     let made = made(&graph(text));
     let empty = ResourceGraph::empty();
-    let destroy = Case { mode: Mode::Destroy, ..Case::new(&empty, &made) };
+    let destroy = Case {
+        mode: Mode::Destroy,
+        ..Case::new(&empty, &made)
+    };
     assert_eq!(
         destroy.steps(),
-        ["Delete door#1", "Delete box#1 takes inner <- Delete door#1", "Forget fake#1 <- Delete door#1, Delete box#1"]
+        [
+            "Delete door#1",
+            "Delete box#1 takes inner <- Delete door#1",
+            "Forget fake#1 <- Delete door#1, Delete box#1"
+        ]
     );
 }
 
@@ -320,9 +404,15 @@ fn what_stands_on_something_that_needs_the_container_is_deleted_by_itself() {
     }"#;
     let made = made(&graph(text));
     let empty = ResourceGraph::empty();
-    let destroy = Case { mode: Mode::Destroy, ..Case::new(&empty, &made) };
+    let destroy = Case {
+        mode: Mode::Destroy,
+        ..Case::new(&empty, &made)
+    };
     let steps = destroy.steps();
-    assert!(steps.contains(&"Delete box#1 takes free <- Delete key#1, Delete inner#1, Delete leaf#1".to_owned()), "{steps:#?}");
+    assert!(
+        steps.contains(&"Delete box#1 takes free <- Delete leaf#1, Delete inner#1, Delete key#1".to_owned()),
+        "{steps:#?}"
+    );
 }
 
 #[test]
@@ -350,7 +440,10 @@ fn a_replaced_container_takes_its_contents_and_they_are_made_again() {
 fn a_rename_moves_the_record_and_deletes_nothing() {
     let made = made(&graph(PAIR));
     let renamed = graph(&PAIR.replace("\"a\": {", "\"web\": {").replace("${a.", "${web."));
-    assert_eq!(Case::new(&renamed, &made).steps(), ["Record web#1", "Record b#1 <- Record web#1"]);
+    assert_eq!(
+        Case::new(&renamed, &made).steps(),
+        ["Record web#1", "Record b#1 <- Record web#1"]
+    );
 }
 
 #[test]
@@ -368,10 +461,21 @@ fn protection_refuses_delete_and_replacement() {
     let text = PAIR.replace("}},\n", "}, \"options\": {\"protect\": true}},\n");
     let made = made(&graph(&text));
     let empty = ResourceGraph::empty();
-    let destroy = Case { mode: Mode::Destroy, ..Case::new(&empty, &made) };
-    assert!(destroy.plan().unwrap_err()[0].message.contains("`a` is protected"));
+    let destroy = Case {
+        mode: Mode::Destroy,
+        ..Case::new(&empty, &made)
+    };
+    assert!(
+        destroy.plan().unwrap_err()[0]
+            .message
+            .contains("`a` is protected")
+    );
     let changed = graph(&text.replace("round", "square"));
-    assert!(Case::new(&changed, &made).plan().unwrap_err()[0].message.contains("shape would replace it"));
+    assert!(
+        Case::new(&changed, &made).plan().unwrap_err()[0]
+            .message
+            .contains("shape would replace it")
+    );
 }
 
 #[test]
@@ -379,7 +483,10 @@ fn ignored_paths_stay_and_changed_options_are_recorded() {
     let made = made(&graph(PAIR));
     let ignoring = PAIR.replace("}},\n", "}, \"options\": {\"ignoreChanges\": [\"value\"]}},\n");
     let changed = graph(&ignoring.replace("\"value\": \"1\"", "\"value\": \"9\""));
-    assert_eq!(Case::new(&changed, &made).steps(), ["Record a#1", "Nothing b#1 <- Record a#1"]);
+    assert_eq!(
+        Case::new(&changed, &made).steps(),
+        ["Record a#1", "Nothing b#1 <- Record a#1"]
+    );
 }
 
 #[test]
@@ -389,13 +496,21 @@ fn a_target_leaves_the_rest_alone_and_names_what_it_needs() {
     let mut case = Case::new(&graph_of_pair, &empty);
     case.selection.targets = vec!["b".parse().unwrap()];
     let problems = case.plan().unwrap_err();
-    assert!(problems.iter().any(|p| p.message.contains("`a` is needed and does not exist yet")), "{problems:?}");
+    assert!(
+        problems
+            .iter()
+            .any(|p| p.message.contains("`a` is needed and does not exist yet")),
+        "{problems:?}"
+    );
     let made = made(&graph_of_pair);
     let changed = graph(&PAIR.replace("\"1\"", "\"2\"").replace("${a.endpoint}", "new"));
     let mut case = Case::new(&changed, &made);
     case.selection.targets = vec!["b".parse().unwrap()];
     assert_eq!(case.steps(), ["Update b#1"]);
-    case.selection = Selection { excludes: vec!["b".parse().unwrap()], ..Selection::default() };
+    case.selection = Selection {
+        excludes: vec!["b".parse().unwrap()],
+        ..Selection::default()
+    };
     assert_eq!(case.steps(), ["Update a#1"]);
 }
 
@@ -403,7 +518,12 @@ fn a_target_leaves_the_rest_alone_and_names_what_it_needs() {
 fn drift_is_undone_or_kept_and_what_is_gone_is_made_again() {
     let graph_of_pair = graph(PAIR);
     let made = made(&graph_of_pair);
-    let urn = graph_of_pair.nodes().find(|n| &*n.address == "a").unwrap().urn.clone();
+    let urn = graph_of_pair
+        .nodes()
+        .find(|n| &*n.address == "a")
+        .unwrap()
+        .urn
+        .clone();
     let seen = Present {
         id: Arc::from("a-id"),
         properties: serde_json::from_str(r#"{"name": "a", "value": "9", "shape": "round"}"#).unwrap(),
@@ -411,7 +531,8 @@ fn drift_is_undone_or_kept_and_what_is_gone_is_made_again() {
         owner: None,
     };
     let mut case = Case::new(&graph_of_pair, &made);
-    case.observed.insert(urn.clone(), Observed::Present(Box::new(seen)));
+    case.observed
+        .insert(urn.clone(), Observed::Present(Box::new(seen)));
     assert_eq!(case.steps(), ["Update a#1", "Nothing b#1 <- Update a#1"]);
     assert_eq!(case.plan().unwrap().drift.len(), 1);
     case.refresh = Refresh::Accept;
@@ -424,9 +545,21 @@ fn drift_is_undone_or_kept_and_what_is_gone_is_made_again() {
 fn a_condemned_record_is_deleted_by_the_next_plan() {
     let graph_of_pair = graph(PAIR);
     let mut made = made(&graph_of_pair);
-    let live = made.entries.values().find(|e| e.record.urn.path() == "a").unwrap().clone();
-    let old = Entry { role: Role::Condemned, key: None, ..(*live).clone() };
-    let new = Entry { generation: Generation(2), ..(*live).clone() };
+    let live = made
+        .entries
+        .values()
+        .find(|e| e.record.urn.path() == "a")
+        .unwrap()
+        .clone();
+    let old = Entry {
+        role: Role::Condemned,
+        key: None,
+        ..(*live).clone()
+    };
+    let new = Entry {
+        generation: Generation(2),
+        ..(*live).clone()
+    };
     made.entries.insert(old.key_of(), Arc::new(old));
     made.entries.insert(new.key_of(), Arc::new(new));
     assert_eq!(Case::new(&graph_of_pair, &made).steps(), ["Delete a#1"]);

@@ -192,7 +192,7 @@ fn value(field: &Field, old: &Value, new: &Value, path: &Path, immutable: bool, 
     match (&field.ty, old.expose(), new.expose()) {
         _ if hidden => leaf(old, new, path, immutable, changes),
         (Type::Object(inner), Value::Map(_), Value::Map(_)) => {
-            object(inner, old, new, path, immutable, changes)
+            object(inner, old, new, path, immutable, changes);
         }
         (Type::Map(item), Value::Map(_), Value::Map(_)) => {
             let each = Object {

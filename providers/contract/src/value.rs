@@ -47,7 +47,9 @@ pub struct Unknown {
 
 /// A map from text to [`Value`], sorted by key and shared on clone.
 #[derive(Clone, PartialEq, Default)]
-pub struct Map(Option<Arc<[(Arc<str>, Value)]>>);
+pub struct Map(Option<Arc<[MapEntry]>>);
+
+type MapEntry = (Arc<str>, Value);
 
 impl Map {
     /// The value at `key`.
