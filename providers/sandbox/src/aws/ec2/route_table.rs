@@ -47,6 +47,11 @@ impl RouteTable {
             .any(|associate| *associate == Associate::Main)
     }
 
+    #[cfg(test)]
+    pub(super) fn first_association(&self) -> String {
+        self.associations.keys().next().cloned().unwrap_or_default()
+    }
+
     pub(super) fn forget_subnet(&mut self, subnet: &str) {
         self.associations
             .retain(|_, associate| *associate != Associate::Subnet(subnet.to_owned()));

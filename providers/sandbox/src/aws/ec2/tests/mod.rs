@@ -1,6 +1,7 @@
 //! The network as a client meets it: through decoded calls at chosen moments.
 
 mod groups;
+mod invariants;
 mod listing;
 mod network;
 
