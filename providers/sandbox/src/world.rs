@@ -523,21 +523,24 @@ impl World {
             };
         }
         // With a custom endpoint EKS shares the host and has paths of the same form, but signs its requests.
-        let signed = request
+        let scheme = request
             .headers()
             .get(AUTHORIZATION)
-            .is_some_and(|value| value.as_bytes().starts_with(b"AWS4-"));
-        let Some((region, name, rest)) = prefixed(path).filter(|_| !signed && self.aws.endpoints.is_some())
-        else {
+            .map_or(&b""[..], HeaderValue::as_bytes);
+        if self.aws.endpoints.is_none() || scheme.starts_with(b"AWS4-") {
             return Ok(None);
+        }
+        let (found, rest) = match (prefixed(path), self.clusters.first_key_value()) {
+            (Some((region, name, rest)), _) => (self.aws.cluster_id(region, name).map(str::to_owned), rest),
+            // `kubectl get --raw` drops the prefix: with one cluster it is clear which is meant.
+            (None, Some((id, _))) if self.clusters.len() == 1 && scheme.starts_with(b"Bearer ") => {
+                (Some(id.clone()), path.to_owned())
+            }
+            _ => return Ok(None),
         };
-        match self
-            .aws
-            .cluster_id(region, name)
-            .and_then(|id| Some((self.clusters.get(id)?, id)))
-        {
-            Some((inside, id)) => Ok(Some((reachable(id, inside)?, rest))),
-            None => Err(Refusal::UnknownHost(format!("{host}/clusters/{region}/{name}"))),
+        match found.and_then(|id| Some((self.clusters.get(&id)?, id))) {
+            Some((inside, id)) => Ok(Some((reachable(&id, inside)?, rest))),
+            None => Err(Refusal::UnknownHost(format!("{host}{path}"))),
         }
     }
 
@@ -623,3 +626,6 @@ fn status_response(code: u16, reason: &str, message: &str) -> http::Response<Byt
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
+
+#[cfg(test)]
+mod tests;

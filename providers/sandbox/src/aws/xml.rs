@@ -29,6 +29,7 @@ impl Xml {
     }
 
     /// Appends `<name>` with the given content.
+    #[expect(clippy::needless_pass_by_value, reason = "callers build the content in place")]
     pub(crate) fn node(mut self, name: &str, content: Self) -> Self {
         self.0.push_str(&format!("<{name}>{}</{name}>", content.0));
         self

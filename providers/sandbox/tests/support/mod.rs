@@ -1,6 +1,7 @@
 //! A client of the raw wire protocols, without any SDK.
 
 #![expect(dead_code, reason = "every test file uses another part")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot ask has failed")]
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,21 +13,21 @@ use std::time::Duration;
 
 /// A sandbox with a client of it.
 #[derive(Clone)]
-pub struct Lab {
-    pub sandbox: Sandbox,
+pub(crate) struct Lab {
+    pub(crate) sandbox: Sandbox,
 }
 
 /// A whole answer.
 #[derive(Debug, Clone)]
-pub struct Reply {
-    pub status: u16,
-    pub kind: String,
-    pub body: String,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) kind: String,
+    pub(crate) body: String,
 }
 
 impl Reply {
     /// The text of the first element of that name.
-    pub fn text(&self, element: &str) -> String {
+    pub(crate) fn text(&self, element: &str) -> String {
         self.texts(element)
             .into_iter()
             .next()
@@ -34,7 +35,7 @@ impl Reply {
     }
 
     /// The texts of all elements of that name.
-    pub fn texts(&self, element: &str) -> Vec<String> {
+    pub(crate) fn texts(&self, element: &str) -> Vec<String> {
         let (open, close) = (format!("<{element}>"), format!("</{element}>"));
         self.body
             .split(&open)
@@ -43,17 +44,17 @@ impl Reply {
             .collect()
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
-    pub fn ok(self) -> Self {
+    pub(crate) fn ok(self) -> Self {
         assert!(self.status < 300, "{} {} {}", self.status, self.kind, self.body);
         self
     }
 
     /// The error code, whatever the protocol.
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         assert!(self.status >= 400, "no error: {}", self.body);
         if self.kind.is_empty() {
             self.text("Code")
@@ -63,10 +64,10 @@ impl Reply {
     }
 }
 
-pub const REGION: &str = "us-east-1";
+pub(crate) const REGION: &str = "us-east-1";
 
 impl Lab {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(
             MemoryStore::default(),
             Settings {
@@ -76,14 +77,14 @@ impl Lab {
         )
     }
 
-    pub fn with(store: MemoryStore, settings: Settings) -> Self {
+    pub(crate) fn with(store: MemoryStore, settings: Settings) -> Self {
         let clock = Clock::starting_at(Timestamp::parse("2026-11-22T10:00:00Z").unwrap());
         Self {
             sandbox: Sandbox::open(Box::new(store), clock, settings).unwrap(),
         }
     }
 
-    pub async fn send(&self, request: http::Request<Bytes>) -> Result<Reply, SandboxError> {
+    pub(crate) async fn send(&self, request: http::Request<Bytes>) -> Result<Reply, SandboxError> {
         let response = self.sandbox.call(request).await?;
         let (head, body) = response.into_parts();
         let kind = head
@@ -100,11 +101,11 @@ impl Lab {
     }
 
     /// A call in a query protocol; pairs are keys and values.
-    pub async fn query(&self, service: &str, action: &str, pairs: &[(&str, &str)]) -> Reply {
+    pub(crate) async fn query(&self, service: &str, action: &str, pairs: &[(&str, &str)]) -> Reply {
         self.try_query(service, action, pairs).await.unwrap()
     }
 
-    pub async fn try_query(
+    pub(crate) async fn try_query(
         &self,
         service: &str,
         action: &str,
@@ -125,15 +126,15 @@ impl Lab {
         self.send(request).await
     }
 
-    pub async fn ec2(&self, action: &str, pairs: &[(&str, &str)]) -> Reply {
+    pub(crate) async fn ec2(&self, action: &str, pairs: &[(&str, &str)]) -> Reply {
         self.query("ec2", action, pairs).await
     }
 
-    pub async fn iam(&self, action: &str, pairs: &[(&str, &str)]) -> Reply {
+    pub(crate) async fn iam(&self, action: &str, pairs: &[(&str, &str)]) -> Reply {
         self.query("iam", action, pairs).await
     }
 
-    pub async fn eks(&self, method: &str, path: &str, body: Value) -> Reply {
+    pub(crate) async fn eks(&self, method: &str, path: &str, body: Value) -> Reply {
         let body = if body.is_null() {
             Bytes::new()
         } else {
@@ -150,7 +151,7 @@ impl Lab {
     }
 
     /// A request to a cluster's API server with a fresh presigned token.
-    pub async fn kube(
+    pub(crate) async fn kube(
         &self,
         endpoint: &str,
         method: &str,
@@ -175,21 +176,21 @@ impl Lab {
         self.send(request).await
     }
 
-    pub async fn get(&self, endpoint: &str, path: &str) -> Reply {
+    pub(crate) async fn get(&self, endpoint: &str, path: &str) -> Reply {
         self.kube(endpoint, "GET", path, "application/json", &Value::Null)
             .await
             .unwrap()
     }
 
     /// Server-side apply.
-    pub async fn apply(&self, endpoint: &str, path: &str, object: &Value) -> Reply {
+    pub(crate) async fn apply(&self, endpoint: &str, path: &str, object: &Value) -> Reply {
         let path = format!("{path}?fieldManager=raw&force=true");
         self.kube(endpoint, "PATCH", &path, "application/apply-patch+yaml", object)
             .await
             .unwrap()
     }
 
-    pub fn token(&self) -> String {
+    pub(crate) fn token(&self) -> String {
         let date = self.sandbox.clock().wall().rfc3339().replace(['-', ':'], "");
         let url = format!(
             "https://sts.{REGION}.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15&X-Amz-Algorithm=AWS4-HMAC-SHA256\
@@ -199,12 +200,12 @@ impl Lab {
         format!("k8s-aws-v1.{}", URL_SAFE_NO_PAD.encode(url))
     }
 
-    pub async fn pause(&self, seconds: u64) {
+    pub(crate) async fn pause(&self, seconds: u64) {
         self.sandbox.clock().sleep(Duration::from_secs(seconds)).await;
     }
 
     /// Asks until the answer pleases, at most an hour of virtual time.
-    pub async fn until(&self, ask: impl AsyncFn() -> Reply, good: impl Fn(&Reply) -> bool) -> Reply {
+    pub(crate) async fn until(&self, ask: impl AsyncFn() -> Reply, good: impl Fn(&Reply) -> bool) -> Reply {
         for _ in 0..360 {
             let reply = ask().await;
             if good(&reply) {
@@ -224,20 +225,20 @@ fn authorization(service: &str) -> String {
 
 /// What a cluster needs around it.
 #[derive(Debug, Clone)]
-pub struct Network {
-    pub vpc: String,
-    pub public: Vec<String>,
-    pub private: Vec<String>,
-    pub gateway: String,
-    pub nat: String,
-    pub address: String,
-    pub tables: Vec<String>,
-    pub associations: Vec<String>,
+pub(crate) struct Network {
+    pub(crate) vpc: String,
+    pub(crate) public: Vec<String>,
+    pub(crate) private: Vec<String>,
+    pub(crate) gateway: String,
+    pub(crate) nat: String,
+    pub(crate) address: String,
+    pub(crate) tables: Vec<String>,
+    pub(crate) associations: Vec<String>,
 }
 
 impl Lab {
     /// VPC, two public and two private subnets, internet gateway, NAT gateway, routes.
-    pub async fn network(&self) -> Network {
+    pub(crate) async fn network(&self) -> Network {
         let vpc = self
             .ec2("CreateVpc", &[("CidrBlock", "192.168.0.0/16")])
             .await
@@ -349,7 +350,7 @@ impl Lab {
     }
 
     /// A role trusted by a service, with managed policies; returns its ARN.
-    pub async fn role(&self, name: &str, trust: &Value, policies: &[&str]) -> String {
+    pub(crate) async fn role(&self, name: &str, trust: &Value, policies: &[&str]) -> String {
         let pairs = [
             ("RoleName", name),
             ("AssumeRolePolicyDocument", &trust.to_string()),
@@ -369,7 +370,7 @@ impl Lab {
     }
 
     /// Role, cluster `demo`, waited until ACTIVE and reachable; returns its description.
-    pub async fn cluster(&self, network: &Network) -> Value {
+    pub(crate) async fn cluster(&self, network: &Network) -> Value {
         let arn = self
             .role(
                 "cluster",
@@ -384,7 +385,7 @@ impl Lab {
         self.active_cluster().await
     }
 
-    pub async fn active_cluster(&self) -> Value {
+    pub(crate) async fn active_cluster(&self) -> Value {
         let reply = self
             .until(
                 async || self.eks("GET", "/clusters/demo", Value::Null).await,
@@ -396,7 +397,7 @@ impl Lab {
     }
 
     /// Role and profile for `default` and `kube-system`, waited until ACTIVE.
-    pub async fn profile(&self, network: &Network) {
+    pub(crate) async fn profile(&self, network: &Network) {
         let trust = service_trust("eks-fargate-pods.amazonaws.com");
         let arn = self
             .role("pods", &trust, &["AmazonEKSFargatePodExecutionRolePolicy"])
@@ -420,12 +421,12 @@ impl Lab {
     }
 }
 
-pub fn service_trust(service: &str) -> Value {
+pub(crate) fn service_trust(service: &str) -> Value {
     json!({"Version": "2012-10-17", "Statement": [
         {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}]})
 }
 
-pub fn cluster_request(role: &str, network: &Network) -> Value {
+pub(crate) fn cluster_request(role: &str, network: &Network) -> Value {
     let subnets: Vec<&String> = network.public.iter().chain(&network.private).collect();
     json!({
         "name": "demo", "version": "1.34", "roleArn": role, "clientRequestToken": "token-1",
@@ -435,7 +436,7 @@ pub fn cluster_request(role: &str, network: &Network) -> Value {
     })
 }
 
-pub fn profile_request(name: &str, role: &str, subnets: &[String]) -> Value {
+pub(crate) fn profile_request(name: &str, role: &str, subnets: &[String]) -> Value {
     json!({"fargateProfileName": name, "podExecutionRoleArn": role, "subnets": subnets,
         "selectors": [{"namespace": "default"}, {"namespace": "kube-system"}]})
 }
