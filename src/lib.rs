@@ -1,5 +1,6 @@
 //! epid.
 
+pub mod components;
 pub mod expression;
 pub mod graph;
 pub mod plan;

@@ -10,7 +10,7 @@ use super::names::{Binding, Known, Names, View};
 use super::node::{Edge, Node, ResourceGraph, Why};
 use super::order::sort;
 use super::providers::{PROVIDER_KIND, Providers, provider_type};
-use crate::expression::{Located, Span, Template};
+use crate::expression::{Access, Located, Mention, Span, Template};
 use crate::program::{Components, Diagnostic, Expanded, Instance, Options, Program, Setting, expand};
 
 /// What a graph depends on besides its program.
@@ -234,6 +234,12 @@ impl Builder<'_> {
         let problem = match named {
             Some(name) => match declared.get(name) {
                 Some((urn, kind)) if of_type(kind) => return Some(urn.clone()),
+                // A component of several clouds hands its provider on to those of its children that can use it.
+                Some(_) if instance.address.contains('/') => {
+                    let mut own = instance.clone();
+                    own.options.provider = None;
+                    return self.provider(&own, declared);
+                }
                 Some((_, kind)) => Diagnostic::error(
                     span,
                     format!(
@@ -441,12 +447,13 @@ impl Builder<'_> {
     fn cluster(&self, node: &Node) -> Option<Urn> {
         provider_type(&node.kind)?;
         let cluster = node.properties.template.get("cluster")?;
-        cluster
-            .template
-            .references()
-            .iter()
-            .flat_map(|m| self.names.resources(&m.reference))
-            .next()
+        // A component's map of a cluster names more than the cluster; its endpoint is the cluster's own.
+        let endpoint = |mention: &Mention| {
+            let mut reference = mention.reference.clone();
+            reference.path.push(Access::Key(Arc::from("endpoint")));
+            self.names.resources(&reference)
+        };
+        cluster.template.references().iter().flat_map(endpoint).next()
     }
 
     fn check_outputs(&mut self, outputs: &Vec<(Arc<str>, Located, bool)>) {

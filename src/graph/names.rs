@@ -222,12 +222,19 @@ impl Names {
         match self.bindings.get(root) {
             Some(Binding::Resource(urn)) => found.push(urn.clone()),
             Some(Binding::Component(outputs)) => {
-                let part = match path.first() {
-                    Some(Access::Key(key)) => outputs.get(key).map(|found| &found.template),
-                    _ => Some(outputs),
-                };
-                for mention in part.map(Template::references).unwrap_or_default() {
-                    self.follow(&mention.reference.root, &mention.reference.path, found, depth + 1);
+                let (mut part, mut rest) = (outputs, path);
+                while let [Access::Key(key), more @ ..] = rest
+                    && let Some(found) = part.get(key)
+                {
+                    (part, rest) = (&found.template, more);
+                }
+                let whole = matches!(part, Template::Expression(e) if e.references().len() == 1);
+                for mention in part.references() {
+                    let mut path = mention.reference.path;
+                    if whole {
+                        path.extend_from_slice(rest);
+                    }
+                    self.follow(&mention.reference.root, &path, found, depth + 1);
                 }
             }
             Some(Binding::Group(instances)) => {
