@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use epid_provider::{
-    Call, CallRuntime, Connection, Failure, Kind, Observed, Operation, Outcome, Partial, Provider, Query, Record,
-    Recorded, Recovered, Resolved, Retry, Timestamp, Token, Urn,
+    Call, CallRuntime, Connection, Failure, Kind, Observed, Operation, Outcome, Partial, Provider, Query,
+    Record, Recorded, Recovered, Resolved, Retry, Timestamp, Token, Urn,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -53,7 +53,13 @@ pub(super) enum Noted {
 /// What to call.
 pub(super) enum Job {
     /// Change something: begun with a ticket.
-    Change { operation: Operation, kind: Kind, inputs: Resolved, record: Option<Record>, begin: Ticket },
+    Change {
+        operation: Operation,
+        kind: Kind,
+        inputs: Resolved,
+        record: Option<Record>,
+        begin: Ticket,
+    },
     /// Look for something.
     Look(Box<Query>),
 }
@@ -91,8 +97,19 @@ impl Means {
     /// The call of a step.
     pub(super) fn call(&self, step: StepId, urn: &Urn, token: &Token, timeout: Duration) -> Call {
         let deadline = self.clock.now().after(timeout);
-        let runtime = Runtime { means: self.clone(), step, token: token.clone(), deadline };
-        Call::new(urn.clone(), token.clone(), self.lineage.clone(), deadline, Arc::new(runtime))
+        let runtime = Runtime {
+            means: self.clone(),
+            step,
+            token: token.clone(),
+            deadline,
+        };
+        Call::new(
+            urn.clone(),
+            token.clone(),
+            self.lineage.clone(),
+            deadline,
+            Arc::new(runtime),
+        )
     }
 
     /// Waits between two attempts. False where the run was told to stop meanwhile.
@@ -119,7 +136,10 @@ struct Runtime {
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime").field("step", &self.step).field("token", &self.token).finish_non_exhaustive()
+        f.debug_struct("Runtime")
+            .field("step", &self.step)
+            .field("token", &self.token)
+            .finish_non_exhaustive()
     }
 }
 
@@ -149,7 +169,10 @@ impl CallRuntime for Runtime {
     async fn checkpoint(&self, _urn: &Urn, partial: &Partial) -> Result<(), Failure> {
         let session = &self.means.session;
         let failed = |error: StateError| Failure::new("Journal", error);
-        let entry = JournalEntry::Checkpoint { token: self.token.clone(), partial: partial.clone() };
+        let entry = JournalEntry::Checkpoint {
+            token: self.token.clone(),
+            partial: partial.clone(),
+        };
         let ticket = session.append(entry).map_err(failed)?;
         session.durable(ticket).await.map_err(failed)
     }
@@ -167,7 +190,13 @@ impl Waits {
 }
 
 /// Connects a provider.
-pub(super) async fn connect(provider: Arc<dyn Provider>, config: Resolved, cx: Call, step: StepId, means: Means) -> Report {
+pub(super) async fn connect(
+    provider: Arc<dyn Provider>,
+    config: Resolved,
+    cx: Call,
+    step: StepId,
+    means: Means,
+) -> Report {
     let mut waits = Waits(FIRST_WAIT);
     loop {
         match provider.connect(&cx, &config).await {
@@ -201,8 +230,20 @@ pub(super) async fn execute(job: Job, source: Source, cx: Call, step: StepId, me
     };
     match job {
         Job::Look(query) => look(&*connection, *query, &cx, step, &means).await,
-        Job::Change { operation, kind, inputs, record, .. } => {
-            let sending = Sending { connection: &*connection, operation, kind: &kind, inputs: &inputs, record: record.as_ref() };
+        Job::Change {
+            operation,
+            kind,
+            inputs,
+            record,
+            ..
+        } => {
+            let sending = Sending {
+                connection: &*connection,
+                operation,
+                kind: &kind,
+                inputs: &inputs,
+                record: record.as_ref(),
+            };
             sending.run(&cx, step, &means).await
         }
     }
@@ -247,7 +288,9 @@ impl Sending<'_> {
     pub(super) async fn send(&self, cx: &Call) -> Result<Option<Recorded>, Failure> {
         match (self.operation, self.record) {
             (Operation::Create, _) => self.connection.create(cx, self.kind, self.inputs).await.map(Some),
-            (Operation::Update, Some(record)) => self.connection.update(cx, record, self.inputs).await.map(Some),
+            (Operation::Update, Some(record)) => {
+                self.connection.update(cx, record, self.inputs).await.map(Some)
+            }
             (Operation::Delete, Some(record)) => self.connection.delete(cx, record).await.map(|()| None),
             _ => Err(Failure::new("NoRecord", "there is no record of what to change")),
         }
@@ -277,7 +320,9 @@ impl Sending<'_> {
                         }
                     }
                     Ok(Recovered::Done(made)) => return Report::Done(Some(made)),
-                    Ok(Recovered::Deleted) if self.operation == Operation::Delete => return Report::Done(None),
+                    Ok(Recovered::Deleted) if self.operation == Operation::Delete => {
+                        return Report::Done(None);
+                    }
                     Ok(Recovered::Deleted) => return Report::Gone(failure),
                     Ok(Recovered::Partial(partial)) => return Report::Half(partial, failure),
                     Err(failure) => return Report::Unclear(failure),
@@ -287,17 +332,35 @@ impl Sending<'_> {
     }
 
     /// Finds out what became of a call whose answer was lost; nothing is sent again before that.
-    async fn look_into(&self, cx: &Call, step: StepId, means: &Means, lost: &Failure) -> Result<Recovered, Failure> {
-        let intent = means.session.with(|snapshot| snapshot.intents.get(&cx.token).map(|i| i.to_provider()));
-        let Some(Ok(intent)) = intent else { return Err(lost.clone()) };
+    async fn look_into(
+        &self,
+        cx: &Call,
+        step: StepId,
+        means: &Means,
+        lost: &Failure,
+    ) -> Result<Recovered, Failure> {
+        let intent = means
+            .session
+            .with(|snapshot| snapshot.intents.get(&cx.token).map(|i| i.to_provider()));
+        let Some(Ok(intent)) = intent else {
+            return Err(lost.clone());
+        };
         let timeout = cx.remaining().max(SEARCH);
         let search = means.call(step, &cx.urn, &cx.token, timeout);
-        means.note(step, Noted::Progress("the answer was lost: finding out what became of it".to_owned()));
-        search_for(self.connection, &search, &intent, means).await.map_err(|failure| Failure {
-            message: format!("{}; what became of it cannot be told yet: {}", lost.message, failure.message),
-            outcome: Outcome::Unknown,
-            ..lost.clone()
-        })
+        means.note(
+            step,
+            Noted::Progress("the answer was lost: finding out what became of it".to_owned()),
+        );
+        search_for(self.connection, &search, &intent, means)
+            .await
+            .map_err(|failure| Failure {
+                message: format!(
+                    "{}; what became of it cannot be told yet: {}",
+                    lost.message, failure.message
+                ),
+                outcome: Outcome::Unknown,
+                ..lost.clone()
+            })
     }
 }
 

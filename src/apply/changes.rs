@@ -1,9 +1,11 @@
 //! What an ended call makes of the records: one list of changes, applied as one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use epid_provider::{KindSchema, Operation, Partial, Recorded, Urn};
 
+use crate::graph::provider_type;
 use crate::state::{Change, Entry, Intent, RecordKey, Role, Snapshot};
 
 /// A call did what it was to do. `takes` leave the state with it.
@@ -59,7 +61,11 @@ pub(super) fn half_done(
 
 /// An update found nothing to update.
 pub(super) fn vanished(intent: &Intent) -> Vec<Change> {
-    intent.before.iter().map(|before| Change::Remove(before.key_of())).collect()
+    intent
+        .before
+        .iter()
+        .map(|before| Change::Remove(before.key_of()))
+        .collect()
 }
 
 /// A new entry in its place: the live one before it is condemned, a vacant one has done its duty.
@@ -81,12 +87,17 @@ pub(super) fn settled(snapshot: &Snapshot, entry: Box<Entry>, takes: &[RecordKey
     changes
 }
 
-fn condemned(entry: &Arc<Entry>) -> Entry {
-    Entry { role: Role::Condemned, ..(**entry).clone() }
+pub(super) fn condemned(entry: &Arc<Entry>) -> Entry {
+    Entry {
+        role: Role::Condemned,
+        ..(**entry).clone()
+    }
 }
 
 fn taken(snapshot: &Snapshot, takes: &[RecordKey], but: &RecordKey) -> Vec<Change> {
-    let there = takes.iter().filter(|key| *key != but && snapshot.get(key).is_some());
+    let there = takes
+        .iter()
+        .filter(|key| *key != but && snapshot.get(key).is_some());
     there.cloned().map(Change::Remove).collect()
 }
 
@@ -101,19 +112,53 @@ fn removed(snapshot: &Snapshot, intent: &Intent, takes: &[RecordKey]) -> Vec<Cha
     changes
 }
 
+/// A record under another name. What a provider made follows it.
+pub(super) fn renamed(snapshot: &Snapshot, before: &Entry, entry: Entry) -> Vec<Change> {
+    let (old, new) = (before.key_of(), entry.key_of());
+    let mut changes = vec![Change::Put(Box::new(entry))];
+    if provider_type(&before.record.kind).is_some() {
+        let made = snapshot
+            .entries
+            .values()
+            .filter(|e| e.provider.as_ref() == Some(&old));
+        changes.extend(made.map(|e| {
+            let provider = Some(new.clone());
+            Change::Put(Box::new(Entry {
+                provider,
+                ..(**e).clone()
+            }))
+        }));
+    }
+    changes.push(Change::Remove(old));
+    changes
+}
+
 /// Everything that died with a container, found without a plan: what is deleted with it, and with that in turn.
-/// What has effects outside its container had to go before it and is not among them.
-pub(super) fn inside(snapshot: &Snapshot, container: &Urn) -> Vec<RecordKey> {
+///
+/// What has effects outside its container had to go before it and is not among them; nor is what lives in another
+/// generation of the container.
+pub(super) fn inside(snapshot: &Snapshot, container: &Entry) -> Vec<RecordKey> {
+    let others = snapshot
+        .of(container.urn())
+        .filter(|e| e.generation != container.generation);
+    let other_condemned = others.filter(|e| e.role == Role::Condemned).count() > 0;
+    let old = container.role == Role::Condemned;
+    let belongs = |e: &Entry| match e.role {
+        Role::Condemned => old || !other_condemned,
+        Role::Live | Role::Vacant => !old,
+    };
+    let mut children: BTreeMap<&Urn, Vec<&Entry>> = BTreeMap::new();
+    for entry in snapshot.entries.values().filter(|e| !e.outside && belongs(e)) {
+        if let Some(within) = &entry.deleted_with {
+            children.entry(within).or_default().push(entry);
+        }
+    }
     let mut found = Vec::new();
-    let mut open = vec![container.clone()];
+    let mut open = vec![container.urn()];
     while let Some(urn) = open.pop() {
-        let within = |e: &&Arc<Entry>| e.deleted_with.as_ref() == Some(&urn) && !e.outside;
-        for entry in snapshot.entries.values().filter(within) {
-            let key = entry.key_of();
-            if !found.contains(&key) {
-                open.push(key.urn.clone());
-                found.push(key);
-            }
+        for entry in children.remove(urn).into_iter().flatten() {
+            open.push(entry.urn());
+            found.push(entry.key_of());
         }
     }
     found

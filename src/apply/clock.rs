@@ -33,7 +33,10 @@ impl TokioClock {
     /// A clock on which it is `base` now. Call it within the runtime.
     #[must_use]
     pub fn starting_at(base: Timestamp) -> Self {
-        Self { base, start: Instant::now() }
+        Self {
+            base,
+            start: Instant::now(),
+        }
     }
 }
 

@@ -39,27 +39,50 @@ impl Connections {
         kind: &Kind,
     ) -> Result<Source, Trouble> {
         let unknown = |kind: &Kind| {
-            Trouble::new("UnknownProvider", format!("this epid has no provider `{}`", kind.provider()))
+            Trouble::new(
+                "UnknownProvider",
+                format!("this epid has no provider `{}`", kind.provider()),
+            )
         };
         let Some(key) = key else {
             let provider = providers.of(kind).ok_or_else(|| unknown(kind))?.clone();
             let cell = self.free.entry(provider.name().to_owned()).or_default().clone();
-            return Ok(Source { provider, config: Resolved::default(), identity: None, cell });
+            return Ok(Source {
+                provider,
+                config: Resolved::default(),
+                identity: None,
+                cell,
+            });
         };
         let entry = snapshot.get(key).ok_or_else(|| {
-            Trouble::new("ProviderMissing", format!("provider `{}` is not in the state", key.urn.path()))
+            Trouble::new(
+                "ProviderMissing",
+                format!("provider `{}` is not in the state", key.urn.path()),
+            )
         })?;
-        let provider = providers.of(&entry.record.kind).ok_or_else(|| unknown(&entry.record.kind))?.clone();
+        let provider = providers
+            .of(&entry.record.kind)
+            .ok_or_else(|| unknown(&entry.record.kind))?
+            .clone();
         let config = Resolved::new(entry.record.applied.clone()).map_err(|error| {
-            Trouble::new("Unresolved", format!("the configuration of provider `{}` is {error}", key.urn.path()))
+            Trouble::new(
+                "Unresolved",
+                format!("the configuration of provider `{}` is {error}", key.urn.path()),
+            )
         })?;
         let cell = self.recorded.entry(key.clone()).or_default().clone();
-        Ok(Source { provider, config, identity: entry.identity.clone(), cell })
+        Ok(Source {
+            provider,
+            config,
+            identity: entry.identity.clone(),
+            cell,
+        })
     }
 
     /// Takes a connection that was made for a provider's record.
     pub(super) fn put(&mut self, key: RecordKey, connection: Arc<dyn Connection>) {
-        self.recorded.insert(key, Arc::new(OnceCell::new_with(Some(connection))));
+        self.recorded
+            .insert(key, Arc::new(OnceCell::new_with(Some(connection))));
     }
 }
 
@@ -77,15 +100,13 @@ impl Source {
         };
         self.cell.get_or_try_init(connect).await.cloned()
     }
-
-    /// The connection, where it was made already.
-    pub(super) fn made(&self) -> Option<&Arc<dyn Connection>> {
-        self.cell.get()
-    }
 }
 
 /// The provider leads somewhere else than where its resources were made.
 pub(super) fn elsewhere(recorded: &str, now: &str) -> Failure {
-    Failure::new("OtherIdentity", format_args!("is connected to {now}, but its resources were made in {recorded}"))
-        .with_hint("use the credentials and the configuration of the recorded one, or declare another provider")
+    Failure::new(
+        "OtherIdentity",
+        format_args!("is connected to {now}, but its resources were made in {recorded}"),
+    )
+    .with_hint("use the credentials and the configuration of the recorded one, or declare another provider")
 }

@@ -31,7 +31,13 @@ impl Stopper {
 
     /// One step firmer: run, drain, cancel. Returns what holds now.
     pub fn stop(&self) -> Stop {
-        self.0.send_modify(|stop| *stop = if *stop == Stop::No { Stop::Drain } else { Stop::Cancel });
+        self.0.send_modify(|stop| {
+            *stop = if *stop == Stop::No {
+                Stop::Drain
+            } else {
+                Stop::Cancel
+            }
+        });
         *self.0.borrow()
     }
 }

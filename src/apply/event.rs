@@ -216,7 +216,13 @@ impl Trouble {
     /// A problem that no service told.
     #[must_use]
     pub fn new(code: &str, message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: code.to_owned(), request_id: None, hint: None, unclear: false }
+        Self {
+            message: message.into(),
+            code: code.to_owned(),
+            request_id: None,
+            hint: None,
+            unclear: false,
+        }
     }
 
     /// With what to do next.

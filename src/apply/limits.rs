@@ -57,6 +57,14 @@ impl Lane {
         free
     }
 
+    /// The most urgent step that waits, where there is a place for it.
+    pub(super) fn admit(&mut self, now: Timestamp) -> Option<StepId> {
+        if self.waiting.is_empty() || !self.enter(now) {
+            return None;
+        }
+        self.waiting.pop().map(|(_, std::cmp::Reverse(step))| step)
+    }
+
     pub(super) fn leave(&mut self) {
         self.running = self.running.saturating_sub(1);
     }
@@ -139,10 +147,18 @@ mod tests {
         }
         assert!(!lane.enter(now), "paused");
         let later = now.after(FIRST_PAUSE);
-        assert_eq!((0..200).filter(|_| lane.enter(later)).count(), 63, "half of what ran, one still runs");
+        assert_eq!(
+            (0..200).filter(|_| lane.enter(later)).count(),
+            63,
+            "half of what ran, one still runs"
+        );
         for _ in 0..10_000 {
             lane.went_well();
         }
-        assert_eq!((0..200).filter(|_| lane.enter(later)).count(), 64, "as wide as before");
+        assert_eq!(
+            (0..200).filter(|_| lane.enter(later)).count(),
+            64,
+            "as wide as before"
+        );
     }
 }

@@ -45,7 +45,11 @@ impl Outcome {
     #[must_use]
     pub fn changed(&self) -> usize {
         let quiet = [Did::Nothing, Did::Recorded, Did::Connected, Did::Read];
-        self.done.iter().filter(|(did, _)| !quiet.contains(did)).map(|(_, n)| n).sum()
+        self.done
+            .iter()
+            .filter(|(did, _)| !quiet.contains(did))
+            .map(|(_, n)| n)
+            .sum()
     }
 }
 

@@ -1,13 +1,14 @@
 //! The last word on a step's inputs: expressions with actual values, compared with what was promised.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use epid_provider::{Change, Desired, Path, Record, Replace, Resolved, Segment, Urn, Value, diff};
 
 use super::event::Trouble;
 use crate::expression::{Located, TemplateError};
-use crate::graph::{Known, Providers, View, provider_type};
-use crate::plan::{Plan, PlannedChange, PlannedInputs, Step, overlay};
+use crate::graph::{Known, Providers, View, overlay, provider_type};
+use crate::plan::{Plan, PlannedChange, PlannedInputs, Step};
 use crate::state::{Entry, Session};
 
 /// What is left to do of an update or replacement, now that every value is known.
@@ -21,17 +22,26 @@ pub(super) enum Verdict {
     Replace(Vec<Path>),
 }
 
+/// The inputs of a step.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settled {
+    /// What is sent and recorded.
+    pub(super) inputs: Resolved,
+    /// Where something else than the program says is kept: what the program says.
+    pub(super) overrides: BTreeMap<Path, Value>,
+}
+
 pub(super) struct Resolver<'a> {
     pub(super) plan: &'a Plan,
     pub(super) session: &'a Session,
     pub(super) providers: &'a Providers,
-    pub(super) digest: &'a (dyn Fn(&[u8]) -> String + Sync),
+    pub(super) digest: &'a dyn Fn(&[u8]) -> Option<String>,
 }
 
 impl Resolver<'_> {
     fn known(&self, urn: &Urn) -> Option<Known> {
-        let entry = self.session.with(|snapshot| snapshot.live(urn).cloned())?;
-        Some(known(&entry, self.providers))
+        self.session
+            .with(|snapshot| snapshot.live(urn).map(|entry| known(entry, self.providers)))
     }
 
     /// A template's value as things stand.
@@ -41,36 +51,63 @@ impl Resolver<'_> {
         each: Option<&(Arc<str>, Value)>,
     ) -> Result<Value, Vec<TemplateError>> {
         let known = |urn: &Urn| self.known(urn);
-        template.template.evaluate(&View::new(&self.plan.names, each, &known, self.digest))
+        template
+            .template
+            .evaluate(&View::new(&self.plan.names, each, &known, self.digest))
     }
 
-    /// The inputs of a step, all known.
-    pub(super) fn inputs(&self, step: &Step, planned: &PlannedInputs) -> Result<Resolved, Trouble> {
-        let mut value = self.value(&planned.properties, planned.each.as_ref()).map_err(|errors| {
-            let all: Vec<String> = errors.iter().map(|e| format!("{}: {}", e.path, e.message)).collect();
-            Trouble::new("Expression", all.join("; "))
-        })?;
+    /// The inputs of a step, all known; and of the paths whose value is kept, what the program says there.
+    pub(super) fn inputs(&self, step: &Step, planned: &PlannedInputs) -> Result<Settled, Trouble> {
+        let mut value = self
+            .value(&planned.properties, planned.each.as_ref())
+            .map_err(|errors| {
+                let all: Vec<String> = errors
+                    .iter()
+                    .map(|e| format!("{}: {}", e.path, e.message))
+                    .collect();
+                Trouble::new("Expression", all.join("; "))
+            })?;
+        let mut overrides = BTreeMap::new();
         for (path, kept) in &planned.overrides {
+            if !step
+                .facts
+                .ignore_changes
+                .iter()
+                .any(|ignored| ignored.covers(path))
+            {
+                overrides.insert(path.clone(), at(&value, path.segments()));
+            }
             value = overlay(&value, path.segments(), kept);
         }
         if let Some(schema) = self.providers.schema(&step.kind) {
             value = schema.mark_inputs(&value);
         }
-        Resolved::new(value).map_err(|error| {
+        let inputs = Resolved::new(value).map_err(|error| {
             Trouble::new("Unresolved", format!("{} is {error}", step.address))
                 .hint("a resource that it needs was not made; run epid up again")
-        })
+        })?;
+        Ok(Settled { inputs, overrides })
     }
 
-    /// What the values come to, within what the step promised.
+    /// What the values come to, within what the step promised. `forced` where a promised replacement does not depend on
+    /// values: its connection or its container was replaced, or a person asked for it.
     ///
     /// # Errors
     /// Where they ask for more than was promised: the step stops.
-    pub(super) fn verdict(&self, step: &Step, record: &Record, inputs: &Resolved) -> Result<Verdict, Trouble> {
+    pub(super) fn verdict(
+        &self,
+        step: &Step,
+        record: &Record,
+        inputs: &Resolved,
+        forced: bool,
+    ) -> Result<Verdict, Trouble> {
         let provider = self.providers.of(&step.kind).ok_or_else(|| {
-            Trouble::new("UnknownProvider", format!("this epid has no provider `{}`", step.kind.provider()))
+            Trouble::new(
+                "UnknownProvider",
+                format!("this epid has no provider `{}`", step.kind.provider()),
+            )
         })?;
-        let changes = if provider_type(&step.kind).is_some() {
+        let mut changes = if provider_type(&step.kind).is_some() {
             diff(&provider.config(), &record.applied, inputs.value()).changes
         } else {
             let desired = Desired {
@@ -80,7 +117,17 @@ impl Resolver<'_> {
             };
             provider.diff(record, &desired).changes
         };
-        judge(&step.changes, &changes).map_err(|path| {
+        for change in &mut changes {
+            if step
+                .facts
+                .replace_on_changes
+                .iter()
+                .any(|path| path.covers(&change.path))
+            {
+                change.replace = Replace::Yes;
+            }
+        }
+        judge(&step.changes, &changes, forced).map_err(|path| {
             Trouble::new(
                 "StrongerThanPlanned",
                 format!("{path} of {} changes, which the plan did not say", step.address),
@@ -91,9 +138,9 @@ impl Resolver<'_> {
 }
 
 /// Compares what changes with what was promised; the path of the first change that was not.
-fn judge(promised: &[PlannedChange], actual: &[Change]) -> Result<Verdict, Path> {
-    let mut reasons: Vec<Path> =
-        promised.iter().filter(|p| p.replace == Replace::Yes).map(|p| p.path.clone()).collect();
+fn judge(promised: &[PlannedChange], actual: &[Change], forced: bool) -> Result<Verdict, Path> {
+    let certain = promised.iter().filter(|p| forced && p.replace == Replace::Yes);
+    let mut reasons: Vec<Path> = certain.map(|p| p.path.clone()).collect();
     for change in actual {
         let promise = promised
             .iter()
@@ -113,12 +160,31 @@ fn judge(promised: &[PlannedChange], actual: &[Change]) -> Result<Verdict, Path>
     })
 }
 
+/// The value at a path; `Null` where there is none.
+fn at(value: &Value, path: &[Segment]) -> Value {
+    let Some((first, rest)) = path.split_first() else {
+        return value.clone();
+    };
+    let below = match (value.expose(), first) {
+        (Value::Map(map), Segment::Key(key)) => map.get(key),
+        (Value::List(items), Segment::Index(index)) => items.get(*index),
+        (Value::List(items), Segment::Element(name)) => items.iter().find(|item| {
+            let named = |key: &&str| item.get(key).and_then(Value::as_str) == Some(name);
+            ["name", "key", "id"].iter().any(named)
+        }),
+        _ => None,
+    };
+    below.map(|below| at(below, rest)).unwrap_or_default()
+}
+
 /// True where a promise at one path includes a change at the other. An element that was unknown, or had no name to
 /// show, stands for any.
 fn covers(promise: &Path, change: &Path) -> bool {
     let (promise, change) = (promise.segments(), change.segments());
     let same = |(p, c): (&Segment, &Segment)| match (p, c) {
-        (Segment::Element(name), Segment::Element(_) | Segment::Index(_)) if matches!(&**name, "" | "…") => true,
+        (Segment::Element(name), Segment::Element(_) | Segment::Index(_)) if matches!(&**name, "" | "…") => {
+            true
+        }
         _ => p == c,
     };
     promise.len() <= change.len() && promise.iter().zip(change).all(same)
@@ -154,18 +220,36 @@ mod tests {
 
     fn actual(path: &str, replace: Replace) -> Change {
         let (before, after) = (Value::Int(1), Value::Int(2));
-        Change { path: path.parse().unwrap(), op: Op::Change, before, after, replace }
+        Change {
+            path: path.parse().unwrap(),
+            op: Op::Change,
+            before,
+            after,
+            replace,
+        }
     }
 
     #[test]
     fn less_than_promised_is_done_and_more_is_not() {
         let promise = [promised("a", Replace::IfChanged), promised("b.c", Replace::No)];
-        assert_eq!(judge(&promise, &[]), Ok(Verdict::Same));
-        assert_eq!(judge(&promise, &[actual("b.c.d", Replace::No)]), Ok(Verdict::Update));
+        assert_eq!(judge(&promise, &[], true), Ok(Verdict::Same));
+        assert_eq!(
+            judge(&promise, &[actual("b.c.d", Replace::No)], true),
+            Ok(Verdict::Update)
+        );
         let a: Path = "a".parse().unwrap();
-        assert_eq!(judge(&promise, &[actual("a", Replace::Yes)]), Ok(Verdict::Replace(vec![a])));
-        assert_eq!(judge(&promise, &[actual("b", Replace::No)]), Err("b".parse().unwrap()));
-        assert_eq!(judge(&promise, &[actual("b.c", Replace::Yes)]), Err("b.c".parse().unwrap()));
+        assert_eq!(
+            judge(&promise, &[actual("a", Replace::Yes)], true),
+            Ok(Verdict::Replace(vec![a]))
+        );
+        assert_eq!(
+            judge(&promise, &[actual("b", Replace::No)], true),
+            Err("b".parse().unwrap())
+        );
+        assert_eq!(
+            judge(&promise, &[actual("b.c", Replace::Yes)], true),
+            Err("b.c".parse().unwrap())
+        );
     }
 
     #[test]

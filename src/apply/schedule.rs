@@ -71,18 +71,30 @@ impl Schedule {
             dependents,
             remaining,
         };
-        for step in plan.steps.iter().filter(|s| schedule.waiting[s.id.0 as usize] == 0) {
-            schedule.ready.push((schedule.remaining[step.id.0 as usize], Reverse(step.id)));
+        for step in plan
+            .steps
+            .iter()
+            .filter(|s| schedule.waiting[s.id.0 as usize] == 0)
+        {
+            schedule
+                .ready
+                .push((schedule.remaining[step.id.0 as usize], Reverse(step.id)));
         }
         schedule
     }
 
     pub(super) fn status(&self, step: StepId) -> Status {
-        self.status.get(step.0 as usize).copied().unwrap_or(Status::Skipped)
+        self.status
+            .get(step.0 as usize)
+            .copied()
+            .unwrap_or(Status::Skipped)
     }
 
     pub(super) fn urgency(&self, step: StepId) -> Urgency {
-        (self.remaining.get(step.0 as usize).copied().unwrap_or_default(), Reverse(step))
+        (
+            self.remaining.get(step.0 as usize).copied().unwrap_or_default(),
+            Reverse(step),
+        )
     }
 
     /// The most urgent step that is ready.
@@ -122,7 +134,11 @@ impl Schedule {
 
     /// The steps that neither ended nor were skipped.
     pub(super) fn left(&self) -> Vec<StepId> {
-        let pending = self.status.iter().zip(0_u32..).filter(|(s, _)| **s == Status::Pending);
+        let pending = self
+            .status
+            .iter()
+            .zip(0_u32..)
+            .filter(|(s, _)| **s == Status::Pending);
         pending.map(|(_, at)| StepId(at)).collect()
     }
 }

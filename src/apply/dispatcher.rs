@@ -1,0 +1,557 @@
+//! The loop of a run: starts what is ready, takes what has ended, and stops when it is told to.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use epid_provider::{Key, Map, Retry, Timestamp, Urn, Value};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::call::{Means, Note, Noted, Report};
+use super::connections::Connections;
+use super::control::Stop;
+use super::event::{Did, EVENT_FORMAT, Event, Trouble};
+use super::executor::Executor;
+use super::limits::{Lane, LaneKey, MutexKey, Mutexes, lane_key};
+use super::outcome::{Outcome, StepFailure};
+use super::resolve::Resolver;
+use super::schedule::{Schedule, Status};
+use super::settle::Phase;
+use crate::plan::{Action, Mode, Plan, Step, StepId};
+use crate::state::{Change, Ending, Entry, JournalEntry, RecordKey, Role, RunResult, StateError, Ticket};
+
+/// How long cancelled calls may take to come back.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub(super) type Running = BoxFuture<'static, (StepId, Report)>;
+
+/// A step of which something is running.
+pub(super) struct Active {
+    pub(super) begun: Timestamp,
+    pub(super) lane: LaneKey,
+    pub(super) mutex: Option<MutexKey>,
+    pub(super) phase: Phase,
+}
+
+/// The state of one run.
+pub(super) struct Dispatcher<'a> {
+    pub(super) executor: &'a Executor<'a>,
+    pub(super) plan: &'a Plan,
+    pub(super) resolver: Resolver<'a>,
+    pub(super) schedule: Schedule,
+    pub(super) connections: Connections,
+    pub(super) means: Means,
+    /// Calls that were made since the loop last looked.
+    pub(super) started: Vec<Running>,
+    pub(super) active: HashMap<StepId, Active>,
+    /// Resources that a call of an earlier run may still have made.
+    pub(super) dangling: HashSet<Urn>,
+    /// What the live records are called by the cloud.
+    pub(super) held: HashMap<(Option<RecordKey>, Key), RecordKey>,
+    /// The steps that replace, by resource.
+    pub(super) replacing: HashMap<&'a Urn, StepId>,
+    pub(super) next_order: u64,
+    lanes: BTreeMap<LaneKey, Lane>,
+    mutexes: Mutexes,
+    events: &'a mut dyn FnMut(Event),
+    outcome: Outcome,
+    written: Option<Ticket>,
+}
+
+impl<'a> Dispatcher<'a> {
+    pub(super) fn new(
+        executor: &'a Executor<'a>,
+        plan: &'a Plan,
+        means: Means,
+        events: &'a mut dyn FnMut(Event),
+    ) -> Self {
+        let (dangling, held, next_order) = executor.session.with(|snapshot| {
+            let live = snapshot.entries.values().filter(|e| e.role == Role::Live);
+            let held = live.filter_map(|e| Some(((e.provider.clone(), e.key.clone()?), e.key_of())));
+            (
+                snapshot.intents.values().map(|i| i.entry.urn().clone()).collect(),
+                held.collect(),
+                snapshot.next_order(),
+            )
+        });
+        Self {
+            resolver: Resolver {
+                plan,
+                session: &executor.session,
+                providers: executor.providers,
+                digest: executor.digest,
+            },
+            schedule: Schedule::new(plan),
+            connections: Connections::default(),
+            started: Vec::new(),
+            active: HashMap::new(),
+            replacing: plan
+                .steps
+                .iter()
+                .filter(|s| replaces(s))
+                .map(|s| (&s.target.urn, s.id))
+                .collect(),
+            lanes: BTreeMap::new(),
+            mutexes: Mutexes::default(),
+            outcome: Outcome::default(),
+            written: None,
+            executor,
+            plan,
+            means,
+            events,
+            dangling,
+            held,
+            next_order,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut notes: UnboundedReceiver<Note>) -> Outcome {
+        let header = &self.plan.header;
+        self.tell(Event::RunStarted {
+            format: EVENT_FORMAT,
+            project: header.project.clone(),
+            stack: header.stack.clone(),
+            world: header.world.clone(),
+            steps: self.plan.steps.len(),
+            at: self.now(),
+        });
+        let mut running: FuturesUnordered<Running> = FuturesUnordered::new();
+        let (control, clock) = (self.means.control.clone(), self.means.clock.clone());
+        let mut told = Stop::No;
+        let mut give_up: Option<Timestamp> = None;
+        loop {
+            self.start_ready();
+            running.extend(self.started.drain(..));
+            let wake = self.wakes();
+            if running.is_empty() && wake.is_none() {
+                break;
+            }
+            let next = match told {
+                Stop::No => Stop::Drain,
+                Stop::Drain | Stop::Cancel => Stop::Cancel,
+            };
+            let alarm = give_up.or(wake);
+            tokio::select! {
+                biased;
+                Some(note) = notes.recv() => self.note(note),
+                Some((step, report)) = running.next() => {
+                    // What a call noted last comes before its end.
+                    while let Ok(note) = notes.try_recv() {
+                        self.note(note);
+                    }
+                    self.ended(step, report);
+                }
+                () = control.reached(next), if told != Stop::Cancel => {
+                    told = control.stop();
+                    self.outcome.interrupted = true;
+                    let cancel = told == Stop::Cancel;
+                    if cancel {
+                        give_up = Some(self.now().after(PATIENCE));
+                    }
+                    let at = self.now();
+                    self.tell(Event::Stopping { cancel, running: running.len(), at });
+                }
+                () = clock.sleep(alarm.unwrap_or_default().since(clock.now())), if alarm.is_some() => {
+                    if give_up.is_some_and(|at| at <= clock.now()) {
+                        self.abandon();
+                        break;
+                    }
+                }
+            }
+        }
+        drop(running);
+        self.close().await
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.means.clock.now()
+    }
+
+    pub(super) fn tell(&mut self, event: Event) {
+        (self.events)(event);
+    }
+
+    /// True while new steps may start.
+    fn open(&self) -> bool {
+        self.outcome.journal.is_none() && self.means.control.stop() == Stop::No
+    }
+
+    /// Starts everything that can start. What fails at once makes room for what waited behind it.
+    fn start_ready(&mut self) {
+        let mut moved = true;
+        while std::mem::take(&mut moved) {
+            let now = self.now();
+            let roomy = |lane: &Lane| !lane.waiting.is_empty() && lane.wakes(now).is_none();
+            let lanes = self.lanes.iter().filter(|(_, lane)| roomy(lane));
+            let lanes: Vec<LaneKey> = lanes.map(|(key, _)| key.clone()).collect();
+            for key in lanes {
+                while self.open()
+                    && let Some(id) = self.lanes.get_mut(&key).and_then(|lane| lane.admit(now))
+                {
+                    self.launch(id, key.clone());
+                    moved = true;
+                }
+            }
+            while self.open()
+                && let Some(id) = self.schedule.pop()
+            {
+                self.offer(id);
+                moved = true;
+            }
+        }
+    }
+
+    /// When a lane with waiting steps goes on; never where nothing new may start.
+    fn wakes(&self) -> Option<Timestamp> {
+        let now = self.now();
+        let open = self.open();
+        self.lanes
+            .values()
+            .filter_map(|lane| lane.wakes(now))
+            .min()
+            .filter(|_| open)
+    }
+
+    /// Starts a step that is ready, or queues it for its lane.
+    fn offer(&mut self, id: StepId) {
+        let Some(step) = self.plan.step(id) else { return };
+        if self.is_void(step) {
+            self.finish(step, Ok((Did::Nothing, false)), Duration::ZERO);
+            return;
+        }
+        if self.inline(step) {
+            return;
+        }
+        let key = lane_key(self.connection(step).as_ref(), &step.kind);
+        let urgency = self.schedule.urgency(id);
+        let now = self.now();
+        let lane = self.lanes.entry(key.clone()).or_default();
+        if lane.enter(now) {
+            self.launch(id, key);
+        } else {
+            lane.waiting.push(urgency);
+        }
+    }
+
+    /// True for a step that depends on a replacement that turned out not to be needed.
+    fn is_void(&self, step: &Step) -> bool {
+        step.only_if_replaced
+            .is_some_and(|id| self.schedule.status(id) == Status::Done { replaced: false })
+    }
+
+    /// Starts a step that has a place in its lane.
+    fn launch(&mut self, id: StepId, lane: LaneKey) {
+        let Some(step) = self.plan.step(id) else { return };
+        match self.mutex_of(step) {
+            Ok(mutex) => {
+                let urgency = self.schedule.urgency(id);
+                if let Some(key) = &mutex
+                    && !self.mutexes.take(key, id, urgency)
+                {
+                    self.leave(&lane);
+                    let waits_for = format!("{}/{}", key.1, key.2);
+                    self.tell(Event::StepWaiting {
+                        step: id,
+                        urn: step.target.urn.clone(),
+                        waits_for,
+                    });
+                    return;
+                }
+                let begun = self.now();
+                let phase = Phase::Starting;
+                self.active.insert(
+                    id,
+                    Active {
+                        begun,
+                        lane,
+                        mutex,
+                        phase,
+                    },
+                );
+                self.start(step);
+            }
+            Err(trouble) => {
+                self.leave(&lane);
+                self.finish(step, Err(trouble), Duration::ZERO);
+            }
+        }
+    }
+
+    pub(super) fn started(&mut self, step: &Step) {
+        let at = self.now();
+        self.tell(Event::StepStarted {
+            step: step.id,
+            urn: step.target.urn.clone(),
+            kind: step.kind.clone(),
+            action: step.action,
+            expected: step.expected,
+            at,
+        });
+    }
+
+    fn leave(&mut self, key: &LaneKey) {
+        if let Some(lane) = self.lanes.get_mut(key) {
+            lane.leave();
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        let at = self.now();
+        let (Some(step), Some(active)) = (self.plan.step(note.step), self.active.get(&note.step)) else {
+            return;
+        };
+        let urn = step.target.urn.clone();
+        let event = match note.what {
+            Noted::Progress(phrase) => Event::Progress {
+                step: step.id,
+                urn,
+                phrase,
+                at,
+            },
+            Noted::Retrying(failure, after) => {
+                if failure.retry == Retry::Throttled
+                    && let Some(lane) = self.lanes.get_mut(&active.lane)
+                {
+                    lane.throttled(at);
+                }
+                let problem = Trouble::from(&failure);
+                Event::Retrying {
+                    step: step.id,
+                    urn,
+                    problem,
+                    after,
+                    at,
+                }
+            }
+        };
+        self.tell(event);
+    }
+
+    /// Lets go of what a step held, and ends it.
+    pub(super) fn end(&mut self, step: &Step, result: Result<(Did, bool), Trouble>) {
+        let mut took = Duration::ZERO;
+        let mut next = None;
+        if let Some(active) = self.active.remove(&step.id) {
+            took = self.now().since(active.begun);
+            if let Some(lane) = self.lanes.get_mut(&active.lane) {
+                lane.leave();
+                if result.is_ok() {
+                    lane.went_well();
+                }
+            }
+            next = active.mutex.as_ref().and_then(|key| self.mutexes.release(key));
+        }
+        self.finish(step, result, took);
+        if let Some(next) = next
+            && self.open()
+        {
+            self.offer(next);
+        }
+    }
+
+    /// Notes how a step ended, and skips what needed it.
+    pub(super) fn finish(&mut self, step: &Step, result: Result<(Did, bool), Trouble>, took: Duration) {
+        let urn = step.target.urn.clone();
+        let at = self.now();
+        let status = match result {
+            Ok((did, replaced)) => {
+                *self.outcome.done.entry(did).or_default() += 1;
+                self.tell(Event::StepDone {
+                    step: step.id,
+                    urn,
+                    did,
+                    took,
+                    at,
+                });
+                Status::Done { replaced }
+            }
+            Err(problem) => {
+                self.outcome.failed.push(StepFailure {
+                    step: step.id,
+                    urn: urn.clone(),
+                    action: step.action,
+                    source: step.source.clone(),
+                    trouble: problem.clone(),
+                });
+                self.tell(Event::StepFailed {
+                    step: step.id,
+                    urn,
+                    problem,
+                    took,
+                    at,
+                });
+                Status::Failed
+            }
+        };
+        for (skipped, cause) in self.schedule.finish(step.id, status) {
+            let urn_of = |id: StepId| self.plan.step(id).map(|s| s.target.urn.clone());
+            let (Some(urn), Some(because)) = (urn_of(skipped), urn_of(cause)) else {
+                continue;
+            };
+            self.outcome.skipped.push((skipped, because.clone()));
+            self.tell(Event::StepSkipped {
+                step: skipped,
+                urn,
+                because,
+            });
+        }
+    }
+
+    /// Leaves the calls that did not come back; their intents stay.
+    fn abandon(&mut self) {
+        let mut left: Vec<StepId> = self.active.keys().copied().collect();
+        left.sort_unstable();
+        for step in left.into_iter().filter_map(|id| self.plan.step(id)) {
+            let trouble = Trouble {
+                unclear: true,
+                ..Trouble::new("Abandoned", "was cancelled and did not come back")
+            };
+            self.end(
+                step,
+                Err(trouble.hint("the next run finds out what became of it")),
+            );
+        }
+    }
+
+    /// Appends to the journal; the first entry of a run opens it.
+    pub(super) fn append(&mut self, entry: JournalEntry) -> Result<Ticket, Trouble> {
+        if self.written.is_none() {
+            let run = JournalEntry::Run(self.executor.run.clone());
+            self.written = Some(self.executor.session.append(run).map_err(|e| self.refused(e))?);
+        }
+        let ticket = self.executor.session.append(entry).map_err(|e| self.refused(e))?;
+        self.written = Some(ticket);
+        Ok(ticket)
+    }
+
+    /// A contradiction is the step's own trouble; everything else means that nothing can be recorded any more.
+    pub(super) fn refused(&mut self, error: StateError) -> Trouble {
+        let trouble = Trouble::new("Journal", error.to_string());
+        if !matches!(error, StateError::Invalid(_)) {
+            self.outcome.journal.get_or_insert(error);
+        }
+        trouble
+    }
+
+    /// Records changes as one: the end of a call, or of none.
+    pub(super) fn record(
+        &mut self,
+        token: Option<epid_provider::Token>,
+        ending: Ending,
+        changes: Vec<Change>,
+    ) -> Result<(), Trouble> {
+        if token.is_none() && changes.is_empty() {
+            return Ok(());
+        }
+        let mut freed = Vec::new();
+        let mut taken = Vec::new();
+        let name = |e: &Entry| Some((e.provider.clone(), e.key.clone()?));
+        self.executor.session.with(|snapshot| {
+            for change in &changes {
+                let (key, new) = match change {
+                    Change::Put(entry) => (entry.key_of(), Some(entry).filter(|e| e.role == Role::Live)),
+                    Change::Remove(key) => (key.clone(), None),
+                };
+                freed.extend(snapshot.get(&key).and_then(name).map(|name| (name, key.clone())));
+                taken.extend(new.and_then(|e| name(e)).map(|name| (name, key)));
+            }
+        });
+        let at = self.now();
+        // Whoever relies on it begins a call behind it, and waits for that.
+        let _ticket = self.append(JournalEntry::End {
+            token,
+            ending,
+            changes,
+            at,
+        })?;
+        for (name, key) in freed {
+            if self.held.get(&name) == Some(&key) {
+                self.held.remove(&name);
+            }
+        }
+        self.held.extend(taken);
+        Ok(())
+    }
+
+    /// The end of a run: the stack's outputs, the close, and everything on disk.
+    async fn close(mut self) -> Outcome {
+        self.outcome.left = self.schedule.left();
+        self.outputs();
+        let result = match (self.outcome.interrupted, self.outcome.is_success()) {
+            (true, _) => RunResult::Interrupted,
+            (false, true) => RunResult::Done,
+            (false, false) => RunResult::Failed,
+        };
+        if self.written.is_some() && self.outcome.journal.is_none() {
+            let at = self.now();
+            // A refusal is noted in the outcome.
+            drop(self.append(JournalEntry::Close { result, at }));
+        }
+        if let Some(ticket) = self.written
+            && let Err(error) = self.executor.session.durable(ticket).await
+        {
+            self.outcome.journal.get_or_insert(error);
+        }
+        let event = Event::RunDone {
+            done: self.outcome.done.values().sum(),
+            failed: self.outcome.failed.len(),
+            skipped: self.outcome.skipped.len(),
+            left: self.outcome.left.len(),
+            at: self.now(),
+        };
+        self.tell(event);
+        self.outcome
+    }
+
+    /// Evaluates the stack's outputs and records them where they changed. What cannot be told keeps its old value.
+    fn outputs(&mut self) {
+        let old = self.executor.session.with(|snapshot| snapshot.outputs.clone());
+        if self.plan.header.mode == Mode::Destroy && !self.outcome.is_success() {
+            self.outcome.outputs = old;
+            return;
+        }
+        let mut outputs = Vec::with_capacity(self.plan.outputs.len());
+        for output in &self.plan.outputs {
+            let value = self.resolver.value(&output.value, None);
+            let reason = match value {
+                Ok(value) if !value.has_unknown() => {
+                    let value = if output.secret { value.into_secret() } else { value };
+                    outputs.push((output.name.clone(), value));
+                    continue;
+                }
+                Ok(value) => value.to_string(),
+                Err(errors) => errors
+                    .iter()
+                    .map(|e| e.message.clone())
+                    .collect::<Vec<_>>()
+                    .join("; "),
+            };
+            self.outcome.unknown_outputs.push((output.name.clone(), reason));
+            outputs.extend(
+                old.get(&output.name)
+                    .map(|kept: &Value| (output.name.clone(), kept.clone())),
+            );
+        }
+        let outputs: Map = outputs.into_iter().collect();
+        if outputs != old && self.outcome.journal.is_none() {
+            // A refusal is noted in the outcome.
+            drop(self.append(JournalEntry::Outputs(outputs.clone())));
+        }
+        self.outcome.outputs = outputs;
+    }
+}
+
+/// True for a step after which another generation may be the live one.
+fn replaces(step: &Step) -> bool {
+    match step.action {
+        Action::Replace | Action::Refill => true,
+        Action::Connect => step
+            .from
+            .as_ref()
+            .is_some_and(|from| from.generation != step.target.generation),
+        Action::Create => step.takes.iter().any(|taken| taken.urn == step.target.urn),
+        _ => false,
+    }
+}

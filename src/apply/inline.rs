@@ -1,0 +1,100 @@
+//! Steps that call nobody: they decide, or change records only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::changes::renamed;
+use super::dispatcher::Dispatcher;
+use super::event::{Did, Trouble};
+use super::resolve::Verdict;
+use crate::plan::{Action, Step};
+use crate::state::{Change, Ending, Entry, RecordKey, Role};
+
+impl Dispatcher<'_> {
+    /// Does a step that needs no call. False where it needs one.
+    pub(super) fn inline(&mut self, step: &Step) -> bool {
+        let result = match step.action {
+            Action::Nothing => Ok((Did::Nothing, false)),
+            Action::Decide => self.decide(step),
+            Action::Record => self.record_anew(step),
+            Action::Forget => self.forget(step),
+            _ => return false,
+        };
+        self.finish(step, result, Duration::ZERO);
+        true
+    }
+
+    /// Whether a delete-first replacement is needed, now that every value is known.
+    fn decide(&self, step: &Step) -> Result<(Did, bool), Trouble> {
+        let settled = self.resolver.inputs(step, self.desired(step)?)?;
+        let before = self.before(step).ok_or_else(|| missing(step))?;
+        let refill = self.plan.steps.get(step.id.0 as usize..).unwrap_or_default();
+        // The promise is with the step that makes it again; a decision has none of its own.
+        let promise = refill
+            .iter()
+            .find(|s| s.action == Action::Refill && s.target == step.target);
+        let verdict =
+            self.resolver
+                .verdict(promise.unwrap_or(step), &before.record, &settled.inputs, true)?;
+        Ok((Did::Nothing, matches!(verdict, Verdict::Replace(_))))
+    }
+
+    fn record_anew(&mut self, step: &Step) -> Result<(Did, bool), Trouble> {
+        let before = self.before(step).ok_or_else(|| missing(step))?;
+        let mut entry = (*before).clone();
+        if let Some(planned) = &step.desired {
+            let settled = self.resolver.inputs(step, planned)?;
+            entry = self.entry(step, &settled, Some(&before));
+        }
+        let changes = self.changes_of_record(&before, entry);
+        self.quietly(changes)
+    }
+
+    /// The changes that make one record of another; none where they are equal.
+    pub(super) fn changes_of_record(&self, before: &Arc<Entry>, entry: Entry) -> Vec<Change> {
+        if entry == **before {
+            return Vec::new();
+        }
+        if entry.key_of() == before.key_of() {
+            return vec![Change::Put(Box::new(entry))];
+        }
+        self.executor
+            .session
+            .with(|snapshot| renamed(snapshot, before, entry))
+    }
+
+    /// Records changes that no call made.
+    pub(super) fn quietly(&mut self, changes: Vec<Change>) -> Result<(Did, bool), Trouble> {
+        let did = if changes.is_empty() {
+            Did::Nothing
+        } else {
+            Did::Recorded
+        };
+        self.record(None, Ending::Done, changes)?;
+        Ok((did, false))
+    }
+
+    fn forget(&mut self, step: &Step) -> Result<(Did, bool), Trouble> {
+        let keys = step.takes.iter().chain([&step.target]);
+        let there = |key: &&RecordKey| self.executor.session.with(|snapshot| snapshot.get(key).is_some());
+        let changes: Vec<Change> = keys.filter(there).cloned().map(Change::Remove).collect();
+        let nothing = changes.is_empty();
+        self.record(None, Ending::Done, changes)?;
+        Ok((if nothing { Did::Nothing } else { Did::Forgotten }, false))
+    }
+
+    /// The live record that a step starts from.
+    pub(super) fn before(&self, step: &Step) -> Option<Arc<Entry>> {
+        let key = step.from.as_ref().unwrap_or(&step.target);
+        let entry = self
+            .executor
+            .session
+            .with(|snapshot| snapshot.entries.get(key).cloned());
+        entry.filter(|entry| entry.role == Role::Live)
+    }
+}
+
+pub(super) fn missing(step: &Step) -> Trouble {
+    let message = format!("the record that {} starts from is not in the state", step.address);
+    Trouble::new("RecordMissing", message).hint("run epid up again")
+}

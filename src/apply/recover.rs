@@ -1,0 +1,138 @@
+//! Calls of an earlier run whose outcome was not written: each is looked into, and what is found is recorded.
+
+use std::sync::Arc;
+
+use epid_provider::{Failure, Operation, Recovered};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+
+use super::call::{Means, SEARCH, search_for};
+use super::changes;
+use super::connections::{Connections, Source};
+use super::event::{Event, Fate, Trouble};
+use super::executor::Executor;
+use super::outcome::RecoveredIntent;
+use crate::plan::StepId;
+use crate::state::{Change, Ending, Intent, JournalEntry, Snapshot, StateError, Ticket};
+
+/// Looks into all of them at once; each is recorded as soon as it is known.
+pub(super) async fn all(
+    executor: &Executor<'_>,
+    means: &Means,
+    events: &mut dyn FnMut(Event),
+) -> Result<Vec<RecoveredIntent>, StateError> {
+    let mut intents: Vec<Arc<Intent>> = executor
+        .session
+        .with(|snapshot| snapshot.intents.values().cloned().collect());
+    intents.sort_by(|a, b| (a.begun, &a.token).cmp(&(b.begun, &b.token)));
+    let mut connections = Connections::default();
+    let mut searches = FuturesUnordered::new();
+    for intent in intents {
+        let key = intent.before.as_deref().unwrap_or(&intent.entry).provider.clone();
+        let kind = &intent.entry.record.kind;
+        let source = executor
+            .session
+            .with(|snapshot| connections.source(snapshot, executor.providers, key.as_ref(), kind));
+        searches.push(async move {
+            let found = match source {
+                Ok(source) => search(&intent, &source, means)
+                    .await
+                    .map_err(|f| Trouble::from(&f)),
+                Err(trouble) => Err(trouble),
+            };
+            (intent, found)
+        });
+    }
+    let mut found = Vec::new();
+    let mut last: Option<Ticket> = None;
+    while let Some((intent, recovered)) = searches.next().await {
+        let fate = match recovered {
+            Ok(recovered) => {
+                let fate = fate(&intent, &recovered);
+                last = Some(record(executor, means, &intent, recovered)?);
+                fate
+            }
+            Err(problem) => Fate::Unclear {
+                problem: Trouble {
+                    unclear: true,
+                    ..problem
+                },
+            },
+        };
+        let urn = intent.entry.urn().clone();
+        events(Event::Recovered {
+            urn: urn.clone(),
+            operation: intent.operation,
+            fate: fate.clone(),
+            at: means.clock.now(),
+        });
+        found.push(RecoveredIntent { urn, fate });
+    }
+    if let Some(ticket) = last {
+        executor.session.durable(ticket).await?;
+    }
+    Ok(found)
+}
+
+async fn search(intent: &Intent, source: &Source, means: &Means) -> Result<Recovered, Failure> {
+    let asked = intent.to_provider().map_err(|error| {
+        Failure::new("Unresolved", format_args!("the inputs of the call are {error}"))
+            .with_hint("open the state with the key of its secrets")
+    })?;
+    let cx = means.call(StepId(0), intent.entry.urn(), &intent.token, SEARCH);
+    let connection = source.get(&cx).await?;
+    search_for(&*connection, &cx, &asked, means).await
+}
+
+fn fate(intent: &Intent, recovered: &Recovered) -> Fate {
+    match recovered {
+        Recovered::NotDone => Fate::NotDone,
+        Recovered::Done(made) if made.incomplete.is_empty() => Fate::Done,
+        Recovered::Done(made) => Fate::Partial {
+            incomplete: made.incomplete.clone(),
+        },
+        Recovered::Partial(partial) => Fate::Partial {
+            incomplete: partial.incomplete.clone(),
+        },
+        Recovered::Deleted if intent.operation == Operation::Delete => Fate::Done,
+        Recovered::Deleted => Fate::NotDone,
+    }
+}
+
+fn record(
+    executor: &Executor<'_>,
+    means: &Means,
+    intent: &Intent,
+    recovered: Recovered,
+) -> Result<Ticket, StateError> {
+    let schema = executor.providers.schema(&intent.entry.record.kind);
+    let schema = schema.as_deref();
+    let (ending, changes) = executor.session.with(|snapshot| match recovered {
+        Recovered::NotDone => (Ending::Failed, Vec::new()),
+        Recovered::Deleted if intent.operation == Operation::Delete => {
+            (Ending::Done, deleted(snapshot, intent))
+        }
+        Recovered::Deleted => (Ending::Failed, changes::vanished(intent)),
+        Recovered::Done(made) => (
+            Ending::Done,
+            changes::done(snapshot, intent, Some(made), schema, &[]),
+        ),
+        Recovered::Partial(partial) => (
+            Ending::Failed,
+            changes::half_done(snapshot, intent, &partial, schema, &[]),
+        ),
+    });
+    executor.session.append(JournalEntry::End {
+        token: Some(intent.token.clone()),
+        ending,
+        changes,
+        at: means.clock.now(),
+    })
+}
+
+/// What a delete took with it is found by what was recorded, as there is no plan.
+fn deleted(snapshot: &Snapshot, intent: &Intent) -> Vec<Change> {
+    let container = intent.before.as_deref().unwrap_or(&intent.entry);
+    let takes = changes::inside(snapshot, container);
+    changes::done(snapshot, intent, None, None, &takes)
+}

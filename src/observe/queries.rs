@@ -1,0 +1,154 @@
+//! What is asked of which connection.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use epid_provider::{Provider, Query, Resolved, Urn, Value};
+
+use super::{Depth, Looking};
+use crate::graph::{Known, Node, View, provider_type};
+use crate::state::{Entry, RecordKey, Role};
+
+/// What connects: a recorded provider, one that is only declared, or a provider that needs no node, by its name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Way {
+    Recorded(RecordKey),
+    Declared(Urn),
+    Free(Arc<str>),
+}
+
+/// A connection to make, and what to ask through it.
+pub(super) struct Batch {
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) config: Resolved,
+    /// What it must be connected to, where that is recorded.
+    pub(super) identity: Option<Arc<str>>,
+    /// Whose call connects.
+    pub(super) urn: Urn,
+    pub(super) queries: Vec<Query>,
+}
+
+/// Every query, by the connection it goes through.
+pub(super) fn batches(looking: &Looking<'_>) -> BTreeMap<Way, Batch> {
+    let mut batches = BTreeMap::new();
+    let known = |urn: &Urn| looking.snapshot.live(urn).map(|entry| known(looking, entry));
+    let resolved = |node: &Node| -> Option<Resolved> {
+        let view = View::new(looking.graph.names(), node.each.as_ref(), &known, looking.digest);
+        let value = node.properties.template.evaluate(&view).ok()?;
+        Resolved::new(node.schema.mark_inputs(&value)).ok()
+    };
+    for node in looking.graph.nodes() {
+        let is_new = looking.snapshot.live(&node.urn).is_none();
+        if !is_new || provider_type(&node.kind).is_some() || !(looking.only)(&node.urn) {
+            continue;
+        }
+        let needed = node.schema.lookup || node.options.adopt || node.options.import.is_some();
+        if !needed && looking.depth == Depth::Needed {
+            continue;
+        }
+        let (urn, kind) = (node.urn.clone(), node.kind.clone());
+        let query = match &node.options.import {
+            Some(id) => Some(Query::Id {
+                urn,
+                kind,
+                id: id.clone(),
+            }),
+            None => resolved(node).map(|inputs| Query::Inputs { urn, kind, inputs }),
+        };
+        let named = |query: &Query| match query {
+            Query::Inputs { inputs, kind, .. } if !needed => {
+                let provider = looking.providers.of(kind);
+                provider.is_some_and(|p| p.identity(kind, inputs.value()).is_some())
+            }
+            _ => true,
+        };
+        if let Some(query) = query.filter(named) {
+            let provider = node.provider.as_ref();
+            let recorded = provider
+                .and_then(|urn| looking.snapshot.live(urn))
+                .map(Entry::key_of);
+            let way = match (recorded, provider) {
+                (Some(key), _) => Way::Recorded(key),
+                (None, Some(urn)) => Way::Declared(urn.clone()),
+                (None, None) => Way::Free(Arc::from(node.kind.provider())),
+            };
+            push(looking, &mut batches, way, query, &resolved);
+        }
+    }
+    if looking.depth == Depth::Refresh {
+        for entry in looking.snapshot.entries.values() {
+            let is_lookup = looking
+                .providers
+                .schema(&entry.record.kind)
+                .is_none_or(|schema| schema.lookup);
+            let looked_at = entry.role == Role::Live && !is_lookup && (looking.only)(entry.urn());
+            if looked_at && provider_type(&entry.record.kind).is_none() {
+                let way = entry.provider.clone().map_or_else(
+                    || Way::Free(Arc::from(entry.record.kind.provider())),
+                    Way::Recorded,
+                );
+                push(
+                    looking,
+                    &mut batches,
+                    way,
+                    Query::Record(Box::new(entry.record.clone())),
+                    &resolved,
+                );
+            }
+        }
+    }
+    batches
+}
+
+/// Adds a query to its batch; a connection whose configuration is not known yet cannot be asked.
+fn push(
+    looking: &Looking<'_>,
+    batches: &mut BTreeMap<Way, Batch>,
+    way: Way,
+    query: Query,
+    resolved: &dyn Fn(&Node) -> Option<Resolved>,
+) {
+    if let Some(batch) = batches.get_mut(&way) {
+        batch.queries.push(query);
+        return;
+    }
+    let connection = match &way {
+        Way::Recorded(key) => looking.snapshot.get(key).and_then(|entry| {
+            let config = Resolved::new(entry.record.applied.clone()).ok()?;
+            let provider = looking.providers.of(&entry.record.kind)?.clone();
+            Some((provider, config, entry.identity.clone(), entry.urn().clone()))
+        }),
+        Way::Declared(urn) => looking.graph.node(urn).and_then(|node| {
+            let provider = looking.providers.of(&node.kind)?.clone();
+            Some((provider, resolved(node)?, None, urn.clone()))
+        }),
+        Way::Free(name) => looking
+            .providers
+            .get(name)
+            .map(|provider| (provider.clone(), Resolved::default(), None, query.urn().clone())),
+    };
+    if let Some((provider, config, identity, urn)) = connection {
+        let queries = vec![query];
+        batches.insert(
+            way,
+            Batch {
+                provider,
+                config,
+                identity,
+                urn,
+                queries,
+            },
+        );
+    }
+}
+
+fn known(looking: &Looking<'_>, entry: &Entry) -> Known {
+    Known {
+        id: Value::Str(entry.record.id.clone()),
+        inputs: entry.record.applied.clone(),
+        resolved: entry.record.resolved.clone(),
+        outputs: entry.record.outputs.clone(),
+        schema: looking.providers.schema(&entry.record.kind),
+        pending: None,
+    }
+}
