@@ -1,0 +1,79 @@
+//! The service clients of one connection.
+
+use std::collections::BTreeMap;
+
+use aws_config::SdkConfig;
+use aws_smithy_types::retry::RetryConfig;
+use epid_provider::{Call, Failure, Outcome, Retry};
+
+use crate::ec2;
+use crate::failure;
+use crate::wait::Pace;
+
+/// The service clients of one region of one account.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    /// Twelve digits.
+    pub(crate) account: String,
+    /// E.g. `us-east-1`.
+    pub(crate) region: String,
+    /// E.g. `aws`, `aws-cn`: the second part of ARNs.
+    pub(crate) partition: String,
+    /// Tags that every resource of this connection gets beneath its own.
+    pub(crate) default_tags: BTreeMap<String, String>,
+    /// EC2, the narrow client of this crate.
+    pub(crate) ec2: ec2::Client,
+    /// IAM, repeating calls: for reads and for changes that have the same effect twice.
+    pub(crate) iam: aws_sdk_iam::Client,
+    /// IAM without repetition, for creates: see [`Clients::once`].
+    pub(crate) iam_once: aws_sdk_iam::Client,
+    /// EKS, repeating calls: its creates carry client tokens.
+    pub(crate) eks: aws_sdk_eks::Client,
+}
+
+impl Clients {
+    /// The clients of a loaded configuration, after asking STS whose credentials they are.
+    pub(crate) async fn connect(
+        config: &SdkConfig,
+        default_tags: BTreeMap<String, String>,
+    ) -> Result<Self, Failure> {
+        let caller = aws_sdk_sts::Client::new(config)
+            .get_caller_identity()
+            .send()
+            .await
+            .map_err(|error| failure::of_sdk(error, "sts:GetCallerIdentity"))?;
+        let arn = caller.arn().unwrap_or_default();
+        let once = aws_sdk_iam::config::Builder::from(config)
+            .retry_config(RetryConfig::disabled())
+            .build();
+        Ok(Self {
+            account: caller.account().unwrap_or_default().to_owned(),
+            region: config.region().map(ToString::to_string).unwrap_or_default(),
+            partition: arn.split(':').nth(1).unwrap_or("aws").to_owned(),
+            default_tags,
+            ec2: ec2::Client::new(config),
+            iam: aws_sdk_iam::Client::new(config),
+            iam_once: aws_sdk_iam::Client::from_conf(once),
+            eks: aws_sdk_eks::Client::new(config),
+        })
+    }
+
+    /// Sends what must not be sent twice: again only where the request never left or was throttled. A lost answer is
+    /// a failure with outcome `Unknown`, for `recover`.
+    pub(crate) async fn once<T, F>(cx: &Call, mut send: impl FnMut() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let mut pace = Pace::of_retries();
+        loop {
+            match send().await {
+                Err(failure) if failure.outcome == Outcome::NotStarted && failure.retry != Retry::No => {
+                    if !pace.retry(cx, &failure).await? {
+                        return Err(failure);
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+}

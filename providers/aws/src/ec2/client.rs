@@ -1,0 +1,359 @@
+//! A narrow EC2 client: the `ec2` query protocol on the SDK's own runtime, for the few dozen calls that the kinds need.
+//!
+//! The SDK's crate for EC2 takes ten minutes and 7 GB to compile; this shares its credentials, signing, endpoints,
+//! transport and clock, and decides itself what may be sent twice.
+
+use std::fmt;
+
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_runtime::auth::SigV4OperationSigningConfig;
+use aws_runtime::auth::sigv4::{SCHEME_ID, SigV4AuthScheme};
+use aws_smithy_runtime::client::orchestrator::operation::Operation;
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::auth::static_resolver::StaticAuthSchemeOptionResolver;
+use aws_smithy_runtime_api::client::auth::{AuthSchemeOptionResolverParams, SharedAuthScheme};
+use aws_smithy_runtime_api::client::identity::SharedIdentityResolver;
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, OrchestratorError};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponentsBuilder;
+use aws_smithy_runtime_api::client::runtime_plugin::StaticRuntimePlugin;
+use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::config_bag::Layer;
+use aws_smithy_types::error::ErrorMetadata;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_types::SigningName;
+use aws_types::region::SigningRegion;
+use aws_types::service_config::ServiceConfigKey;
+use epid_provider::{Call, Failure, Outcome, Retry};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::failure;
+use crate::settings::timeouts;
+use crate::tags::Tags;
+use crate::wait::Pace;
+
+/// The version of the API, <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/>.
+const VERSION: &str = "2016-11-15";
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+/// One request: an action and its parameters.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    action: &'static str,
+    form: Vec<(String, String)>,
+    again: Again,
+}
+
+/// When a request may be sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    /// Always: it reads, or has the same effect twice.
+    Always,
+    /// Only where the first provably did nothing.
+    Undone,
+}
+
+impl Request {
+    /// A request that may be sent twice: it reads, has the same effect twice, or says so in an error that its caller
+    /// takes for success.
+    pub(crate) fn repeatable(action: &'static str) -> Self {
+        Self {
+            action,
+            form: Vec::new(),
+            again: Again::Always,
+        }
+    }
+
+    /// A create without client token: a second one would make a second thing.
+    pub(crate) fn once(action: &'static str) -> Self {
+        Self {
+            again: Again::Undone,
+            ..Self::repeatable(action)
+        }
+    }
+
+    /// With a parameter.
+    pub(crate) fn with(mut self, key: impl Into<String>, value: impl fmt::Display) -> Self {
+        self.form.push((key.into(), value.to_string()));
+        self
+    }
+
+    /// With a parameter, where there is a value.
+    pub(crate) fn maybe(self, key: &str, value: Option<impl fmt::Display>) -> Self {
+        match value {
+            Some(value) => self.with(key, value),
+            None => self,
+        }
+    }
+
+    /// With a list: `Key.1`, `Key.2`, ….
+    pub(crate) fn list<T: fmt::Display>(self, key: &str, values: impl IntoIterator<Item = T>) -> Self {
+        let numbered = values.into_iter().enumerate();
+        numbered.fold(self, |request, (at, value)| {
+            request.with(format!("{key}.{}", at + 1), value)
+        })
+    }
+
+    /// With the `number`-th filter, counted from 1.
+    pub(crate) fn filter<T: fmt::Display>(
+        self,
+        number: usize,
+        name: &str,
+        values: impl IntoIterator<Item = T>,
+    ) -> Self {
+        self.with(format!("Filter.{number}.Name"), name)
+            .list(&format!("Filter.{number}.Value"), values)
+    }
+
+    /// With tags in the create itself. `resource` is EC2's word for the type: `vpc`, `natgateway`, ….
+    pub(crate) fn tagged(self, resource: &str, tags: &Tags) -> Self {
+        let start = self.with("TagSpecification.1.ResourceType", resource);
+        start.tags("TagSpecification.1.Tag", tags)
+    }
+
+    /// With tags: `key.1.Key`, `key.1.Value`, ….
+    pub(crate) fn tags(self, key: &str, tags: &Tags) -> Self {
+        tags.iter()
+            .enumerate()
+            .fold(self, |request, (at, (name, value))| {
+                let at = at + 1;
+                request
+                    .with(format!("{key}.{at}.Key"), name)
+                    .with(format!("{key}.{at}.Value"), value)
+            })
+    }
+
+    fn body(&self) -> String {
+        let mut body = format!("Action={}&Version={VERSION}", self.action);
+        for (key, value) in &self.form {
+            body.push('&');
+            body.extend(utf8_percent_encode(key, UNRESERVED));
+            body.push('=');
+            body.extend(utf8_percent_encode(value, UNRESERVED));
+        }
+        body
+    }
+}
+
+/// An answer that says no.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0)]
+struct Rejection(ErrorMetadata);
+
+impl ProvideErrorMetadata for Rejection {
+    fn meta(&self) -> &ErrorMetadata {
+        &self.0
+    }
+}
+
+/// The EC2 client of one region.
+#[derive(Debug, Clone)]
+pub(crate) struct Client(Operation<Request, String, Rejection>);
+
+impl Client {
+    /// A client with the credentials, endpoint, transport and clock of `config`.
+    pub(crate) fn new(config: &SdkConfig) -> Self {
+        let region = config.region().map(ToString::to_string).unwrap_or_default();
+        let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
+        let endpoint = configured_endpoint(config)
+            .unwrap_or_else(|| format!("https://ec2.{region}.amazonaws.com{suffix}"));
+        let mut layer = Layer::new("ec2");
+        layer.store_put(AuthSchemeOptionResolverParams::new(()));
+        layer.store_put(SigningName::from_static("ec2"));
+        layer.store_put(SigningRegion::from(aws_config::Region::new(region.clone())));
+        layer.store_put(SigV4OperationSigningConfig {
+            region: Some(SigningRegion::from(aws_config::Region::new(region))),
+            name: Some(SigningName::from_static("ec2")),
+            ..SigV4OperationSigningConfig::default()
+        });
+        let mut components = RuntimeComponentsBuilder::new("ec2")
+            .with_auth_scheme(SharedAuthScheme::new(SigV4AuthScheme::new()))
+            .with_auth_scheme_option_resolver(Some(StaticAuthSchemeOptionResolver::new(vec![SCHEME_ID])))
+            .with_identity_cache(config.identity_cache());
+        if let Some(credentials) = config.credentials_provider() {
+            components.set_identity_resolver(SCHEME_ID, SharedIdentityResolver::new(credentials));
+        }
+        let mut operation = Operation::builder()
+            .service_name("ec2")
+            .operation_name("ec2")
+            .behavior_version(BehaviorVersion::latest())
+            .endpoint_url(&endpoint)
+            .timeout_config(timeouts())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .no_retry();
+        if let Some(http) = config.http_client() {
+            operation = operation.http_client(http);
+        }
+        if let Some(sleep) = config.sleep_impl() {
+            operation = operation.sleep_impl(sleep);
+        }
+        if let Some(time) = config.time_source() {
+            operation = operation.time_source(time);
+        }
+        let plugin = StaticRuntimePlugin::new()
+            .with_config(layer.freeze())
+            .with_runtime_components(components);
+        Self(
+            operation
+                .runtime_plugin(plugin)
+                .serializer(|request: Request| serialize(&request))
+                .deserializer(deserialize)
+                .build(),
+        )
+    }
+
+    /// Sends a request, again as often as that is safe, and reads its answer.
+    ///
+    /// # Errors
+    /// What EC2 said; `Unknown` where the answer of a request was lost that must not be sent twice.
+    pub(crate) async fn call<T: DeserializeOwned>(&self, cx: &Call, request: Request) -> Result<T, Failure> {
+        let action = format!("ec2:{}", request.action);
+        let mut pace = Pace::of_retries();
+        loop {
+            let answer = self.0.invoke(request.clone()).await;
+            let failure = match answer.map_err(|error| failure::of_sdk(error, &action)) {
+                Ok(body) => return read(&body, &action),
+                Err(failure) => failure,
+            };
+            let again = failure.retry != Retry::No
+                && (request.again == Again::Always || failure.outcome == Outcome::NotStarted);
+            if !again || !pace.retry(cx, &failure).await? {
+                return Err(failure);
+            }
+        }
+    }
+}
+
+/// `AWS_ENDPOINT_URL_EC2` or the profile's, else the endpoint of all services.
+fn configured_endpoint(config: &SdkConfig) -> Option<String> {
+    let key = ServiceConfigKey::builder()
+        .service_id("ec2")
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build()
+        .ok()?;
+    config
+        .service_config()
+        .and_then(|service| service.load_config(key))
+        .or_else(|| config.endpoint_url().map(str::to_owned))
+}
+
+fn serialize(request: &Request) -> Result<HttpRequest, BoxError> {
+    let request = http::Request::post("/")
+        .header("content-type", "application/x-www-form-urlencoded; charset=utf-8")
+        .header("user-agent", concat!("epid/", env!("CARGO_PKG_VERSION")))
+        .body(SdkBody::from(request.body()))?;
+    Ok(HttpRequest::try_from(request)?)
+}
+
+fn deserialize(response: &HttpResponse) -> Result<String, OrchestratorError<Rejection>> {
+    let body = response.body().bytes().unwrap_or_default();
+    let text = String::from_utf8_lossy(body).into_owned();
+    if response.status().is_success() {
+        return Ok(text);
+    }
+    let errors: ErrorAnswer = quick_xml::de::from_str(&text).unwrap_or_default();
+    let error = errors.errors.error.into_iter().next().unwrap_or_default();
+    let meta = ErrorMetadata::builder()
+        .code(error.code)
+        .message(error.message)
+        .custom("aws_request_id", errors.request_id)
+        .build();
+    Err(OrchestratorError::operation(Rejection(meta)))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ErrorAnswer {
+    #[serde(rename = "Errors")]
+    errors: Errors,
+    #[serde(rename = "RequestID")]
+    request_id: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Errors {
+    #[serde(rename = "Error")]
+    error: Vec<ErrorItem>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ErrorItem {
+    #[serde(rename = "Code")]
+    code: String,
+    #[serde(rename = "Message")]
+    message: String,
+}
+
+/// Reads the answer of a successful request.
+fn read<T: DeserializeOwned>(body: &str, action: &str) -> Result<T, Failure> {
+    quick_xml::de::from_str(body).map_err(|error| {
+        Failure::new(
+            "BadAnswer",
+            format_args!("{action}: the answer cannot be read: {error}"),
+        )
+        .with_outcome(Outcome::Unknown)
+    })
+}
+
+/// An answer of which nothing is needed.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Done {}
+
+/// A list as EC2 writes it: `<item>` elements.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(bound = "T: Deserialize<'de>", default)]
+pub(crate) struct Items<T> {
+    /// The elements.
+    #[serde(rename = "item")]
+    pub(crate) list: Vec<T>,
+}
+
+impl<T> Default for Items<T> {
+    fn default() -> Self {
+        Self { list: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_spelled_as_the_ec2_protocol_does() {
+        let tags = Tags::from([("Name".to_owned(), "a b&c".to_owned())]);
+        let request = Request::once("CreateVpc")
+            .with("CidrBlock", "10.0.0.0/16")
+            .maybe("InstanceTenancy", None::<&str>)
+            .tagged("vpc", &tags)
+            .filter(1, "vpc-id", ["v1", "v2"]);
+        assert_eq!(
+            request.body(),
+            "Action=CreateVpc&Version=2016-11-15&CidrBlock=10.0.0.0%2F16\
+             &TagSpecification.1.ResourceType=vpc&TagSpecification.1.Tag.1.Key=Name\
+             &TagSpecification.1.Tag.1.Value=a%20b%26c\
+             &Filter.1.Name=vpc-id&Filter.1.Value.1=v1&Filter.1.Value.2=v2"
+        );
+    }
+
+    #[test]
+    fn an_error_answer_is_read() {
+        let answer: ErrorAnswer = quick_xml::de::from_str(
+            "<?xml version=\"1.0\"?><Response><Errors><Error><Code>InvalidVpcID.NotFound</Code>\
+             <Message>no &lt;vpc&gt;</Message></Error></Errors><RequestID>r</RequestID></Response>",
+        )
+        .unwrap();
+        assert_eq!(answer.errors.error[0].code, "InvalidVpcID.NotFound");
+        assert_eq!(answer.errors.error[0].message, "no <vpc>");
+        assert_eq!(answer.request_id, "r");
+        assert!(quick_xml::de::from_str::<ErrorAnswer>("oops").is_err());
+    }
+}

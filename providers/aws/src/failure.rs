@@ -1,0 +1,262 @@
+//! What an SDK error means: was it done, does trying again help, and what can the person do.
+
+use std::error::Error;
+use std::fmt::Write;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::client::dns::ResolveDnsError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_types::request_id::RequestId;
+use epid_provider::{Failure, Outcome, Retry};
+
+/// Codes with which a service asks for fewer calls; IAM's quota error `LimitExceeded` is not among them.
+const THROTTLES: &[&str] = &[
+    "BandwidthLimitExceeded",
+    "EC2ThrottledException",
+    "LimitExceededException",
+    "PriorRequestNotComplete",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "Throttling",
+    "ThrottledException",
+    "ThrottlingException",
+    "TooManyRequestsException",
+];
+/// Codes of credentials that were good once.
+const EXPIRED: &[&str] = &["ExpiredToken", "ExpiredTokenException", "RequestExpired"];
+/// Codes of credentials that AWS does not know.
+const UNKNOWN_CALLER: &[&str] = &[
+    "AuthFailure",
+    "InvalidClientTokenId",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+];
+/// Codes of a caller who may not do it.
+const DENIED: &[&str] = &[
+    "AccessDenied",
+    "AccessDeniedException",
+    "NotAuthorized",
+    "UnauthorizedOperation",
+];
+
+/// The failure that an SDK error is. `action` is what was asked, as IAM policies spell it: `ec2:CreateVpc`.
+///
+/// The outcome is that of a change; for a read it does not matter.
+pub(crate) fn of_sdk<E>(error: SdkError<E, HttpResponse>, action: &str) -> Failure
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    if let Some(service) = error.as_service_error() {
+        let meta = service.meta();
+        let id = meta.request_id().map(str::to_owned);
+        return refused(
+            action,
+            status.unwrap_or_default(),
+            meta.code().unwrap_or_default(),
+            meta.message().unwrap_or_default(),
+            id,
+        );
+    }
+    if let Some(credentials) = credentials_error(&error) {
+        return no_credentials(credentials);
+    }
+    let lost = |code: &str| {
+        Failure::new(code, format_args!("{action}: {}", chain(&error)))
+            .with_outcome(Outcome::Unknown)
+            .with_retry(Retry::Yes)
+    };
+    match &error {
+        SdkError::ConstructionFailure(_) => {
+            Failure::new("Request", format_args!("{action}: {}", chain(&error)))
+        }
+        SdkError::TimeoutError(_) => lost("Timeout"),
+        SdkError::DispatchFailure(dispatch) if dispatch.is_user() => {
+            Failure::new("Request", format_args!("{action}: {}", chain(&error)))
+        }
+        SdkError::DispatchFailure(_) if never_left(&error) => lost("Unreachable")
+            .with_outcome(Outcome::NotStarted)
+            .with_hint("check the network, the region and AWS_ENDPOINT_URL"),
+        SdkError::DispatchFailure(dispatch) if dispatch.is_timeout() => lost("Timeout"),
+        SdkError::DispatchFailure(_) => lost("ConnectionLost"),
+        _ => lost("BadAnswer"),
+    }
+}
+
+/// The failure that a service's error answer is.
+pub(crate) fn refused(action: &str, status: u16, code: &str, message: &str, id: Option<String>) -> Failure {
+    let code = if code.is_empty() { "ServiceError" } else { code };
+    let message = readable(message);
+    let said = if message.is_empty() {
+        "(no message)"
+    } else {
+        message
+    };
+    let failure = Failure {
+        request_id: id,
+        ..Failure::new(code, format_args!("{action}: {code}: {said}"))
+    };
+    if THROTTLES.contains(&code) || status == 429 || (code == "ServiceUnavailable" && status == 503) {
+        return failure.with_retry(Retry::Throttled);
+    }
+    if status >= 500 || code == "RequestTimeout" || code == "RequestTimeoutException" {
+        return failure.with_retry(Retry::Yes).with_outcome(Outcome::Unknown);
+    }
+    match hint(action, code) {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    }
+}
+
+/// No credentials could be found or made.
+pub(crate) fn no_credentials(error: &CredentialsError) -> Failure {
+    let (message, hint) = match error {
+        CredentialsError::CredentialsNotLoaded(_) => (
+            "no AWS credentials were found".to_owned(),
+            "log in with `aws sso login`, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ),
+        CredentialsError::InvalidConfiguration(_) => (
+            format!("the AWS configuration cannot be used: {}", chain(error)),
+            "correct the profile in ~/.aws/config, or choose another with AWS_PROFILE",
+        ),
+        _ => (
+            format!("the AWS credentials cannot be used: {}", chain(error)),
+            "log in again (`aws sso login`), then repeat the command",
+        ),
+    };
+    Failure::new("NoCredentials", message).with_hint(hint)
+}
+
+fn hint(action: &str, code: &str) -> Option<String> {
+    if EXPIRED.contains(&code) {
+        return Some("the credentials have expired: log in again (`aws sso login`), then repeat".to_owned());
+    }
+    if UNKNOWN_CALLER.contains(&code) {
+        return Some(
+            "AWS does not accept these credentials: check the access key, the profile and this machine's clock"
+                .to_owned(),
+        );
+    }
+    if DENIED.contains(&code) {
+        return Some(format!(
+            "the identity that runs epid needs `{action}` in an IAM policy, and no boundary or SCP against it"
+        ));
+    }
+    if code == "OptInRequired" || code == "PendingVerification" {
+        return Some("the account is not set up for this service or region yet".to_owned());
+    }
+    let quota = code.ends_with("LimitExceeded")
+        || code == "LimitExceeded"
+        || code == "ResourceLimitExceededException";
+    quota.then(|| {
+        "a quota of the account is used up: delete what is not needed, or ask for more in Service Quotas"
+            .to_owned()
+    })
+}
+
+/// Without the sealed part that EC2 appends for `sts:DecodeAuthorizationMessage`.
+fn readable(message: &str) -> &str {
+    message
+        .split(" Encoded authorization failure message:")
+        .next()
+        .unwrap_or(message)
+        .trim()
+}
+
+/// The first error of type `T` among an error and its sources.
+fn source<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        at = error.source();
+    }
+    None
+}
+
+fn credentials_error<'a, E: Error + Send + Sync + 'static>(
+    error: &'a SdkError<E, HttpResponse>,
+) -> Option<&'a CredentialsError> {
+    source::<CredentialsError>(error)
+}
+
+/// Whether the request provably never reached the service: no name, no connection.
+fn never_left(error: &(dyn Error + 'static)) -> bool {
+    if source::<ResolveDnsError>(error).is_some() {
+        return true;
+    }
+    if let Some(io) = source::<std::io::Error>(error)
+        && matches!(
+            io.kind(),
+            std::io::ErrorKind::ConnectionRefused
+                | std::io::ErrorKind::HostUnreachable
+                | std::io::ErrorKind::NetworkUnreachable
+                | std::io::ErrorKind::AddrNotAvailable
+        )
+    {
+        return true;
+    }
+    // The connector does not say it in a type; hyper words it so.
+    chain(error).contains("client error (Connect)")
+}
+
+/// An error and its sources, each said once.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut at = error.source();
+    while let Some(error) = at {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            // Writing to a string cannot fail.
+            let _written = write!(text, ": {said}");
+        }
+        at = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_say_whether_it_was_done_and_whether_to_try_again() {
+        let of = |status, code: &str| {
+            let failure = refused("ec2:CreateVpc", status, code, "m", None);
+            (failure.outcome, failure.retry)
+        };
+        assert_eq!(of(400, "InvalidParameterValue"), (Outcome::NotStarted, Retry::No));
+        assert_eq!(
+            of(503, "RequestLimitExceeded"),
+            (Outcome::NotStarted, Retry::Throttled)
+        );
+        assert_eq!(of(400, "Throttling"), (Outcome::NotStarted, Retry::Throttled));
+        assert_eq!(of(500, "InternalError"), (Outcome::Unknown, Retry::Yes));
+        assert_eq!(of(400, "RequestTimeout"), (Outcome::Unknown, Retry::Yes));
+        assert_eq!(of(409, "LimitExceeded"), (Outcome::NotStarted, Retry::No));
+    }
+
+    #[test]
+    fn hints_name_the_next_step_and_sealed_messages_are_cut() {
+        let failure = refused(
+            "ec2:CreateVpc",
+            403,
+            "UnauthorizedOperation",
+            "You are not authorized. Encoded authorization failure message: aBcD",
+            Some("r-1".into()),
+        );
+        assert_eq!(
+            failure.message,
+            "ec2:CreateVpc: UnauthorizedOperation: You are not authorized."
+        );
+        assert!(failure.hint.is_some_and(|hint| hint.contains("`ec2:CreateVpc`")));
+        assert_eq!(failure.request_id.as_deref(), Some("r-1"));
+        let expired = refused("sts:GetCallerIdentity", 403, "ExpiredToken", "", None);
+        assert!(expired.hint.is_some_and(|hint| hint.contains("log in again")));
+    }
+}

@@ -1,0 +1,275 @@
+//! Where a connection gets its credentials, endpoints, time and transport from.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
+use aws_smithy_async::time::{SharedTimeSource, SystemTimeSource, TimeSource};
+use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use aws_smithy_runtime::client::identity::IdentityCache;
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+
+use epid_provider::Failure;
+
+/// The region of a simulation whose configuration names none.
+const SIMULATED_REGION: &str = "us-east-1";
+/// How often a call that may be repeated is tried in all.
+const ATTEMPTS: u32 = 8;
+
+/// The surroundings of the AWS provider: transport, time, and where credentials and endpoints come from.
+///
+/// Cheap to clone; clones share the connection pool.
+#[derive(Clone)]
+pub struct Settings {
+    http: SharedHttpClient,
+    time: SharedTimeSource,
+    sleep: SharedAsyncSleep,
+    credentials: Option<SharedCredentialsProvider>,
+    endpoint: Option<String>,
+    /// Whether the environment and the profile files are asked.
+    ambient: bool,
+}
+
+/// What one connection asks of its surroundings; every field may be left to the ordinary AWS ways.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Account {
+    /// The region; else `AWS_REGION`, else the profile's.
+    pub region: Option<String>,
+    /// The profile of the AWS configuration files; else `AWS_PROFILE`.
+    pub profile: Option<String>,
+    /// A role to act as.
+    pub role: Option<Role>,
+}
+
+/// A role to act as, with the credentials found as the ones that may assume it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Role {
+    /// Its ARN.
+    pub arn: String,
+    /// The session's name in CloudTrail; default `epid`.
+    pub session_name: Option<String>,
+    /// The external id that the role's trust policy asks for.
+    pub external_id: Option<String>,
+}
+
+impl Settings {
+    /// The ordinary AWS ways: environment variables (`AWS_REGION`, `AWS_PROFILE`, `AWS_ENDPOINT_URL`, …), profiles,
+    /// SSO, web identity, containers and instances; HTTPS by rustls with ring; the system clock.
+    #[must_use]
+    pub fn ordinary() -> Self {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+            .build_https();
+        Self {
+            http,
+            time: SharedTimeSource::new(SystemTimeSource::new()),
+            sleep: SharedAsyncSleep::new(TokioSleep::new()),
+            credentials: None,
+            endpoint: None,
+            ambient: true,
+        }
+    }
+
+    /// A simulation in the process: every request goes to `handler` and none to a socket, credentials are made up,
+    /// neither the environment nor files are read. `now` is the simulation's clock; waits are tokio's, which a
+    /// simulation pauses.
+    ///
+    /// An error of `handler` stands for a broken connection: whether the request took effect is then unknown.
+    pub fn simulated<H, F, B, E>(handler: H, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self
+    where
+        H: Fn(http::Request<Bytes>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<http::Response<B>, E>> + Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: std::error::Error + Send + Sync + 'static,
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let connector = SharedHttpConnector::new(InProcess(Arc::new(handler)));
+        Self {
+            http: http_client_fn(move |_, _| connector.clone()),
+            time: SharedTimeSource::new(Clock(now)),
+            sleep: SharedAsyncSleep::new(TokioSleep::new()),
+            credentials: None,
+            endpoint: None,
+            ambient: false,
+        }
+        .with_credentials("AKIASIMULATED0000000", "simulated")
+    }
+
+    /// With these long-lived credentials, whatever the surroundings offer.
+    #[must_use]
+    pub fn with_credentials(mut self, access_key_id: &str, secret_access_key: &str) -> Self {
+        let credentials = Credentials::new(access_key_id, secret_access_key, None, None, "given");
+        self.credentials = Some(SharedCredentialsProvider::new(credentials));
+        self
+    }
+
+    /// With one endpoint for all services, such as an emulator's `http://127.0.0.1:5000`.
+    #[must_use]
+    pub fn with_endpoint(mut self, url: &str) -> Self {
+        self.endpoint = Some(url.to_owned());
+        self
+    }
+
+    /// The SDK's configuration for `account`.
+    pub(crate) async fn load(&self, account: &Account) -> Result<SdkConfig, Failure> {
+        let config = if self.ambient {
+            self.ambient(account).await
+        } else {
+            self.closed(account)
+        };
+        if config.region().is_none() {
+            let hint = "set `region` in the provider's properties, AWS_REGION, or a region in the profile";
+            return Err(Failure::new("NoRegion", "no AWS region is configured").with_hint(hint));
+        }
+        let Some(role) = &account.role else {
+            return Ok(config);
+        };
+        let mut assumed = aws_config::sts::AssumeRoleProvider::builder(&role.arn)
+            .session_name(role.session_name.as_deref().unwrap_or("epid"))
+            .configure(&config);
+        if let Some(id) = &role.external_id {
+            assumed = assumed.external_id(id);
+        }
+        let assumed = SharedCredentialsProvider::new(assumed.build().await);
+        Ok(config.into_builder().credentials_provider(assumed).build())
+    }
+
+    async fn ambient(&self, account: &Account) -> SdkConfig {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(self.http.clone())
+            .time_source(self.time.clone())
+            .sleep_impl(self.sleep.clone())
+            .retry_config(repeated())
+            .timeout_config(timeouts());
+        if let Some(region) = &account.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(profile) = &account.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(endpoint) = &self.endpoint {
+            loader = loader.endpoint_url(endpoint);
+        }
+        if let Some(credentials) = &self.credentials {
+            loader = loader.credentials_provider(credentials.clone());
+        }
+        loader.load().await
+    }
+
+    fn closed(&self, account: &Account) -> SdkConfig {
+        let region = account.region.clone();
+        let region = region.unwrap_or_else(|| SIMULATED_REGION.to_owned());
+        let mut builder = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(region))
+            .http_client(self.http.clone())
+            .time_source(self.time.clone())
+            .sleep_impl(self.sleep.clone())
+            .identity_cache(IdentityCache::lazy().build())
+            .retry_config(repeated())
+            .timeout_config(timeouts())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        if let Some(endpoint) = &self.endpoint {
+            builder = builder.endpoint_url(endpoint);
+        }
+        if let Some(credentials) = &self.credentials {
+            builder = builder.credentials_provider(credentials.clone());
+        }
+        builder.build()
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("endpoint", &self.endpoint)
+            .field("ambient", &self.ambient)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Retries of calls that may be repeated: reads, and changes with a client token or the same effect twice.
+fn repeated() -> RetryConfig {
+    RetryConfig::standard()
+        .with_max_attempts(ATTEMPTS)
+        .with_initial_backoff(Duration::from_millis(500))
+        .with_max_backoff(Duration::from_secs(20))
+}
+
+pub(crate) fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(5))
+        .operation_attempt_timeout(Duration::from_secs(60))
+        .build()
+}
+
+struct Clock<N>(N);
+
+impl<N> fmt::Debug for Clock<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+impl<N: Fn() -> SystemTime + Send + Sync> TimeSource for Clock<N> {
+    fn now(&self) -> SystemTime {
+        (self.0)()
+    }
+}
+
+struct InProcess<H>(Arc<H>);
+
+impl<H> fmt::Debug for InProcess<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InProcess")
+    }
+}
+
+impl<H, F, B, E> HttpConnector for InProcess<H>
+where
+    H: Fn(http::Request<Bytes>) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<http::Response<B>, E>> + Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: std::error::Error + Send + Sync + 'static,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let handler = Arc::clone(&self.0);
+        HttpConnectorFuture::new(async move {
+            let request = request
+                .try_into_http1x()
+                .map_err(|error| ConnectorError::user(error.into()))?;
+            let (head, body) = request.into_parts();
+            let body = body
+                .collect()
+                .await
+                .map_err(|error| ConnectorError::user(error.into()))?
+                .to_bytes();
+            let response = handler(http::Request::from_parts(head, body))
+                .await
+                .map_err(|error| ConnectorError::io(error.into()))?;
+            let (head, body) = response.into_parts();
+            let body = body
+                .collect()
+                .await
+                .map_err(|error| ConnectorError::io(error.into()))?
+                .to_bytes();
+            HttpResponse::try_from(http::Response::from_parts(head, SdkBody::from(body)))
+                .map_err(|error| ConnectorError::other(error.into(), None))
+        })
+    }
+}
