@@ -6,6 +6,7 @@
 //! | `project` | [`Project`], [`StackFile`]: the files around programs |
 //! | `diagnostic` | [`Diagnostic`] and [`Sources`]: what is wrong, and where |
 //! | `component` | [`Component`] and [`Expansion`]: declarations that stand for several |
+//! | `load` | [`load()`]: files become a [`Project`], with everything wrong with them |
 //! | `expand` | [`expand()`]: components, `forEach` and `if` become plain [`Instance`]s |
 //!
 //! Uses expressions and the contract; only `load` opens files. Knows no kind and no provider.
@@ -14,6 +15,7 @@ mod component;
 mod declaration;
 mod diagnostic;
 mod expand;
+mod load;
 mod project;
 
 pub use component::{Child, Component, Components, Expansion, File};
@@ -22,4 +24,5 @@ pub use declaration::{
 };
 pub use diagnostic::{Diagnostic, Severity, Source, Sources};
 pub use expand::{Expanded, Instance, Setting, Target, expand};
+pub use load::{Loaded, find_project, load, load_with, parse_program, read_files};
 pub use project::{Backend, Project, StackFile};

@@ -1,0 +1,397 @@
+//! From files to a [`Project`]: the only module of this room that opens any.
+//!
+//! | file | what it says |
+//! |---|---|
+//! | `Epid.toml` | `name`, `defaultStack`, `[backend]`, and `[providers.NAME]` that every stack inherits |
+//! | `stacks/NAME.toml` | a stack: its `program`, or its resources themselves; config, secrets, references |
+//! | what `program` names | a program, relative to the stack file; stacks may share one |
+//!
+//! Rules beyond the design:
+//! - A provider of a stack file comes before one of the program of the same name, that before one of `Epid.toml`.
+//! - In a stack without a program, a table under `[config]` declares where its `type` is a type of configuration and it
+//!   has nothing but `type`, `default`, `secret` and `description`; every other entry is a value. With one declaration
+//!   all configuration of the stack must be declared; without any, every value is taken as it is.
+//! - `if` and `forEach` take CEL with or without `${…}`.
+//! - Patterns of files are relative to the folder of `Epid.toml`.
+//! - Newlines in texts are `\n`, whether a checkout made them `\r\n` or not.
+//!
+//! What is wrong with one stack leaves the others usable.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use epid_provider::check::nearest;
+
+use super::declaration::{Declaration, Program};
+use super::diagnostic::{Diagnostic, Severity, Sources};
+use super::project::{Project, StackFile};
+use crate::expression::{SourceId, Span};
+use document::{Reader, Table};
+use manifest::Manifest;
+
+mod declarations;
+mod decoded;
+mod disk;
+mod document;
+mod files;
+mod glob;
+mod manifest;
+mod options;
+mod stack;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use files::read_files;
+
+/// What loading a project found.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// The project with every stack that has no errors; `None` where `Epid.toml` is missing or wrong.
+    pub project: Option<Project>,
+    /// The files that were read.
+    pub sources: Sources,
+    /// Everything wrong in any file, each thing once. For one stack there is [`Loaded::problems_of`].
+    pub diagnostics: Vec<Diagnostic>,
+    general: Vec<Diagnostic>,
+    stacks: BTreeMap<Arc<str>, Vec<Diagnostic>>,
+}
+
+impl Loaded {
+    /// Every stack that has a file, in the order of their names, usable or not.
+    pub fn stacks(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.stacks.keys()
+    }
+
+    /// What is wrong with a stack: with `Epid.toml`, its own file and its program. A stack without errors among these
+    /// is in the project.
+    #[must_use]
+    pub fn problems_of(&self, stack: &str) -> Vec<Diagnostic> {
+        let own = self.stacks.get(stack).into_iter().flatten();
+        self.general.iter().chain(own).cloned().collect()
+    }
+}
+
+/// The nearest folder with an `Epid.toml`: `start` or one above it.
+#[must_use]
+pub fn find_project(start: &Path) -> Option<PathBuf> {
+    let start = std::path::absolute(start).ok()?;
+    start
+        .ancestors()
+        .find(|folder| folder.join("Epid.toml").is_file())
+        .map(Path::to_path_buf)
+}
+
+/// Loads the project in the folder `root`: `Epid.toml`, every stack, and the programs and files they name.
+#[must_use]
+pub fn load(root: &Path) -> Loaded {
+    Loader::new(root, Sources::default(), None).load()
+}
+
+/// [`load`] for a program that was built in Rust with these sources: every stack runs it that has no program and no
+/// resources of its own.
+#[must_use]
+pub fn load_with(root: &Path, built: (Program, Sources, Vec<Diagnostic>)) -> Loaded {
+    let (mut program, sources, mut problems) = built;
+    problems.extend(read_files(&mut program, root));
+    Loader::new(root, sources, Some(Parsed { program, problems })).load()
+}
+
+/// Parses the text of a program file. The files that it names are not read.
+///
+/// The program is `None` where something is wrong with it.
+#[must_use]
+pub fn parse_program(text: &str, path: &str) -> (Option<Program>, Sources, Vec<Diagnostic>) {
+    let mut sources = Sources::default();
+    let text: Arc<str> = Arc::from(text.strip_prefix('\u{feff}').unwrap_or(text));
+    let source = sources.add(path, Some(text.clone()));
+    let (program, problems) = document(source, &text, declarations::program);
+    (sound(&problems).then_some(program), sources, problems)
+}
+
+/// True without errors.
+fn sound(problems: &[Diagnostic]) -> bool {
+    problems.iter().all(|d| d.severity != Severity::Error)
+}
+
+/// Reads one document, whose parsed form is gone afterwards: it takes many times the memory of its text.
+fn document<T>(
+    source: SourceId,
+    text: &str,
+    read: impl FnOnce(&mut Reader<'_>, Table<'_, '_>) -> T,
+) -> (T, Vec<Diagnostic>) {
+    let (mut reader, root) = Reader::parse(source, text);
+    let top = reader.span(0..0);
+    let table = reader.view(&root, top);
+    let found = read(&mut reader, table);
+    (found, reader.finish())
+}
+
+/// A program and what is wrong with it.
+#[derive(Clone)]
+struct Parsed {
+    program: Program,
+    problems: Vec<Diagnostic>,
+}
+
+struct Loader<'a> {
+    root: &'a Path,
+    sources: Sources,
+    programs: BTreeMap<PathBuf, Parsed>,
+    built: Option<Parsed>,
+}
+
+impl<'a> Loader<'a> {
+    fn new(root: &'a Path, sources: Sources, built: Option<Parsed>) -> Self {
+        Self {
+            root,
+            sources,
+            programs: BTreeMap::new(),
+            built,
+        }
+    }
+
+    fn load(mut self) -> Loaded {
+        let (manifest, mut general) = self.manifest();
+        let files = self.stack_files(&mut general);
+        let names: Vec<Arc<str>> = files.iter().map(|(name, _)| name.clone()).collect();
+        if let Some((default, span)) = &manifest.default_stack
+            && !names.contains(default)
+        {
+            let problem = Diagnostic::warning(*span, format!("the default stack `{default}` has no file"));
+            general.push(match nearest(default, names.iter().map(|n| &**n)) {
+                Some(near) => problem.with_hint(format!("did you mean `{near}`?")),
+                None => problem.with_hint(format!("write stacks/{default}.toml")),
+            });
+        }
+        let mut stacks = Vec::new();
+        let mut of_stacks = BTreeMap::new();
+        let built = self.built.iter().flat_map(|b| b.problems.clone());
+        let mut diagnostics: Vec<Diagnostic> = general.iter().cloned().chain(built).collect();
+        for (name, path) in files {
+            let (stack, problems) = self.stack(&name, &path, &names, &manifest.providers);
+            if sound(&problems) {
+                stacks.extend(stack);
+            }
+            for problem in &problems {
+                if !diagnostics.contains(problem) {
+                    diagnostics.push(problem.clone());
+                }
+            }
+            of_stacks.insert(name, problems);
+        }
+        let project = sound(&general).then(|| Project {
+            name: manifest.name,
+            root: self.root.to_path_buf(),
+            default_stack: manifest.default_stack.map(|(name, _)| name),
+            backend: manifest.backend,
+            stacks,
+        });
+        Loaded {
+            project,
+            sources: self.sources,
+            diagnostics,
+            general,
+            stacks: of_stacks,
+        }
+    }
+
+    fn manifest(&mut self) -> (Manifest, Vec<Diagnostic>) {
+        match self.open(Path::new("Epid.toml"), Span::NONE) {
+            Ok((source, text)) => document(source, &text, manifest::read),
+            Err(problem) => {
+                let missing = !disk::exists(&self.root.join("Epid.toml"));
+                let problem = if missing {
+                    let message = format!("there is no Epid.toml in {}", self.root.display());
+                    Diagnostic::error(Span::NONE, message)
+                        .with_hint("a project is a folder with an Epid.toml that holds name = \"…\"")
+                } else {
+                    problem
+                };
+                (Manifest::default(), vec![problem])
+            }
+        }
+    }
+
+    /// The stacks by name, in order.
+    fn stack_files(&self, problems: &mut Vec<Diagnostic>) -> Vec<(Arc<str>, PathBuf)> {
+        let folder = Path::new("stacks");
+        if !disk::exists(&self.root.join(folder)) {
+            return Vec::new();
+        }
+        let names = match disk::list(&self.root.join(folder)) {
+            Ok(names) => names,
+            Err(error) => {
+                problems.push(Diagnostic::error(
+                    Span::NONE,
+                    format!("the folder stacks {}", error.why),
+                ));
+                return Vec::new();
+            }
+        };
+        let mut found = Vec::new();
+        for (file, _) in names {
+            let Some(name) = file.strip_suffix(".toml").filter(|_| !file.starts_with('.')) else {
+                continue;
+            };
+            if manifest::is_file_name(name) {
+                found.push((Arc::from(name), folder.join(&file)));
+            } else {
+                problems.push(
+                    Diagnostic::warning(
+                        Span::NONE,
+                        format!("stacks/{file} is left out: `{name}` is not a stack's name"),
+                    )
+                    .with_hint("a letter or digit, then letters, digits, `-` and `_`"),
+                );
+            }
+        }
+        found
+    }
+
+    /// Reads a file of the project; what is wrong is reported at `from`, which names it, or in the file itself.
+    fn open(&mut self, path: &Path, from: Span) -> Result<(SourceId, Arc<str>), Diagnostic> {
+        match disk::read(&self.root.join(path)) {
+            Ok(text) => {
+                let text: Arc<str> = text.into();
+                Ok((self.sources.add(path, Some(text.clone())), text))
+            }
+            Err(error) => {
+                let span = match error.at {
+                    // Without its text, a span of a source is line and column.
+                    Some((start, end)) => Span {
+                        source: self.sources.add(path, None),
+                        start,
+                        end,
+                    },
+                    None => from,
+                };
+                let path = path.display().to_string().replace('\\', "/");
+                let problem = Diagnostic::error(span, format!("{path} {}", error.why));
+                let hint = match error.hint {
+                    Some(hint) => Some(hint.to_owned()),
+                    None if error.missing => {
+                        files::similar(self.root, &path).map(|near| format!("did you mean `{near}`?"))
+                    }
+                    None => None,
+                };
+                Err(Diagnostic { hint, ..problem })
+            }
+        }
+    }
+
+    fn stack(
+        &mut self,
+        name: &Arc<str>,
+        path: &Path,
+        names: &[Arc<str>],
+        defaults: &[Declaration],
+    ) -> (Option<StackFile>, Vec<Diagnostic>) {
+        let (source, text) = match self.open(path, Span::NONE) {
+            Ok(opened) => opened,
+            Err(problem) => return (None, vec![problem]),
+        };
+        let (found, mut problems) = document(source, &text, stack::read);
+        drop(text);
+        for (other, span) in found.references.values() {
+            if !names.contains(other) {
+                let problem = Diagnostic::error(*span, format!("there is no stack `{other}`"));
+                problems.push(match nearest(other, names.iter().map(|n| &**n)) {
+                    Some(near) => problem.with_hint(format!("did you mean `{near}`?")),
+                    None => problem.with_hint(format!("a stack is a file: stacks/{other}.toml")),
+                });
+            } else if other == name {
+                problems.push(
+                    Diagnostic::error(*span, format!("the stack `{name}` refers to itself"))
+                        .with_hint("within a stack, resources are referred to by their names"),
+                );
+            }
+        }
+        let mut program = match &found.program {
+            Some((written, span)) => match self.program(path, written, *span) {
+                Ok(parsed) => {
+                    problems.extend(parsed.problems);
+                    let mut program = parsed.program;
+                    program.providers = inherited(found.own.providers, program.providers);
+                    program
+                }
+                Err(problem) => {
+                    problems.push(problem);
+                    return (None, problems);
+                }
+            },
+            None => match self.built.clone().filter(|_| found.own.resources.is_empty()) {
+                Some(built) => {
+                    problems.extend(built.problems);
+                    let mut program = built.program;
+                    program.providers = inherited(found.own.providers, program.providers);
+                    program.outputs.extend(found.own.outputs);
+                    program
+                }
+                None => {
+                    let mut program = found.own;
+                    problems.extend(read_files(&mut program, self.root));
+                    program
+                }
+            },
+        };
+        program.providers = inherited(program.providers, defaults.to_vec());
+        let stack = StackFile {
+            name: name.clone(),
+            path: path.to_path_buf(),
+            program,
+            config: found.config,
+            secrets: found.secrets,
+            references: found.references,
+            key: found.key,
+            sandbox: found.sandbox,
+        };
+        (Some(stack), problems)
+    }
+
+    /// The program that a stack names, parsed once however many stacks share it.
+    fn program(&mut self, stack: &Path, written: &str, span: Span) -> Result<Parsed, Diagnostic> {
+        let path = Path::new(written);
+        if path.is_absolute() || path.has_root() {
+            return Err(
+                Diagnostic::error(span, "the path of a program is relative to its stack file")
+                    .with_hint("such as program = \"programs/services.toml\""),
+            );
+        }
+        if path.extension().is_none_or(|e| e != "toml") {
+            return Err(
+                Diagnostic::error(span, format!("`{written}` is not a TOML file")).with_hint(
+                    "a program is a .toml file; a program in Rust is a binary of its own, and its stacks name none",
+                ),
+            );
+        }
+        let path = disk::tidy(&stack.parent().unwrap_or(Path::new("")).join(path));
+        if let Some(parsed) = self.programs.get(&path) {
+            return Ok(parsed.clone());
+        }
+        let parsed = match self.open(&path, span) {
+            Ok((source, text)) => {
+                let (mut program, mut problems) = document(source, &text, declarations::program);
+                problems.extend(read_files(&mut program, self.root));
+                Parsed { program, problems }
+            }
+            // Each stack that names it has its own place, so this is not kept.
+            Err(problem) => return Err(problem),
+        };
+        self.programs.insert(path, parsed.clone());
+        Ok(parsed)
+    }
+}
+
+/// `nearer`, and before them those of `farther` that they do not replace.
+fn inherited(nearer: Vec<Declaration>, farther: Vec<Declaration>) -> Vec<Declaration> {
+    let kept = |d: &Declaration| nearer.iter().all(|n| n.name != d.name);
+    farther
+        .into_iter()
+        .filter(kept)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .chain(nearer)
+        .collect()
+}
