@@ -76,10 +76,6 @@ pub struct Timeouts {
 ///
 /// The options are those a later run needs without the program, to destroy it for one.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent options, each named where it is set"
-)]
 pub struct Entry {
     /// What epid last did to it.
     pub record: Record,

@@ -1,6 +1,10 @@
 //! What can go wrong with a state.
 
+use std::io;
+use std::sync::Arc;
+
 use super::integrity::Invalid;
+use super::location::{Holder, Location};
 
 /// The state cannot be read or written. Messages name the file, the cause and what to do.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -12,4 +16,162 @@ pub enum StateError {
     /// The session was closed.
     #[error("the state is closed")]
     Closed,
+    /// A file could not be read or written.
+    #[error("cannot {action} {file}: {source}")]
+    Io {
+        /// What was tried: `read`, `write`.
+        action: &'static str,
+        /// The file.
+        file: String,
+        /// What the operating system or service said.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// A file is not what epid wrote.
+    #[error("{file} is damaged at byte {offset}: {what}; {next}")]
+    Corrupt {
+        /// The file.
+        file: String,
+        /// Where in it, in bytes from its start.
+        offset: u64,
+        /// What is wrong there.
+        what: String,
+        /// What to do.
+        next: String,
+    },
+    /// A file was written by a later epid.
+    #[error(
+        "{file} has format {found}, and this epid reads formats up to {known}: it was written by a later version; \
+         upgrade epid"
+    )]
+    Newer {
+        /// The file.
+        file: String,
+        /// Its format.
+        found: u32,
+        /// The latest format that this epid reads.
+        known: u32,
+    },
+    /// Somebody works on the stack. Exit code 4.
+    #[error("{location} is locked{}; wait until that run has ended", by(.holder.as_deref()))]
+    Locked {
+        /// The stack.
+        location: Location,
+        /// Who; `None` in the moment before they have said so.
+        holder: Option<Box<Holder>>,
+    },
+    /// The lock was lost while the session was open: somebody else may write.
+    #[error("the lock of {0} was lost; nothing more is started. Run the same command again")]
+    LockLost(Location),
+    /// There is no state of that stack.
+    #[error("{0} has no state: nothing was ever applied there")]
+    NotFound(Location),
+    /// The stack has a state in another world, and none in this one.
+    #[error(
+        "{} already has resources in {}, and was about to start anew in {}; ask for a copy if that is meant",
+        .location.stack, .others.join(", "), .location.world
+    )]
+    OtherWorld {
+        /// The state that does not exist.
+        location: Location,
+        /// The worlds in which the stack has one.
+        others: Vec<String>,
+    },
+    /// A state lies where another belongs.
+    #[error("{file} is the state of {found}, not of {location}; move it back to where it was")]
+    Misplaced {
+        /// The file.
+        file: String,
+        /// The state that belongs there.
+        location: Location,
+        /// The state that is there.
+        found: Location,
+    },
+    /// A key is not at hand.
+    #[error(
+        "{what} needs the key {id}, which is not here: restore the file {file}, from a backup or a colleague"
+    )]
+    MissingKey {
+        /// What it opens.
+        what: String,
+        /// Its id.
+        id: String,
+        /// The file to restore.
+        file: String,
+    },
+    /// A key file is not what epid wrote.
+    #[error("{file} is no key file: {what}; restore it from a backup")]
+    BadKey {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// An encrypted text of a stack file cannot be read.
+    #[error("the secret `{name}` cannot be read: {what}; set it anew with `epid config set --secret {name}`")]
+    BadSecret {
+        /// The secret.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A sealed document, such as a saved plan, cannot be opened.
+    #[error("the {purpose} cannot be opened: {what}; make it anew")]
+    BadDocument {
+        /// What it was sealed as.
+        purpose: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The stack cannot go: it has resources, or other stacks use its outputs.
+    #[error("{location} is in use: {}", uses(*.resources, .consumers))]
+    InUse {
+        /// The stack.
+        location: Location,
+        /// How many resources and unfinished operations it has, where that is the reason.
+        resources: usize,
+        /// The stacks that use its outputs, as `project/stack`, where that is the reason.
+        consumers: Vec<String>,
+    },
+    /// The stack is being destroyed: nobody may begin to use its outputs.
+    #[error(
+        "{0} is being destroyed, so its outputs cannot be used; run that destroy to its end, or `epid up` there"
+    )]
+    Closing(Location),
+    /// A stack of one world uses outputs of another.
+    #[error("{consumer} cannot use the outputs of {producer}: references never cross worlds")]
+    AcrossWorlds {
+        /// Who would use them.
+        consumer: Location,
+        /// Whose they are.
+        producer: Location,
+    },
+    /// Something else took the place of the next journal segment: another writer is at work.
+    #[error("{file} exists already: another epid has taken over this stack; nothing more is started")]
+    Fenced {
+        /// The segment.
+        file: String,
+    },
+    /// No random bytes.
+    #[error("the operating system gives no random bytes: {0}")]
+    Entropy(#[source] Arc<io::Error>),
+    /// A task of this process died.
+    #[error("writing the state was given up: {0}; this is a defect of epid, please report it")]
+    Abandoned(String),
+}
+
+fn by(holder: Option<&Holder>) -> String {
+    holder.map(|holder| format!(" by {holder}")).unwrap_or_default()
+}
+
+fn uses(resources: usize, consumers: &[String]) -> String {
+    match (resources, consumers) {
+        (0, consumers) => format!(
+            "its outputs are used by {}; change or destroy {} first",
+            consumers.join(", "),
+            if consumers.len() == 1 { "it" } else { "them" }
+        ),
+        (1, _) => "it has one resource; run `epid destroy` first".to_owned(),
+        (n, _) => format!("it has {n} resources; run `epid destroy` first"),
+    }
 }

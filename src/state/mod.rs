@@ -1,19 +1,42 @@
 //! What was true: records and their edges, a journal, integrity, keys, and who may write.
 //!
-//! This room knows the provider contract and bytes; it knows no plan and no kind of resource.
+//! This room knows the provider contract and bytes; it knows no plan and no kind of resource. `docs/design/0002-state-format.md`
+//! says what its files look like.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`blobs`] | where bytes are kept: a folder, memory, later a bucket |
+//! | `format` | what the bytes mean: versioned structs, checksums, frames |
+//! | `keys` | key files, data keys, secrets of stack files; all cryptography |
+//! | `load` | reading a state; `disk` writing one |
+//! | `store`, `sharing` | all states of a backend, and what they have of one another |
+//! | `session` | the one writer of a state |
 
+pub mod blobs;
+mod disk;
 mod entry;
 mod error;
+mod format;
 mod integrity;
 mod journal_entry;
+mod keys;
+mod load;
 mod location;
+mod names;
 mod session;
+mod sharing;
 mod snapshot;
+mod store;
+#[cfg(test)]
+mod tests;
 
 pub use entry::{Entry, Generation, RecordKey, Role, Timeouts};
 pub use error::StateError;
 pub use integrity::Invalid;
 pub use journal_entry::{Change, Ending, Intent, JournalEntry, Run, RunRecord, RunResult, StepRecord};
+pub use keys::{Entropy, KeyDirectory, StackKeys, sealed_with};
 pub use location::{Holder, Location};
-pub use session::{Session, Ticket};
+pub use session::{Opening, Session, Ticket};
+pub use sharing::Outputs;
 pub use snapshot::{FORMAT, Header, Snapshot, Timings};
+pub use store::Store;

@@ -1,22 +1,83 @@
 //! The only writer of a state.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::OwnedMutexGuard;
+
+use super::blobs::Guard;
+use super::disk::Disk;
 use super::error::StateError;
-use super::journal_entry::JournalEntry;
+use super::journal_entry::{JournalEntry, RunRecord};
+use super::keys::StackKeys;
+use super::load::note_run;
+use super::location::{Holder, Location};
 use super::snapshot::{Header, Snapshot};
+use super::store::Store;
+
+/// How a state is opened.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// Who opens it, for whoever finds it locked.
+    pub holder: Holder,
+    /// Make the state where there is none.
+    pub create: bool,
+    /// Make it also where the stack has resources in another world already: a copy is meant.
+    pub another_world: bool,
+    /// The id of the key for a state that is made: the one the stack file names. Where it names none, a key is minted.
+    pub key: Option<String>,
+}
+
+impl Opening {
+    /// Opens a state that exists.
+    #[must_use]
+    pub fn new(holder: Holder) -> Self {
+        Self {
+            holder,
+            create: false,
+            another_world: false,
+            key: None,
+        }
+    }
+
+    /// Makes the state where there is none.
+    #[must_use]
+    pub fn create(mut self) -> Self {
+        self.create = true;
+        self
+    }
+}
 
 /// An open state: exclusive, in memory always current, on disk soon after.
+///
+/// A session that is dropped without [`Session::close`] gives up its lock; what was durable is there for the next one.
 #[derive(Debug)]
 pub struct Session {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     inner: Mutex<Inner>,
+    keys: StackKeys,
+    /// `None` in memory. Whoever holds it writes everything that is queued.
+    disk: Option<Arc<tokio::sync::Mutex<Disk>>>,
+    place: Option<(Store, Location)>,
 }
 
 #[derive(Debug)]
 struct Inner {
     snapshot: Snapshot,
+    /// Applied and not yet given to the disk.
+    queue: Vec<JournalEntry>,
     appended: u64,
+    durable: u64,
+    /// The first failed write: nothing is appended after it.
+    poison: Option<StateError>,
     closed: bool,
+    /// Runs that the history lacks, without the last.
+    runs: Vec<RunRecord>,
+    /// The serial up to which the history has all runs.
+    saved: u64,
 }
 
 /// The place of an entry in the journal: pass it to [`Session::durable`] to wait until it, and all before it, is on disk.
@@ -28,17 +89,67 @@ impl Session {
     /// A session that is kept nowhere: everything is durable at once. For tests.
     #[must_use]
     pub fn in_memory(header: Header) -> Self {
+        let keys = StackKeys::in_memory(&header.lineage);
+        Self::of(Snapshot::new(header), keys, Vec::new(), None, None)
+    }
+
+    fn of(
+        snapshot: Snapshot,
+        keys: StackKeys,
+        runs: Vec<RunRecord>,
+        disk: Option<(Disk, u64)>,
+        place: Option<(Store, Location)>,
+    ) -> Self {
+        let saved = disk.as_ref().map_or(0, |(_, saved)| *saved);
+        let inner = Inner {
+            snapshot,
+            queue: Vec::new(),
+            appended: 0,
+            durable: 0,
+            poison: None,
+            closed: false,
+            runs,
+            saved,
+        };
+        let disk = disk.map(|(disk, _)| Arc::new(tokio::sync::Mutex::new(disk)));
         Self {
-            inner: Mutex::new(Inner {
-                snapshot: Snapshot::new(header),
-                appended: 0,
-                closed: false,
+            shared: Arc::new(Shared {
+                inner: Mutex::new(inner),
+                keys,
+                disk,
+                place,
             }),
         }
     }
 
+    /// Opens a state for writing: takes its lock, reads it, and applies what the last session left in the journal.
+    ///
+    /// # Errors
+    /// [`StateError::Locked`] while somebody else has it open; [`StateError::NotFound`] where there is none and none is to be
+    /// made; [`StateError::OtherWorld`] where one would be made although the stack has resources elsewhere;
+    /// [`StateError::MissingKey`], [`StateError::Corrupt`], [`StateError::Newer`], [`StateError::Misplaced`],
+    /// [`StateError::Io`].
+    pub async fn open(store: &Store, location: &Location, opening: Opening) -> Result<Self, StateError> {
+        let (disk, loaded) = Disk::open(store, location, opening).await?;
+        let place = Some((store.clone(), location.clone()));
+        let saved = loaded.head.serial;
+        Ok(Self::of(
+            loaded.snapshot,
+            loaded.keys,
+            loaded.runs,
+            Some((disk, saved)),
+            place,
+        ))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.lock()
+    }
+
+    /// The keys of the state. Those of a state in memory are known to everybody.
+    #[must_use]
+    pub fn keys(&self) -> &StackKeys {
+        &self.shared.keys
     }
 
     /// Looks at the state as it is now, appended entries included. `look` must not call this session.
@@ -59,29 +170,181 @@ impl Session {
     /// which nothing can be appended.
     pub fn append(&self, entry: JournalEntry) -> Result<Ticket, StateError> {
         let mut inner = self.lock();
+        if let Some(error) = &inner.poison {
+            return Err(error.clone());
+        }
         if inner.closed {
             return Err(StateError::Closed);
         }
+        let Inner {
+            snapshot,
+            runs,
+            saved,
+            ..
+        } = &mut *inner;
+        note_run(snapshot, &entry, *saved, runs);
         inner.snapshot.apply(&entry)?;
         inner.appended += 1;
+        if self.shared.disk.is_some() {
+            inner.queue.push(entry);
+        } else {
+            inner.durable = inner.appended;
+        }
         Ok(Ticket(inner.appended))
     }
 
-    /// Returns once the entry of `ticket` and all before it are on disk.
+    /// Returns once the entry of `ticket` and all before it are on disk. What is queued meanwhile is written as one.
     ///
     /// # Errors
-    /// Where they cannot be written; nothing can be appended any more then.
+    /// Where they cannot be written; nothing can be appended any more then. [`StateError::LockLost`] where they are on disk and
+    /// somebody else may write too.
     pub async fn durable(&self, ticket: Ticket) -> Result<(), StateError> {
-        let _ = ticket;
-        Ok(())
+        if self.shared.is_durable(ticket)? {
+            return Ok(());
+        }
+        let Some(disk) = &self.shared.disk else {
+            return Ok(());
+        };
+        let disk = disk.clone().lock_owned().await;
+        if self.shared.is_durable(ticket)? {
+            return Ok(());
+        }
+        let shared = self.shared.clone();
+        // A task of its own: whoever waits may give up in the middle of a write, and the write may not.
+        let written = tokio::spawn(async move { shared.flush(disk).await });
+        if let Err(died) = written.await {
+            self.shared.fail(StateError::Abandoned(died.to_string()));
+        }
+        self.shared.is_durable(ticket).map(drop)
     }
 
-    /// Waits until everything is on disk and ends the session. Later appends are errors.
+    /// Publishes the stack's outputs as they are now, for the stacks that use them. Once the outputs are durable.
+    ///
+    /// # Errors
+    /// [`StateError::Io`], [`StateError::Entropy`], and [`StateError::BadKey`] where the key of a consumer cannot be read.
+    pub async fn publish_outputs(&self) -> Result<(), StateError> {
+        match &self.shared.place {
+            Some((store, location)) => {
+                let mut outputs = Snapshot::new(self.with(|snapshot| snapshot.header.clone()));
+                outputs.outputs = self.with(|snapshot| snapshot.outputs.clone());
+                store.publish(location, outputs, &self.shared.keys).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Says that the stack is being destroyed, so that nobody begins to use its outputs. It stays so until
+    /// [`Self::stop_closing`] or the removal of the state.
+    ///
+    /// # Errors
+    /// [`StateError::InUse`] with the stacks that use its outputs; nothing is said then.
+    pub async fn start_closing(&self) -> Result<(), StateError> {
+        match &self.shared.place {
+            Some((store, location)) => store.start_closing(location).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Says that the stack is not being destroyed after all, or that the destroy is over and it may be used again.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub async fn stop_closing(&self) -> Result<(), StateError> {
+        match &self.shared.place {
+            Some((store, location)) => store.stop_closing(location).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until everything is on disk, writes a new snapshot and ends the session. Later appends are errors; closing again
+    /// does nothing.
     ///
     /// # Errors
     /// Where something cannot be written. What [`Session::durable`] acknowledged is on disk nevertheless.
     pub async fn close(&self) -> Result<(), StateError> {
-        self.lock().closed = true;
+        drop(self.close_and_keep_lock().await?);
         Ok(())
+    }
+
+    /// Closes, and leaves the lock to the caller. `None` where it was closed before, or is kept nowhere.
+    pub(super) async fn close_and_keep_lock(&self) -> Result<Option<Box<dyn Guard>>, StateError> {
+        let last = {
+            let mut inner = self.lock();
+            if std::mem::replace(&mut inner.closed, true) {
+                return Ok(None);
+            }
+            Ticket(inner.appended)
+        };
+        let Some(disk) = &self.shared.disk else {
+            return Ok(None);
+        };
+        let written = self.durable(last).await;
+        let (mut disk, shared) = (disk.clone().lock_owned().await, self.shared.clone());
+        let closing = tokio::spawn(async move {
+            let done = match written {
+                Ok(()) => shared.compact(&mut disk).await,
+                Err(error) => Err(error),
+            };
+            // However it ends, the session is over and the lock goes.
+            let guard = disk.release().await;
+            done.map(|()| guard)
+        });
+        let closed = closing.await;
+        closed.unwrap_or_else(|died| Err(StateError::Abandoned(died.to_string())))
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_durable(&self, ticket: Ticket) -> Result<bool, StateError> {
+        let inner = self.lock();
+        match &inner.poison {
+            _ if inner.durable >= ticket.0 => Ok(true),
+            Some(error) => Err(error.clone()),
+            None => Ok(false),
+        }
+    }
+
+    fn fail(&self, error: StateError) {
+        self.lock().poison.get_or_insert(error);
+    }
+
+    /// Writes everything that is queued as one.
+    async fn flush(&self, mut disk: OwnedMutexGuard<Disk>) {
+        let (batch, last) = {
+            let mut inner = self.lock();
+            if inner.poison.is_some() {
+                return;
+            }
+            (std::mem::take(&mut inner.queue), inner.appended)
+        };
+        match disk.append(batch, &self.keys).await {
+            Ok(()) => self.lock().durable = last,
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Writes a new snapshot where the journal holds more than the old one.
+    async fn compact(&self, disk: &mut Disk) -> Result<(), StateError> {
+        let (mut snapshot, mut runs, saved) = {
+            let mut inner = self.lock();
+            (
+                inner.snapshot.clone(),
+                std::mem::take(&mut inner.runs),
+                inner.saved,
+            )
+        };
+        if !disk.is_behind() {
+            return Ok(());
+        }
+        // Changes outside any run: whoever pinned the serial must notice.
+        if snapshot.header.serial == saved {
+            snapshot.header.serial = saved.saturating_add(1);
+        }
+        runs.extend(snapshot.run.as_deref().filter(|run| run.serial > saved).cloned());
+        disk.compact(snapshot, &runs, &self.keys).await
     }
 }

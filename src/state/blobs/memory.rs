@@ -1,0 +1,274 @@
+//! Blobs in memory, which can be made to fail at any write: for tests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use super::{BlobError, Blobs, Guard, Log};
+
+/// Blobs in memory. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryBlobs {
+    disk: Arc<Mutex<Disk>>,
+}
+
+#[derive(Debug, Default)]
+struct Disk {
+    blobs: BTreeMap<String, Vec<u8>>,
+    locks: BTreeSet<String>,
+    /// Writes that were tried so far.
+    writes: u64,
+    fault: Option<(u64, Fault)>,
+    dead: bool,
+    /// Grows with every revival: what was held before is void.
+    life: u64,
+    written: Vec<Vec<u8>>,
+}
+
+/// What happens at a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The process dies after it has written that many bytes of a log, or none of a blob.
+    Crash(usize),
+    /// The process dies after the whole write, before it learns that it was done.
+    CrashAfter,
+    /// The disk is full after that many bytes of a log; the process goes on.
+    Full(usize),
+}
+
+impl MemoryBlobs {
+    /// No blobs.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the write of that number fail, counted from 0 since the beginning.
+    pub fn fail_at(&self, write: u64, fault: Fault) {
+        self.disk().fault = Some((write, fault));
+    }
+
+    /// How many writes were tried so far.
+    #[must_use]
+    pub fn writes(&self) -> u64 {
+        self.disk().writes
+    }
+
+    /// The machine starts again: what was durable is there, and nothing is locked.
+    pub fn revive(&self) {
+        let mut disk = self.disk();
+        disk.dead = false;
+        disk.fault = None;
+        disk.life += 1;
+        disk.locks.clear();
+    }
+
+    /// A copy of everything, by name.
+    #[must_use]
+    pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+        self.disk().blobs.clone()
+    }
+
+    /// Puts bytes where they are, whatever was there: for tests of damage.
+    pub fn overwrite(&self, name: &str, bytes: Option<Vec<u8>>) {
+        match bytes {
+            Some(bytes) => drop(self.disk().blobs.insert(name.to_owned(), bytes)),
+            None => drop(self.disk().blobs.remove(name)),
+        }
+    }
+
+    /// Everything that was ever written, also what is gone since.
+    #[must_use]
+    pub fn written(&self) -> Vec<Vec<u8>> {
+        self.disk().written.clone()
+    }
+}
+
+impl Disk {
+    fn alive(&self, action: &'static str, name: &str) -> Result<(), BlobError> {
+        if self.dead {
+            Err(failure(action, name, io::ErrorKind::NotConnected.into()))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes, where nothing is to fail. `torn` is what a fault leaves: it gets the bytes that were still written.
+    fn write(
+        &mut self,
+        name: &str,
+        length: usize,
+        write: impl FnOnce(&mut Self),
+        torn: impl FnOnce(&mut Self, usize),
+    ) -> Result<(), BlobError> {
+        self.alive("write", name)?;
+        let number = self.writes;
+        self.writes += 1;
+        let fault = self.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
+        match fault {
+            None => {
+                write(self);
+                return Ok(());
+            }
+            Some(Fault::CrashAfter) => {
+                write(self);
+                self.dead = true;
+            }
+            Some(Fault::Crash(bytes)) => {
+                torn(self, bytes.min(length));
+                self.dead = true;
+            }
+            Some(Fault::Full(bytes)) => {
+                torn(self, bytes.min(length));
+                return Err(failure("write", name, io::ErrorKind::StorageFull.into()));
+            }
+        }
+        self.alive("write", name)
+    }
+
+    fn put(&mut self, name: &str, bytes: Vec<u8>) {
+        self.written.push(bytes.clone());
+        self.blobs.insert(name.to_owned(), bytes);
+    }
+}
+
+fn failure(action: &'static str, name: &str, error: io::Error) -> BlobError {
+    BlobError {
+        action,
+        file: format!("memory:{name}"),
+        source: Arc::new(error),
+    }
+}
+
+#[async_trait]
+impl Blobs for MemoryBlobs {
+    fn describe(&self, name: &str) -> String {
+        format!("memory:{name}")
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, BlobError> {
+        let disk = self.disk();
+        disk.alive("read", name)?;
+        Ok(disk.blobs.get(name).cloned())
+    }
+
+    async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), BlobError> {
+        let length = bytes.len();
+        self.disk()
+            .write(name, length, |disk| disk.put(name, bytes), |_, _| {})
+    }
+
+    async fn put_new(&self, name: &str, bytes: Vec<u8>) -> Result<bool, BlobError> {
+        let mut disk = self.disk();
+        if disk.blobs.contains_key(name) {
+            return Ok(false);
+        }
+        let length = bytes.len();
+        disk.write(name, length, |disk| disk.put(name, bytes), |_, _| {})
+            .map(|()| true)
+    }
+
+    async fn list(&self, folder: &str) -> Result<Vec<String>, BlobError> {
+        let disk = self.disk();
+        disk.alive("list", folder)?;
+        let folder = match folder.trim_end_matches('/') {
+            "" => String::new(),
+            folder => format!("{folder}/"),
+        };
+        Ok(disk
+            .blobs
+            .keys()
+            .filter(|name| name.starts_with(&folder))
+            .cloned()
+            .collect())
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), BlobError> {
+        let remove = |disk: &mut Disk| drop(disk.blobs.remove(name));
+        self.disk().write(name, 0, remove, |_, _| {})
+    }
+
+    async fn start_log(&self, name: &str, first: Vec<u8>) -> Result<Option<Box<dyn Log>>, BlobError> {
+        let life = self.disk().life;
+        let log = MemoryLog {
+            blobs: self.clone(),
+            name: name.to_owned(),
+            life,
+        };
+        Ok(self
+            .put_new(name, first)
+            .await?
+            .then(|| Box::new(log) as Box<dyn Log>))
+    }
+
+    async fn lock(&self, name: &str) -> Result<Option<Box<dyn Guard>>, BlobError> {
+        let mut disk = self.disk();
+        disk.alive("lock", name)?;
+        let free = disk.locks.insert(name.to_owned());
+        let guard = || MemoryGuard {
+            blobs: self.clone(),
+            name: name.to_owned(),
+            life: disk.life,
+        };
+        Ok(free.then(|| Box::new(guard()) as Box<dyn Guard>))
+    }
+}
+
+#[derive(Debug)]
+struct MemoryLog {
+    blobs: MemoryBlobs,
+    name: String,
+    life: u64,
+}
+
+#[async_trait]
+impl Log for MemoryLog {
+    async fn append(&mut self, bytes: Vec<u8>) -> Result<(), BlobError> {
+        let mut disk = self.blobs.disk();
+        if self.life != disk.life {
+            return Err(failure("write", &self.name, io::ErrorKind::NotConnected.into()));
+        }
+        let grow = |disk: &mut Disk, bytes: &[u8]| {
+            disk.written.push(bytes.to_vec());
+            disk.blobs
+                .entry(self.name.clone())
+                .or_default()
+                .extend_from_slice(bytes);
+        };
+        let length = bytes.len();
+        disk.write(
+            &self.name,
+            length,
+            |disk| grow(disk, &bytes),
+            |disk, written| grow(disk, &bytes[..written]),
+        )
+    }
+}
+
+#[derive(Debug)]
+struct MemoryGuard {
+    blobs: MemoryBlobs,
+    name: String,
+    life: u64,
+}
+
+impl Guard for MemoryGuard {
+    fn is_held(&self) -> bool {
+        self.blobs.disk().life == self.life
+    }
+}
+
+impl Drop for MemoryGuard {
+    fn drop(&mut self) {
+        let mut disk = self.blobs.disk();
+        if disk.life == self.life {
+            disk.locks.remove(&self.name);
+        }
+    }
+}

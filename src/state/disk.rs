@@ -1,0 +1,265 @@
+//! The files of an open state, as its session writes them.
+
+use std::sync::Arc;
+
+use super::blobs::{Guard, Log};
+use super::error::StateError;
+use super::format::journal::{self, FULL, Position, Writer};
+use super::format::record::Line;
+use super::journal_entry::{JournalEntry, RunRecord};
+use super::keys::StackKeys;
+use super::keys::cipher::{hex, random};
+use super::load::{self, Loaded, PREVIOUS, STATE, StateHead};
+use super::location::Location;
+use super::names;
+use super::session::Opening;
+use super::snapshot::{Header, Snapshot};
+use super::store::{Store, off_thread};
+
+/// The worlds that count for nothing when a stack begins in another one.
+const SANDBOX: &str = "sandbox:";
+
+/// The files of an open state.
+#[derive(Debug)]
+pub(super) struct Disk {
+    store: Store,
+    location: Location,
+    /// The head of the snapshot's file.
+    head: StateHead,
+    /// The snapshot was read from `state.previous`.
+    from_previous: bool,
+    /// The number of this session.
+    epoch: u64,
+    segments: Vec<u64>,
+    end: Position,
+    /// The journal holds what the snapshot's file does not.
+    pending: bool,
+    log: Option<Box<dyn Log>>,
+    writer: Option<Writer>,
+    guard: Option<Box<dyn Guard>>,
+}
+
+impl Disk {
+    /// Locks and reads a state, or makes it.
+    pub(super) async fn open(
+        store: &Store,
+        location: &Location,
+        opening: Opening,
+    ) -> Result<(Self, Loaded), StateError> {
+        // Before the lock, which would leave files where nothing is to be made.
+        if store.header(location).await?.is_none() {
+            may_begin(store, location, &opening).await?;
+        }
+        let guard = store.lock(location, &opening.holder).await?;
+        let loaded = match load::load(store, location).await {
+            Ok(Some(loaded)) => Ok(loaded),
+            Ok(None) => create(store, location, opening).await,
+            Err(error) => Err(error),
+        };
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                store.forget_holder(location).await;
+                return Err(error);
+            }
+        };
+        let disk = Self {
+            store: store.clone(),
+            location: location.clone(),
+            head: loaded.head.clone(),
+            from_previous: loaded.from_previous,
+            epoch: loaded.epoch.saturating_add(1),
+            segments: loaded.segments.clone(),
+            end: loaded.end.clone(),
+            pending: loaded.pending || loaded.from_previous,
+            log: None,
+            writer: None,
+            guard: Some(guard),
+        };
+        Ok((disk, loaded))
+    }
+
+    fn blob(&self, name: &str) -> String {
+        names::file(&self.location, name)
+    }
+
+    /// Appends entries to the journal; they are durable once this returns.
+    pub(super) async fn append(
+        &mut self,
+        batch: Vec<JournalEntry>,
+        keys: &StackKeys,
+    ) -> Result<(), StateError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let mut writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => self.begin_segment(keys).await?,
+        };
+        self.pending = true;
+        let keys = keys.clone();
+        let encode = move || Ok((encode(&batch, &keys, &mut writer)?, writer));
+        let (frames, writer) = off_thread(encode).await?;
+        for frame in frames {
+            let log = self.log.as_mut().ok_or(StateError::Closed)?;
+            log.append(frame).await?;
+        }
+        self.end = writer.position();
+        self.writer = Some(writer);
+        // Whoever lost the lock must not go on, even though this was written.
+        match &self.guard {
+            Some(guard) if guard.is_held() => Ok(()),
+            _ => Err(StateError::LockLost(self.location.clone())),
+        }
+    }
+
+    async fn begin_segment(&mut self, keys: &StackKeys) -> Result<Writer, StateError> {
+        let segment = self.end.segment.saturating_add(1);
+        let salt = random(keys.entropy())?;
+        let (first, writer) = journal::begin(
+            &self.head.lineage,
+            segment,
+            self.epoch,
+            &self.end,
+            keys.state(),
+            salt,
+        );
+        let name = names::segment(&self.location, segment);
+        let log = self.store.blobs.start_log(&name, first).await?;
+        self.log = Some(log.ok_or_else(|| StateError::Fenced {
+            file: self.store.blobs.describe(&name),
+        })?);
+        self.segments.push(segment);
+        Ok(writer)
+    }
+
+    /// True where the journal holds what the snapshot's file does not.
+    pub(super) fn is_behind(&self) -> bool {
+        self.pending
+    }
+
+    /// Writes a new snapshot. Whenever this is cut short, the files tell the same state: the old snapshot stays as
+    /// `state.previous`, and so does the journal since it.
+    pub(super) async fn compact(
+        &mut self,
+        snapshot: Snapshot,
+        runs: &[RunRecord],
+        keys: &StackKeys,
+    ) -> Result<(), StateError> {
+        for run in runs {
+            self.store.keep_run(&self.location, run, keys).await?;
+        }
+        let blobs = self.store.blobs.clone();
+        if !self.from_previous
+            && let Some(old) = blobs.get(&self.blob(STATE)).await?
+        {
+            blobs.put(&self.blob(PREVIOUS), old).await?;
+        }
+        let head = StateHead::new(
+            &snapshot.header,
+            self.head.keys.clone(),
+            self.end.clone(),
+            self.epoch,
+        );
+        let (keys, written) = (keys.clone(), head.clone());
+        let bytes = off_thread(move || load::write(&written, &snapshot, &keys)).await?;
+        blobs.put(&self.blob(STATE), bytes).await?;
+        let old = std::mem::replace(&mut self.head, head).journal.segment;
+        self.pending = false;
+        for segment in self.segments.iter().filter(|segment| **segment <= old) {
+            // Nothing reads it any more; what stays now goes the next time.
+            drop(blobs.delete(&names::segment(&self.location, *segment)).await);
+        }
+        Ok(())
+    }
+
+    /// Ends the session. The lock ends with what this returns.
+    pub(super) async fn release(&mut self) -> Option<Box<dyn Guard>> {
+        (self.log, self.writer) = (None, None);
+        if self.guard.is_some() {
+            self.store.forget_holder(&self.location).await;
+        }
+        self.guard.take()
+    }
+}
+
+fn encode(batch: &[JournalEntry], keys: &StackKeys, writer: &mut Writer) -> Result<Vec<Vec<u8>>, StateError> {
+    let (mut frames, mut clear) = (Vec::new(), Vec::new());
+    for (at, entry) in batch.iter().enumerate() {
+        let line = Line::store(entry, keys)?;
+        serde_json::to_writer(&mut clear, &line).map_err(|error| StateError::Abandoned(error.to_string()))?;
+        clear.push(b'\n');
+        if clear.len() >= FULL || at + 1 == batch.len() {
+            let frame = writer.frame(std::mem::take(&mut clear));
+            frames.push(frame.map_err(|length| {
+                StateError::Abandoned(format!(
+                    "one entry has {length} bytes, which is more than a journal takes"
+                ))
+            })?);
+        }
+    }
+    Ok(frames)
+}
+
+/// Whether a state may be made where there is none.
+async fn may_begin(store: &Store, location: &Location, opening: &Opening) -> Result<(), StateError> {
+    if !opening.create {
+        return Err(StateError::NotFound(location.clone()));
+    }
+    if opening.another_world {
+        return Ok(());
+    }
+    // Going from a sandbox to a cloud is the ordinary way; the way back is a slip.
+    let others = store.worlds(&location.project, &location.stack).await?;
+    let others: Vec<String> = others
+        .into_iter()
+        .filter(|world| !world.starts_with(SANDBOX))
+        .collect();
+    if others.is_empty() {
+        Ok(())
+    } else {
+        Err(StateError::OtherWorld {
+            location: location.clone(),
+            others,
+        })
+    }
+}
+
+/// Makes an empty state under the key that the stack file names, or under a new one.
+async fn create(store: &Store, location: &Location, opening: Opening) -> Result<Loaded, StateError> {
+    let (directory, entropy, what) = (store.keys.clone(), store.entropy.clone(), location.clone());
+    let (keys, lineage, wrapped) = off_thread(move || {
+        let id = match opening.key {
+            Some(id) => id,
+            None => directory.mint(&entropy)?,
+        };
+        let key = directory.require(&id, &format!("the new state of {what}"))?;
+        let keys = StackKeys::draw(&id, &entropy)?;
+        let lineage = hex(&random::<16>(&entropy)?);
+        let wrapped = keys.wrap(&key, &lineage)?;
+        Ok((keys, lineage, wrapped))
+    })
+    .await?;
+    let mut header = Header::new(&location.project, &location.stack, &location.world, &lineage);
+    header.key = Arc::from(keys.id());
+    let head = StateHead::new(&header, wrapped, Position::default(), 0);
+    let snapshot = Snapshot::new(header);
+    let bytes = load::write(&head, &snapshot, &keys)?;
+    // Twice, so that there is one to fall back on from the start.
+    store
+        .blobs
+        .put(&names::file(location, PREVIOUS), bytes.clone())
+        .await?;
+    store.blobs.put(&names::file(location, STATE), bytes).await?;
+    Ok(Loaded {
+        snapshot,
+        keys,
+        from_previous: false,
+        end: Position::default(),
+        epoch: 0,
+        segments: Vec::new(),
+        pending: false,
+        runs: Vec::new(),
+        head,
+    })
+}

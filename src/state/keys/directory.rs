@@ -1,0 +1,235 @@
+//! Key files: one key each, named by its id, readable by their owner only.
+#![expect(clippy::disallowed_methods, reason = "this room owns the key files")]
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::cipher::{Entropy, SecretKey, fingerprint, hex, random};
+use crate::state::error::StateError;
+
+const FIRST_LINE: &str = "epid key 1";
+
+/// A directory of key files. Nothing is read before it is asked for.
+///
+/// A key file is `ID.key`: the line `epid key 1`, then the key in base64. The id is a fingerprint of the key, so a
+/// file that was mixed up is noticed. Whoever has the file can read the stacks it opens: it belongs into no repository,
+/// and the directory says so to Git.
+#[derive(Debug, Clone)]
+pub struct KeyDirectory {
+    directory: PathBuf,
+}
+
+impl KeyDirectory {
+    /// The key files of a directory, which need not exist yet.
+    #[must_use]
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+        }
+    }
+
+    /// Where the key of that id is, or would be.
+    #[must_use]
+    pub fn file(&self, id: &str) -> PathBuf {
+        self.directory.join(format!("{id}.key"))
+    }
+
+    /// Makes a key and its file, and tells the id. Do so only where nothing names a key already.
+    ///
+    /// # Errors
+    /// [`StateError::Io`] and [`StateError::Entropy`].
+    pub fn mint(&self, entropy: &Entropy) -> Result<String, StateError> {
+        let key = SecretKey::new(random(entropy)?);
+        let id = id_of(&key);
+        fs::create_dir_all(&self.directory).map_err(|e| failed("create", &self.directory, e))?;
+        let ignore = self.directory.join(".gitignore");
+        match File::create_new(&ignore).and_then(|mut file| file.write_all(b"*\n")) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(failed("write", &ignore, error));
+            }
+            _ => {}
+        }
+        let path = self.file(&id);
+        let mut options = File::options();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options
+            .open(&path)
+            .and_then(|mut file| {
+                writeln!(file, "{FIRST_LINE}\n{}", BASE64.encode(key.bytes()))?;
+                file.sync_all()
+            })
+            .and_then(|()| sync_directory(&self.directory))
+            .map_err(|e| failed("write", &path, e))?;
+        Ok(id)
+    }
+
+    /// The ids of the keys that are there, in order.
+    ///
+    /// # Errors
+    /// [`StateError::Io`] where the directory cannot be read; one that does not exist has no keys.
+    pub fn ids(&self) -> Result<Vec<String>, StateError> {
+        let entries = match fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(|e| failed("read", &self.directory, e))?,
+        };
+        let mut ids = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(|e| failed("read", &self.directory, e))?.file_name();
+            if let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".key"))
+                && is_id(id)
+            {
+                ids.push(id.to_owned());
+            }
+        }
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// True where the file of that key is there and sound.
+    ///
+    /// # Errors
+    /// [`StateError::BadKey`] where it is something else, [`StateError::Io`] where it cannot be read.
+    pub fn find(&self, id: &str) -> Result<bool, StateError> {
+        self.load(id).map(|key| key.is_some())
+    }
+
+    pub(in crate::state) fn load(&self, id: &str) -> Result<Option<SecretKey>, StateError> {
+        if !is_id(id) {
+            return Ok(None);
+        }
+        let path = self.file(id);
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text.map_err(|e| failed("read", &path, e))?,
+        };
+        let bad = |what: &str| StateError::BadKey {
+            file: path.display().to_string(),
+            what: what.to_owned(),
+        };
+        let text = std::str::from_utf8(&text).map_err(|_| bad("it is not a text"))?;
+        let mut lines = text.lines();
+        match lines.next() {
+            Some(FIRST_LINE) => {}
+            Some(line) if line.starts_with("epid key ") => {
+                return Err(bad("it was written by a later version of epid"));
+            }
+            _ => return Err(bad("it does not begin with `epid key 1`")),
+        }
+        let key = lines
+            .next()
+            .and_then(|line| BASE64.decode(line.trim()).ok())
+            .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
+            .map(SecretKey::new)
+            .ok_or_else(|| bad("its second line is not 32 bytes in base64"))?;
+        if id_of(&key) == id {
+            Ok(Some(key))
+        } else {
+            Err(bad("it holds another key than its name says"))
+        }
+    }
+
+    /// The key of that id, which `what` needs.
+    pub(in crate::state) fn require(&self, id: &str, what: &str) -> Result<SecretKey, StateError> {
+        self.load(id)?.ok_or_else(|| StateError::MissingKey {
+            what: what.to_owned(),
+            id: id.to_owned(),
+            file: self.file(id).display().to_string(),
+        })
+    }
+}
+
+fn id_of(key: &SecretKey) -> String {
+    hex(&fingerprint(&[b"epid key id\0", key.bytes()])[..8])
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn failed(action: &'static str, file: &Path, error: io::Error) -> StateError {
+    StateError::Io {
+        action,
+        file: file.display().to_string(),
+        source: Arc::new(error),
+    }
+}
+
+/// Makes names in a directory durable; only Unix has that.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entropy() -> Entropy {
+        Arc::new(|bytes| {
+            bytes.iter_mut().for_each(|b| *b = fastrand::u8(..));
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn a_minted_key_is_private_and_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = KeyDirectory::new(directory.path().join("keys"));
+        assert!(keys.ids().unwrap().is_empty());
+        let id = keys.mint(&entropy()).unwrap();
+        assert_eq!(keys.ids().unwrap(), std::slice::from_ref(&id));
+        assert!(keys.find(&id).unwrap() && !keys.find("0123456789abcdef").unwrap());
+        assert_eq!(
+            fs::read(directory.path().join("keys/.gitignore")).unwrap(),
+            b"*\n"
+        );
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = fs::metadata(keys.file(&id)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_mixed_up_key_file_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = KeyDirectory::new(directory.path());
+        let (a, b) = (keys.mint(&entropy()).unwrap(), keys.mint(&entropy()).unwrap());
+        fs::copy(keys.file(&a), keys.file(&b)).unwrap();
+        let error = keys.find(&b).unwrap_err().to_string();
+        assert!(
+            error.contains("another key") && error.contains("restore"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_id_cannot_lead_out_of_the_directory() {
+        let keys = KeyDirectory::new("/nowhere");
+        for id in ["../../etc/passwd", "", "0123456789abcdeF", "0123456789abcde/"] {
+            assert!(!keys.find(id).unwrap(), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_missing_key_says_which_file_to_restore() {
+        let keys = KeyDirectory::new("/nowhere/keys");
+        let error = keys
+            .require("0123456789abcdef", "the state of p/dev")
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("/nowhere/keys/0123456789abcdef.key"),
+            "{error}"
+        );
+    }
+}

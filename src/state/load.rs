@@ -1,0 +1,324 @@
+//! Reading a state: the snapshot, then the journal after it. Writes nothing and takes no lock.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::blobs::Blobs;
+use super::error::StateError;
+use super::format::journal::{self, Position};
+use super::format::record::{Body, Line};
+use super::format::{Damage, document};
+use super::journal_entry::{JournalEntry, RunRecord};
+use super::keys::cipher::NotAuthentic;
+use super::keys::{Entropy, KeyDirectory, StackKeys};
+use super::location::Location;
+use super::names;
+use super::snapshot::{FORMAT, Header, Snapshot};
+use super::store::{Store, off_thread};
+
+pub(super) const STATE: &str = "state";
+pub(super) const PREVIOUS: &str = "state.previous";
+const PURPOSE: &str = "epid state 1";
+/// How often a reader begins again because a writer has compacted the journal under it.
+const ATTEMPTS: usize = 16;
+
+/// What the snapshot's file says in clear.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct StateHead {
+    epid: String,
+    format: u32,
+    project: Arc<str>,
+    stack: Arc<str>,
+    world: Arc<str>,
+    pub(super) lineage: Arc<str>,
+    pub(super) serial: u64,
+    /// The id of the key that opens it.
+    pub(super) key: Arc<str>,
+    /// The stack's data keys, sealed with that key.
+    pub(super) keys: String,
+    /// What of the journal the snapshot holds.
+    pub(super) journal: Position,
+    /// The number of the session that wrote it.
+    pub(super) epoch: u64,
+}
+
+impl StateHead {
+    pub(super) fn new(header: &Header, keys: String, journal: Position, epoch: u64) -> Self {
+        Self {
+            epid: STATE.to_owned(),
+            format: FORMAT,
+            project: header.project.clone(),
+            stack: header.stack.clone(),
+            world: header.world.clone(),
+            lineage: header.lineage.clone(),
+            serial: header.serial,
+            key: header.key.clone(),
+            keys,
+            journal,
+            epoch,
+        }
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, Damage> {
+        document::head(bytes, STATE)
+    }
+
+    pub(super) fn header(&self) -> Header {
+        Header {
+            project: self.project.clone(),
+            stack: self.stack.clone(),
+            world: self.world.clone(),
+            lineage: self.lineage.clone(),
+            serial: self.serial,
+            format: self.format,
+            key: self.key.clone(),
+        }
+    }
+
+    pub(super) fn location(&self) -> Location {
+        Location::new(&self.world, &self.project, &self.stack)
+    }
+}
+
+/// The file of a snapshot.
+pub(super) fn write(head: &StateHead, snapshot: &Snapshot, keys: &StackKeys) -> Result<Vec<u8>, StateError> {
+    let body = serde_json::to_vec(&Body::store(snapshot, keys)?)
+        .map_err(|error| StateError::Abandoned(error.to_string()))?;
+    document::write(head, &body, keys.state(), PURPOSE, keys.entropy())
+}
+
+/// A state as its files tell it.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) snapshot: Snapshot,
+    pub(super) keys: StackKeys,
+    /// The head of the file that was read.
+    pub(super) head: StateHead,
+    /// That was `state.previous`, because there is no `state`.
+    pub(super) from_previous: bool,
+    /// Where the journal ends.
+    pub(super) end: Position,
+    /// The greatest number of a session that wrote.
+    pub(super) epoch: u64,
+    /// Every segment there is, in order.
+    pub(super) segments: Vec<u64>,
+    /// The journal holds entries that the snapshot does not.
+    pub(super) pending: bool,
+    /// Runs that another followed without the state being closed.
+    pub(super) runs: Vec<RunRecord>,
+}
+
+/// The files of a state, as they were at about one moment.
+#[derive(Debug)]
+struct Files {
+    location: Location,
+    name: String,
+    state: Vec<u8>,
+    from_previous: bool,
+    has_previous: bool,
+    /// Name, number, and the bytes of those after the snapshot.
+    segments: Vec<(String, u64, Option<Vec<u8>>)>,
+}
+
+/// Reads a state; `None` where there is none. A state that is being written is read as of some moment.
+pub(super) async fn load(store: &Store, location: &Location) -> Result<Option<Loaded>, StateError> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let Some(files) = fetch(store, location).await? else {
+            return Ok(None);
+        };
+        let before = files.state.clone();
+        let (keys, entropy) = (store.keys.clone(), store.entropy.clone());
+        let error = match off_thread(move || decode(files, &keys, &entropy)).await {
+            Err(error @ StateError::Corrupt { .. }) if attempt < ATTEMPTS => error,
+            done => return done.map(Some),
+        };
+        let now = fetch_state(store, location).await?.map(|(_, bytes, _)| bytes);
+        if now.as_ref() == Some(&before) {
+            return Err(error);
+        }
+    }
+}
+
+/// The snapshot's file: `state`, or where that is missing `state.previous`, after which the journal holds the rest.
+pub(super) async fn fetch_state(
+    store: &Store,
+    location: &Location,
+) -> Result<Option<(String, Vec<u8>, bool)>, StateError> {
+    for (file, previous) in [(STATE, false), (PREVIOUS, true)] {
+        let name = names::file(location, file);
+        if let Some(bytes) = store.blobs.get(&name).await? {
+            return Ok(Some((store.blobs.describe(&name), bytes, previous)));
+        }
+    }
+    Ok(None)
+}
+
+async fn fetch(store: &Store, location: &Location) -> Result<Option<Files>, StateError> {
+    let blobs: &dyn Blobs = &*store.blobs;
+    let folder = names::file(location, "journal");
+    let Some((name, state, from_previous)) = fetch_state(store, location).await? else {
+        let left = blobs.list(&folder).await?;
+        return match left.first() {
+            None => Ok(None),
+            Some(segment) => Err(
+                Damage::at(0, "there is a journal, and no state that it belongs to").of(
+                    blobs.describe(segment),
+                    "restore the file `state` beside it from a backup",
+                ),
+            ),
+        };
+    };
+    let after = StateHead::read(&state).map_or(u64::MAX, |head| head.journal.segment);
+    let mut segments = Vec::new();
+    for name in blobs.list(&folder).await? {
+        let Some(number) = names::number(&name) else {
+            continue;
+        };
+        let bytes = if number > after {
+            blobs.get(&name).await?
+        } else {
+            None
+        };
+        segments.push((blobs.describe(&name), number, bytes));
+    }
+    let has_previous = blobs.get(&names::file(location, PREVIOUS)).await?.is_some();
+    Ok(Some(Files {
+        location: location.clone(),
+        name,
+        state,
+        from_previous,
+        has_previous,
+        segments,
+    }))
+}
+
+fn decode(files: Files, directory: &KeyDirectory, entropy: &Entropy) -> Result<Loaded, StateError> {
+    let next = if files.has_previous && !files.from_previous {
+        "move it away and try again: `state.previous` and the journal beside it hold the same"
+    } else {
+        "restore it from a backup"
+    };
+    let damaged = |damage: Damage| damage.of(files.name.clone(), next);
+    let head = StateHead::read(&files.state).map_err(damaged)?;
+    document::check(&files.state).map_err(damaged)?;
+    if head.location() != files.location {
+        return Err(StateError::Misplaced {
+            file: files.name,
+            location: files.location,
+            found: head.location(),
+        });
+    }
+    let key = directory.require(&head.key, &format!("the state of {}", files.location))?;
+    let keys =
+        StackKeys::unwrap(&head.key, &head.keys, &key, &head.lineage, entropy).map_err(|NotAuthentic| {
+            damaged(Damage::at(
+                0,
+                "its data keys were not sealed with the key it names",
+            ))
+        })?;
+    let body = document::open(&files.state, keys.state(), PURPOSE).map_err(damaged)?;
+    let body: Body = serde_json::from_slice(&body).map_err(|e| {
+        damaged(Damage::at(
+            0,
+            format!("its content cannot be read: {e}; a later epid may have written it"),
+        ))
+    })?;
+    let snapshot = body.restore(head.header(), &keys);
+    snapshot
+        .verify()
+        .map_err(|invalid| damaged(Damage::at(0, format!("it contradicts itself: {invalid}"))))?;
+    let mut loaded = Loaded {
+        snapshot,
+        keys,
+        from_previous: files.from_previous,
+        end: head.journal.clone(),
+        epoch: head.epoch,
+        segments: files.segments.iter().map(|(_, number, _)| *number).collect(),
+        pending: false,
+        runs: Vec::new(),
+        head,
+    };
+    let after: Vec<_> = files
+        .segments
+        .into_iter()
+        .filter(|(_, number, _)| *number > loaded.head.journal.segment)
+        .collect();
+    replay(&mut loaded, &after)?;
+    Ok(loaded)
+}
+
+/// Applies the segments after the snapshot, each of which must follow the one before.
+fn replay(loaded: &mut Loaded, segments: &[(String, u64, Option<Vec<u8>>)]) -> Result<(), StateError> {
+    const NEXT: &str = "restore it from a backup; nothing was changed";
+    let mut heads = Vec::with_capacity(segments.len());
+    for (name, number, bytes) in segments {
+        let damaged = |damage: Damage| damage.of(name.clone(), NEXT);
+        let bytes = bytes
+            .as_deref()
+            .ok_or_else(|| damaged(Damage::at(0, "it is gone")))?;
+        let (head, _) = journal::head(bytes).map_err(damaged)?;
+        if head.segment != *number || head.lineage != loaded.head.lineage {
+            return Err(damaged(Damage::at(0, "it is a segment of another journal")));
+        }
+        heads.push((name, head, bytes));
+    }
+    for (at, (name, head, bytes)) in heads.iter().enumerate() {
+        let damaged = |damage: Damage| damage.of((*name).clone(), NEXT);
+        if head.after != loaded.end {
+            let what = format!(
+                "it follows segment {}, byte {}; the state is at segment {}, byte {}",
+                head.after.segment, head.after.length, loaded.end.segment, loaded.end.length
+            );
+            return Err(damaged(Damage::at(0, what)));
+        }
+        if head.epoch <= loaded.epoch {
+            return Err(damaged(Damage::at(
+                0,
+                "an earlier session wrote it than the segment before",
+            )));
+        }
+        let limit = heads.get(at + 1).map(|(_, next, _)| next.after.length);
+        let Loaded {
+            snapshot,
+            keys,
+            runs,
+            pending,
+            head: state,
+            ..
+        } = loaded;
+        let end = journal::read(bytes, keys.state(), limit, |offset, clear| {
+            for line in serde_json::Deserializer::from_slice(clear).into_iter::<Line>() {
+                let line = line.map_err(|e| {
+                    Damage::at(
+                        offset,
+                        format!("an entry cannot be read: {e}; a later epid may have written it"),
+                    )
+                })?;
+                let entry = line.restore(keys);
+                note_run(snapshot, &entry, state.serial, runs);
+                snapshot.apply(&entry).map_err(|invalid| {
+                    Damage::at(offset, format!("an entry contradicts the state: {invalid}"))
+                })?;
+                *pending = true;
+            }
+            Ok(())
+        })
+        .map_err(damaged)?;
+        loaded.end = end;
+        loaded.epoch = head.epoch;
+    }
+    Ok(())
+}
+
+/// Keeps the run that `entry` is about to push out of the state, unless the history has it: runs up to `saved`.
+pub(super) fn note_run(snapshot: &Snapshot, entry: &JournalEntry, saved: u64, runs: &mut Vec<RunRecord>) {
+    if let (JournalEntry::Run(_), Some(run)) = (entry, &snapshot.run)
+        && run.serial > saved
+    {
+        runs.push((**run).clone());
+    }
+}

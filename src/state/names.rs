@@ -1,0 +1,125 @@
+//! What the files of a stack are called.
+
+use super::location::Location;
+
+/// The folder of a stack.
+pub(super) fn folder(location: &Location) -> String {
+    let Location {
+        world,
+        project,
+        stack,
+    } = location;
+    format!("{}/{}/{}", encode(world), encode(project), encode(stack))
+}
+
+/// The stack whose state file this is.
+pub(super) fn location(state_file: &str) -> Option<Location> {
+    let mut parts = state_file.split('/');
+    let (world, project, stack) = (parts.next()?, parts.next()?, parts.next()?);
+    match (parts.next()?, parts.next()) {
+        ("state" | "state.previous", None) => {
+            Some(Location::new(&decode(world)?, &decode(project)?, &decode(stack)?))
+        }
+        _ => None,
+    }
+}
+
+/// One file of a stack.
+pub(super) fn file(location: &Location, name: &str) -> String {
+    format!("{}/{name}", folder(location))
+}
+
+/// A segment of a journal.
+pub(super) fn segment(location: &Location, number: u64) -> String {
+    format!("{}/journal/{number:010}", folder(location))
+}
+
+/// The number of a segment, or of a run in the history.
+pub(super) fn number(name: &str) -> Option<u64> {
+    name.rsplit('/').next()?.parse().ok()
+}
+
+/// The marker of a consumer.
+pub(super) fn consumer(producer: &Location, consumer: &Location) -> String {
+    let Location { project, stack, .. } = consumer;
+    format!(
+        "{}/consumers/{}.{}",
+        folder(producer),
+        encode(project),
+        encode(stack)
+    )
+}
+
+/// Any text as a name that every file system takes and tells from every other: small letters, digits, `-` and `_` stand for
+/// themselves, every other byte is `%` and two digits. Names that Windows reserves get their first letter so.
+fn encode(text: &str) -> String {
+    let reserved = matches!(text, "con" | "prn" | "aux" | "nul")
+        || ["com", "lpt"].iter().any(|p| {
+            text.strip_prefix(p)
+                .is_some_and(|n| n.len() == 1 && n.bytes().all(|b| b.is_ascii_digit()))
+        });
+    if text.is_empty() {
+        return "%".to_owned();
+    }
+    let mut name = String::with_capacity(text.len());
+    for (at, byte) in text.bytes().enumerate() {
+        let plain = byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
+        if plain && !(reserved && at == 0) {
+            name.push(char::from(byte));
+        } else {
+            name.push('%');
+            name.push_str(&super::keys::cipher::hex(&[byte]));
+        }
+    }
+    name
+}
+
+fn decode(name: &str) -> Option<String> {
+    if name == "%" {
+        return Some(String::new());
+    }
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let Some((first, more)) = rest.split_first() {
+        if *first == b'%' {
+            let (digits, more) = more.split_at_checked(2)?;
+            bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+            rest = more;
+        } else {
+            bytes.push(*first);
+            rest = more;
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_are_readable_where_they_can_be() {
+        let folder = |world, stack| folder(&Location::new(world, "healthmapidha", stack));
+        assert_eq!(folder("sandbox:dev", "prod"), "sandbox%3adev/healthmapidha/prod");
+        assert_eq!(
+            folder("aws/123456789012", ".."),
+            "aws%2f123456789012/healthmapidha/%2e%2e"
+        );
+        assert_eq!(folder("cloud", "Prod"), "cloud/healthmapidha/%50rod");
+        assert_eq!(folder("cloud", "nul"), "cloud/healthmapidha/%6eul");
+        assert_eq!(folder("cloud", ""), "cloud/healthmapidha/%");
+    }
+
+    proptest! {
+        #[test]
+        fn every_location_has_a_portable_name_of_its_own(a in ".{0,8}", b in ".{0,8}", c in ".{0,8}") {
+            let place = Location::new(&a, &b, &c);
+            let name = file(&place, "state");
+            prop_assert_eq!(location(&name), Some(place));
+            prop_assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_%/".contains(&b)));
+            prop_assert!(!name.split('/').any(str::is_empty));
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! All states of a backend.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::blobs::{Blobs, Guard};
+use super::error::StateError;
+use super::format::{Damage, document};
+use super::journal_entry::RunRecord;
+use super::keys::{Entropy, KeyDirectory, StackKeys};
+use super::load::{self, PREVIOUS, STATE, StateHead};
+use super::location::{Holder, Location};
+use super::names;
+use super::session::{Opening, Session};
+use super::sharing;
+use super::snapshot::{FORMAT, Header, Snapshot};
+
+const LOCK: &str = "lock";
+const HOLDER: &str = "holder";
+const HISTORY: &str = "history";
+
+/// The states of a backend, and the keys that open them. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pub(super) blobs: Arc<dyn Blobs>,
+    pub(super) keys: KeyDirectory,
+    pub(super) entropy: Entropy,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("blobs", &self.blobs)
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RunHead {
+    epid: String,
+    format: u32,
+    serial: u64,
+}
+
+const RUN: &str = "run";
+const RUN_PURPOSE: &str = "epid run 1";
+
+impl Store {
+    /// The states in `blobs`, with the key files of `keys`.
+    #[must_use]
+    pub fn new(blobs: Arc<dyn Blobs>, keys: KeyDirectory, entropy: Entropy) -> Self {
+        Self { blobs, keys, entropy }
+    }
+
+    /// The state of a stack, with its keys; `None` where it has none. Takes no lock and writes nothing; while somebody else
+    /// works on the stack, it is the state of some moment.
+    ///
+    /// # Errors
+    /// [`StateError::MissingKey`], [`StateError::Corrupt`], [`StateError::Newer`], [`StateError::Misplaced`],
+    /// [`StateError::Io`].
+    pub async fn read(&self, location: &Location) -> Result<Option<(Snapshot, StackKeys)>, StateError> {
+        let loaded = load::load(self, location).await?;
+        Ok(loaded.map(|loaded| (loaded.snapshot, loaded.keys)))
+    }
+
+    /// The header of a state as it was last closed; `None` where there is none. Needs no key.
+    ///
+    /// # Errors
+    /// [`StateError::Corrupt`], [`StateError::Newer`], [`StateError::Io`].
+    pub async fn header(&self, location: &Location) -> Result<Option<Header>, StateError> {
+        let Some((file, bytes, _)) = load::fetch_state(self, location).await? else {
+            return Ok(None);
+        };
+        let head = StateHead::read(&bytes).map_err(|damage| damage.of(file, "restore it from a backup"))?;
+        Ok(Some(head.header()))
+    }
+
+    /// Every stack that has a state, in order.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub async fn list(&self) -> Result<Vec<Location>, StateError> {
+        let names = self.blobs.list("").await?;
+        let mut locations: Vec<Location> = names.iter().filter_map(|name| names::location(name)).collect();
+        locations.sort();
+        locations.dedup();
+        Ok(locations)
+    }
+
+    /// The worlds in which a stack has a state, in order.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub async fn worlds(&self, project: &str, stack: &str) -> Result<Vec<String>, StateError> {
+        let all = self.list().await?.into_iter();
+        let same = all.filter(|location| *location.project == *project && *location.stack == *stack);
+        Ok(same.map(|location| location.world.to_string()).collect())
+    }
+
+    /// The runs of a stack, oldest first; one that goes on or died comes last, without an end.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn history(&self, location: &Location) -> Result<Vec<RunRecord>, StateError> {
+        let Some(loaded) = load::load(self, location).await? else {
+            return Ok(Vec::new());
+        };
+        let mut runs = std::collections::BTreeMap::new();
+        for name in self.blobs.list(&names::file(location, HISTORY)).await? {
+            let Some(bytes) = self.blobs.get(&name).await? else {
+                continue;
+            };
+            let run = read_run(&bytes, &loaded.keys).map_err(|damage| {
+                damage.of(
+                    self.blobs.describe(&name),
+                    "move it away; nothing but this run's history is lost",
+                )
+            })?;
+            runs.insert(run.serial, run);
+        }
+        for run in loaded
+            .runs
+            .into_iter()
+            .chain(loaded.snapshot.run.as_deref().cloned())
+        {
+            runs.insert(run.serial, run);
+        }
+        Ok(runs.into_values().collect())
+    }
+
+    pub(super) async fn keep_run(
+        &self,
+        location: &Location,
+        run: &RunRecord,
+        keys: &StackKeys,
+    ) -> Result<(), StateError> {
+        let head = RunHead {
+            epid: RUN.to_owned(),
+            format: FORMAT,
+            serial: run.serial,
+        };
+        let clear = serde_json::to_vec(run).map_err(|error| StateError::Abandoned(error.to_string()))?;
+        let bytes = document::write(&head, &clear, keys.state(), RUN_PURPOSE, keys.entropy())?;
+        let name = names::file(location, &format!("{HISTORY}/{:010}", run.serial));
+        Ok(self.blobs.put(&name, bytes).await?)
+    }
+
+    /// Removes the state of a stack that has nothing any more, and everything beside it. One that does not exist is removed
+    /// already.
+    ///
+    /// # Errors
+    /// [`StateError::InUse`] while it has resources, unfinished operations or consumers; [`StateError::Locked`] while somebody
+    /// works on it; as [`Self::read`] otherwise.
+    pub async fn remove(&self, location: &Location, holder: Holder) -> Result<(), StateError> {
+        let session = match Session::open(self, location, Opening::new(holder)).await {
+            Err(StateError::NotFound(_)) => return Ok(()),
+            session => session?,
+        };
+        let left = session.with(|snapshot| snapshot.entries.len() + snapshot.intents.len());
+        if left > 0 {
+            return Err(StateError::InUse {
+                location: location.clone(),
+                resources: left,
+                consumers: Vec::new(),
+            });
+        }
+        session.start_closing().await?;
+        // The newest snapshot must not need the journal, whose files go one by one.
+        let _guard = session.close_and_keep_lock().await?;
+        let folder = names::folder(location);
+        let names = self.blobs.list(&folder).await?;
+        let keep = [LOCK, sharing::CLOSING, STATE].map(|name| format!("{folder}/{name}"));
+        let previous = names::file(location, PREVIOUS);
+        let others = names
+            .iter()
+            .filter(|name| !keep.contains(name) && **name != previous);
+        for name in std::iter::once(&previous)
+            .chain(others)
+            .chain([&keep[2], &keep[1]])
+        {
+            self.blobs.delete(name).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the lock of a stack and says who holds it.
+    pub(super) async fn lock(
+        &self,
+        location: &Location,
+        holder: &Holder,
+    ) -> Result<Box<dyn Guard>, StateError> {
+        let name = names::file(location, HOLDER);
+        match self.blobs.lock(&names::file(location, LOCK)).await? {
+            Some(guard) => {
+                let text =
+                    serde_json::to_vec(holder).map_err(|error| StateError::Abandoned(error.to_string()))?;
+                self.blobs.put(&name, text).await?;
+                Ok(guard)
+            }
+            None => Err(StateError::Locked {
+                location: location.clone(),
+                holder: self.holder(location).await?.map(Box::new),
+            }),
+        }
+    }
+
+    /// Says that nobody holds the lock any more. Not saying so does no harm.
+    pub(super) async fn forget_holder(&self, location: &Location) {
+        drop(self.blobs.delete(&names::file(location, HOLDER)).await);
+    }
+
+    /// Who works on a stack, or did when the machine stopped; `None` where nobody said so.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub async fn holder(&self, location: &Location) -> Result<Option<Holder>, StateError> {
+        let bytes = self.blobs.get(&names::file(location, HOLDER)).await?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+}
+
+fn read_run(bytes: &[u8], keys: &StackKeys) -> Result<RunRecord, Damage> {
+    let _: RunHead = document::head(bytes, RUN)?;
+    let clear = document::open(bytes, keys.state(), RUN_PURPOSE)?;
+    serde_json::from_slice(&clear).map_err(|e| Damage::at(0, format!("its content cannot be read: {e}")))
+}
+
+/// Does work that blocks, or takes long, beside the runtime.
+pub(super) async fn off_thread<R: Send + 'static>(
+    work: impl FnOnce() -> Result<R, StateError> + Send + 'static,
+) -> Result<R, StateError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|died| Err(StateError::Abandoned(died.to_string())))
+}
