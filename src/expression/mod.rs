@@ -3,17 +3,28 @@
 //! | module | what it knows |
 //! |---|---|
 //! | `span` | places in source files |
+//! | `lexer`, `parser`, `syntax` | text, tokens, tree |
 //! | `parsed` | [`Expression`], its [`Reference`]s and errors |
+//! | `evaluate` | a tree and a scope into a value: unknown and secret |
+//! | `functions`, `network` | the functions there are; blocks of addresses |
 //! | `scope` | [`Scope`]: where names get their values |
 //! | `template` | [`Template`]: values with expressions in them, each with its place |
 //!
 //! Knows the contract's values and paths. Pure: no file, clock, environment or randomness; no provider, no program.
 
+mod evaluate;
+mod functions;
+mod lexer;
+mod network;
 mod parsed;
+mod parser;
 mod scope;
 mod serial;
 mod span;
+mod syntax;
 mod template;
+#[cfg(test)]
+mod tests;
 
 pub use parsed::{Access, Expression, ExpressionError, Reference};
 pub use scope::{Scope, resolve};

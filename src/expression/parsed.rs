@@ -7,8 +7,12 @@ use std::sync::Arc;
 use epid_provider::Value;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::evaluate::{Evaluator, look_up};
+use super::lexer::quoted;
+use super::parser::parse;
 use super::scope::Scope;
 use super::span::Span;
+use super::syntax::{Node, Syntax};
 
 /// A parsed CEL expression. Clones share; equality and serde go by its text.
 #[derive(Clone)]
@@ -20,6 +24,8 @@ pub struct Expression {
 struct Parsed {
     text: Arc<str>,
     references: Vec<Reference>,
+    /// `None` for a bare path, which is the only reference.
+    tree: Option<Node>,
 }
 
 /// One static path in an expression: `curator.metadata.name`, `subnet["a"].id`. It is the longest one: what follows
@@ -61,14 +67,14 @@ impl Expression {
     /// # Errors
     /// Everything wrong with the text, in order.
     pub fn parse(text: &str) -> Result<Self, Vec<ExpressionError>> {
-        let mut names = text.split('.').map(str::trim);
-        let root = Arc::from(names.next().unwrap_or_default().trim_matches('`'));
-        let path = names.map(|n| Access::Key(Arc::from(n))).collect();
-        let range = 0..u32::try_from(text.len()).unwrap_or(u32::MAX);
+        let node = parse(text)?;
+        let references = node.references();
+        let bare = matches!(node.syntax, Syntax::Path(_));
         Ok(Self {
             parsed: Arc::new(Parsed {
                 text: Arc::from(text),
-                references: vec![Reference { root, path, range }],
+                references,
+                tree: (!bare).then_some(node),
             }),
             span: Span::NONE,
         })
@@ -77,17 +83,58 @@ impl Expression {
     /// The path `names` of the resource at `address`.
     #[must_use]
     pub fn reference(address: &str, names: &[&str]) -> Self {
-        let text = format!("`{address}`.{}", names.join("."));
+        let mut reference = Reference {
+            root: Arc::from(address),
+            path: names.iter().map(|n| Access::Key(Arc::from(*n))).collect(),
+            range: 0..0,
+        };
+        let text = reference.to_string();
+        reference.range.end = u32::try_from(text.len()).unwrap_or(u32::MAX);
         Self {
             parsed: Arc::new(Parsed {
-                references: vec![Reference {
-                    root: Arc::from(address),
-                    path: names.iter().map(|n| Access::Key(Arc::from(*n))).collect(),
-                    range: 0..u32::try_from(text.len()).unwrap_or(u32::MAX),
-                }],
                 text: Arc::from(text),
+                references: vec![reference],
+                tree: None,
             }),
             span: Span::NONE,
+        }
+    }
+
+    /// True where it is a path and nothing else.
+    pub(super) fn is_path(&self) -> bool {
+        self.parsed.tree.is_none()
+    }
+
+    /// The text it is, where it is nothing but one.
+    pub(super) fn literal_text(&self) -> Option<&str> {
+        match &self.parsed.tree.as_ref()?.syntax {
+            Syntax::Literal(value) => value.as_str(),
+            _ => None,
+        }
+    }
+
+    /// This expression with the values of `of` in place of what refers to `root`.
+    ///
+    /// # Errors
+    /// Where the values make it too long or too deep.
+    pub(super) fn with_values(
+        &self,
+        root: &str,
+        of: &dyn Fn(&[Access]) -> Option<Value>,
+    ) -> Result<Self, Vec<ExpressionError>> {
+        let mut text = self.text().to_owned();
+        let mut changed = false;
+        for reference in self.references().iter().rev().filter(|r| &*r.root == root) {
+            let range = reference.range.start as usize..reference.range.end as usize;
+            if let Some(value) = of(&reference.path) {
+                text.replace_range(range, &written(&value));
+                changed = true;
+            }
+        }
+        if changed {
+            Self::parse(&text).map(|made| made.at(self.span))
+        } else {
+            Ok(self.clone())
         }
     }
 
@@ -131,21 +178,36 @@ impl Expression {
 
     /// Its value. What depends on something unknown is unknown, what went through something secret is secret.
     ///
+    /// `has(x.y)` asks for a value other than `null`; a name that the scope does not have fails everywhere else, also
+    /// beside `false &&`. Numbers are finite; the keys of maps are strings.
+    ///
     /// # Errors
     /// The first thing that cannot be computed.
     pub fn evaluate(&self, scope: &dyn Scope) -> Result<Value, ExpressionError> {
-        let error = |message| ExpressionError {
-            range: 0..u32::try_from(self.text().len()).unwrap_or(u32::MAX),
-            message,
-            hint: None,
+        let outcome = match (&self.parsed.tree, self.references()) {
+            (Some(tree), _) => Evaluator::new(scope).value(tree),
+            (None, [reference, ..]) => look_up(scope, &reference.root, &reference.path, &reference.range),
+            (None, []) => Ok(Value::Null),
         };
-        let Some(reference) = self.references().first() else {
-            return Ok(Value::Null);
-        };
-        scope
-            .lookup(&reference.root, &reference.path)
-            .map_err(error)?
-            .ok_or_else(|| error(format!("`{}` is not declared", reference.root)))
+        outcome.map_err(|failure| failure.error)
+    }
+}
+
+/// A value as the language writes it. What cannot be written is `null`: callers hand over plain values.
+fn written(value: &Value) -> String {
+    let all = |items: Vec<String>| items.join(", ");
+    match value {
+        Value::Bool(b) => b.to_string(),
+        Value::Int(n) if *n < 0 => format!("({n})"),
+        Value::Int(n) => n.to_string(),
+        Value::Float(n) => format!("({n:?})"),
+        Value::Str(text) => quoted(text),
+        Value::List(items) => format!("[{}]", all(items.iter().map(written).collect())),
+        Value::Map(map) => {
+            let entry = |(k, v): (&Arc<str>, &Value)| format!("{}: {}", quoted(k), written(v));
+            format!("{{{}}}", all(map.iter().map(entry).collect()))
+        }
+        Value::Null | Value::Unknown(_) | Value::Secret(_) | Value::Opaque(_) => "null".to_owned(),
     }
 }
 
@@ -179,24 +241,25 @@ impl<'de> Deserialize<'de> for Expression {
     }
 }
 
-/// True for what needs no quoting as a name: a letter or `_`, then letters, digits and `_`.
-pub(super) fn is_identifier(text: &str) -> bool {
+/// True for what needs no quoting as a name: a letter or `_`, then letters, digits and `_`; no literal, no operator.
+fn is_plain(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && !matches!(text, "true" | "false" | "null" | "in")
 }
 
 /// As it is written: ``curator.metadata.name``, `` `net/subnet`.id ``.
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if is_identifier(&self.root) {
+        if is_plain(&self.root) {
             f.write_str(&self.root)?;
         } else {
             write!(f, "`{}`", self.root)?;
         }
         for access in &self.path {
             match access {
-                Access::Key(key) if is_identifier(key) => write!(f, ".{key}")?,
-                Access::Key(key) => write!(f, "[{key:?}]")?,
+                Access::Key(key) if is_plain(key) => write!(f, ".{key}")?,
+                Access::Key(key) => write!(f, "[{}]", quoted(key))?,
                 Access::Index(at) => write!(f, "[{at}]")?,
             }
         }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use epid_provider::{Path, Segment, Value};
 
-use super::parsed::{Expression, ExpressionError, Reference};
+use super::evaluate::{a, mark, open, text_of};
+use super::lexer::{closing_brace, error, quoted};
+use super::parsed::{Access, Expression, ExpressionError, Reference};
 use super::scope::Scope;
 use super::span::Span;
 
@@ -87,12 +89,59 @@ impl Template {
         text: &str,
         place: &dyn Fn(Range<u32>) -> Span,
     ) -> Result<Self, Vec<ExpressionError>> {
-        match text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
-            Some(inner) => Ok(Self::Expression(
-                Expression::parse(inner)?.at(place(2..u32::try_from(2 + inner.len()).unwrap_or(u32::MAX))),
-            )),
-            None => Ok(Self::Literal(Value::str(text))),
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut errors = Vec::new();
+        let mut literal = String::new();
+        let mut at = 0;
+        while let Some(found) = text.get(at..).and_then(|rest| rest.find("${")) {
+            let dollar = at + found;
+            let before = text.get(at..dollar).unwrap_or_default();
+            if let Some(before) = before.strip_suffix('$') {
+                literal.push_str(before);
+                literal.push_str("${");
+                at = dollar + 2;
+                continue;
+            }
+            literal.push_str(before);
+            let start = dollar + 2;
+            let end = match closing_brace(text, start) {
+                Ok(end) => end,
+                Err(more) => {
+                    errors.extend(more);
+                    at = text.len();
+                    break;
+                }
+            };
+            at = end + 1;
+            match Expression::parse(text.get(start..end).unwrap_or_default()) {
+                Ok(expression) => {
+                    let expression = expression.at(place(narrow(start)..narrow(end)));
+                    if dollar == 0 && at == text.len() {
+                        return Ok(Self::Expression(expression));
+                    }
+                    if let Some(text) = expression.literal_text() {
+                        literal.push_str(text);
+                    } else {
+                        push_literal(&mut pieces, &mut literal);
+                        pieces.push(Piece::Expression(expression));
+                    }
+                }
+                Err(more) => errors.extend(more.into_iter().map(|e| ExpressionError {
+                    range: e.range.start.saturating_add(narrow(start))
+                        ..e.range.end.saturating_add(narrow(start)),
+                    ..e
+                })),
+            }
         }
+        literal.push_str(text.get(at..).unwrap_or_default());
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        if pieces.is_empty() {
+            return Ok(Self::Literal(Value::from(literal)));
+        }
+        push_literal(&mut pieces, &mut literal);
+        Ok(Self::Text(pieces.into()))
     }
 
     /// A value without expressions; `${` in its texts means nothing.
@@ -153,7 +202,7 @@ impl Template {
                 });
                 Value::Null
             }),
-            Self::Text(_) => Value::Null,
+            Self::Text(pieces) => text_value(pieces, scope, path, span, errors),
             Self::List(items) => Value::list(items.iter().enumerate().map(|(at, item)| {
                 let path = path.join(Segment::Index(at));
                 item.template
@@ -210,14 +259,42 @@ impl Template {
         }
     }
 
-    /// This template as a value in which expressions are texts again: [`Template::from_program_value`] gives the
-    /// same template back, without places.
+    /// This template as a value in which expressions are texts again: [`Template::from_program_value`] gives a
+    /// template of the same meaning back, its lists and maps written out, without places.
     #[must_use]
     pub fn to_program_value(&self) -> Value {
         match self {
-            Self::Literal(value) => value.clone(),
+            Self::Literal(value) => escaped(value),
             Self::Expression(expression) => Value::from(format!("${{{}}}", expression.text())),
-            Self::Text(_) => Value::Null,
+            Self::Text(pieces) => {
+                let mut text = String::new();
+                let mut literal = String::new();
+                for piece in pieces.iter() {
+                    match piece {
+                        Piece::Literal(part) => literal.push_str(part),
+                        Piece::Expression(expression) => {
+                            let before = literal.trim_end_matches('$');
+                            let dollars = literal.get(before.len()..).unwrap_or_default();
+                            text.push_str(&before.replace("${", "$${"));
+                            if !dollars.is_empty() {
+                                text.push_str(&format!("${{{}}}", quoted(dollars)));
+                            }
+                            text.push_str("${");
+                            text.push_str(expression.text());
+                            text.push('}');
+                            literal.clear();
+                        }
+                    }
+                }
+                text.push_str(&literal.replace("${", "$${"));
+                let mut parts = pieces
+                    .iter()
+                    .filter(|piece| !matches!(piece, Piece::Literal(part) if part.is_empty()));
+                if let (Some(Piece::Expression(_)), None) = (parts.next(), parts.next()) {
+                    text.push_str("${\"\"}");
+                }
+                Value::from(text)
+            }
             Self::List(items) => Value::list(items.iter().map(|i| i.template.to_program_value())),
             Self::Map(entries) => Value::map(
                 entries
@@ -230,12 +307,78 @@ impl Template {
     /// The template that [`Template::to_program_value`] was made of.
     ///
     /// # Errors
-    /// Everything wrong with the expressions in it.
+    /// Everything wrong with the expressions in it; an expression inside of a secret.
     pub fn from_program_value(value: &Value) -> Result<Self, Vec<ExpressionError>> {
-        match value {
-            Value::Str(text) => Self::parse_text(text),
-            other => Ok(Self::Literal(other.clone())),
+        let mut errors = Vec::new();
+        let template = Self::read(value, &mut errors);
+        if errors.is_empty() {
+            Ok(template)
+        } else {
+            Err(errors)
         }
+    }
+
+    fn read(value: &Value, errors: &mut Vec<ExpressionError>) -> Self {
+        match value {
+            Value::Str(text) => Self::parse_text(text).unwrap_or_else(|more| {
+                errors.extend(more);
+                Self::Literal(Value::Null)
+            }),
+            Value::List(items) => {
+                Self::List(items.iter().map(|item| Self::read(item, errors).into()).collect())
+            }
+            Value::Map(map) => Self::Map(
+                map.iter()
+                    .map(|(key, item)| (key.clone(), Self::read(item, errors).into()))
+                    .collect(),
+            ),
+            Value::Secret(inner) => Self::Literal(unescaped(inner, errors).into_secret()),
+            other => Self::Literal(other.clone()),
+        }
+    }
+
+    /// This template with values in place of what refers to `root`; what `of` has no value for stays.
+    ///
+    /// # Errors
+    /// Where the values make an expression too long or too deep.
+    pub fn with_values(
+        &self,
+        root: &str,
+        of: &dyn Fn(&[Access]) -> Option<Value>,
+    ) -> Result<Self, Vec<ExpressionError>> {
+        let located = |item: &Located| {
+            Ok::<_, Vec<ExpressionError>>(Located {
+                template: item.template.with_values(root, of)?,
+                ..item.clone()
+            })
+        };
+        Ok(match self {
+            Self::Literal(_) => self.clone(),
+            Self::Expression(expression) => {
+                let bare = match expression.references() {
+                    [one] if expression.is_path() && &*one.root == root => of(&one.path),
+                    _ => None,
+                };
+                match bare {
+                    Some(value) => Self::Literal(value),
+                    None => Self::Expression(expression.with_values(root, of)?),
+                }
+            }
+            Self::Text(pieces) => {
+                let piece = |piece: &Piece| match piece {
+                    Piece::Literal(_) => Ok(piece.clone()),
+                    Piece::Expression(e) => e.with_values(root, of).map(Piece::Expression),
+                };
+                Self::Text(pieces.iter().map(piece).collect::<Result<_, _>>()?)
+            }
+            Self::List(items) => Self::List(items.iter().map(located).collect::<Result<_, _>>()?),
+            Self::Map(entries) => {
+                let entry = |(key, item): &(Arc<str>, Located)| {
+                    Ok::<_, Vec<ExpressionError>>((key.clone(), located(item)?))
+                };
+                Self::Map(entries.iter().map(entry).collect::<Result<_, _>>()?)
+            }
+        })
     }
 
     /// What stands at `path`, where it was written out.
@@ -262,6 +405,91 @@ impl Template {
             _ => None,
         }
     }
+}
+
+fn narrow(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+fn push_literal(pieces: &mut Vec<Piece>, literal: &mut String) {
+    if !literal.is_empty() {
+        pieces.push(Piece::Literal(Arc::from(std::mem::take(literal))));
+    }
+}
+
+/// The value of a text with expressions in it.
+fn text_value(
+    pieces: &[Piece],
+    scope: &dyn Scope,
+    path: &Path,
+    span: Span,
+    errors: &mut Vec<TemplateError>,
+) -> Value {
+    let mut text = String::new();
+    let mut secret = false;
+    let mut unknown = None;
+    for piece in pieces {
+        let expression = match piece {
+            Piece::Literal(literal) => {
+                text.push_str(literal);
+                continue;
+            }
+            Piece::Expression(expression) => expression,
+        };
+        let mut report = |range: &Range<u32>, message: String, hint: Option<String>| {
+            errors.push(TemplateError {
+                path: path.clone(),
+                span: expression.span_of(range).or(span),
+                message,
+                hint,
+            });
+        };
+        match expression.evaluate(scope).map(|value| open(&value)) {
+            Ok((value, hidden)) => {
+                secret |= hidden;
+                if let Value::Unknown(_) = value {
+                    unknown = unknown.or(Some(value));
+                } else if let Some(part) = text_of(&value) {
+                    text.push_str(&part);
+                } else {
+                    let message = format!("`{}` is {}, which text cannot hold", expression.text(), a(&value));
+                    let hint = match value {
+                        Value::Null => None,
+                        _ => Some("json.encode(…) or .join(\", \") makes text of it".to_owned()),
+                    };
+                    report(&(0..narrow(expression.text().len())), message, hint);
+                }
+            }
+            Err(error) => report(&error.range, error.message, error.hint),
+        }
+    }
+    mark(unknown.unwrap_or_else(|| Value::from(text)), secret)
+}
+
+/// A value whose texts, read as a program's, are what they were.
+fn escaped(value: &Value) -> Value {
+    value.replaced(&mut |v| match v {
+        Value::Str(text) if text.contains("${") => Some(Value::from(text.replace("${", "$${"))),
+        _ => None,
+    })
+}
+
+/// The value that was [`escaped`].
+fn unescaped(value: &Value, errors: &mut Vec<ExpressionError>) -> Value {
+    value.replaced(&mut |v| match v {
+        Value::Str(text) if text.contains("${") => match Template::parse_text(text) {
+            Ok(Template::Literal(literal)) => Some(literal),
+            Ok(_) => {
+                errors.push(error(0..0, "an expression cannot stand inside of a secret"));
+                None
+            }
+            Err(more) => {
+                errors.extend(more);
+                None
+            }
+        },
+        _ => None,
+    })
 }
 
 impl Located {
