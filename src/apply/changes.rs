@@ -122,11 +122,12 @@ pub(super) fn renamed(snapshot: &Snapshot, before: &Entry, entry: Entry) -> Vec<
             .values()
             .filter(|e| e.provider.as_ref() == Some(&old));
         changes.extend(made.map(|e| {
-            let provider = Some(new.clone());
-            Change::Put(Box::new(Entry {
-                provider,
-                ..(**e).clone()
-            }))
+            let mut entry = (**e).clone();
+            entry.provider = Some(new.clone());
+            for urn in entry.dependencies.iter_mut().filter(|urn| **urn == old.urn) {
+                urn.clone_from(&new.urn);
+            }
+            Change::Put(Box::new(entry))
         }));
     }
     changes.push(Change::Remove(old));

@@ -1,0 +1,14 @@
+//! Lives of stacks against the fake cloud: programs, runs, faults, crashes, and what is left at the end.
+
+#[path = "lifecycle/adoption.rs"]
+mod adoption;
+#[path = "lifecycle/basics.rs"]
+mod basics;
+#[path = "lifecycle/faults.rs"]
+mod faults;
+#[path = "lifecycle/interrupts.rs"]
+mod interrupts;
+#[path = "lifecycle/replacement.rs"]
+mod replacement;
+#[path = "lifecycle/stack.rs"]
+mod stack;

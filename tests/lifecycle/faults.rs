@@ -1,0 +1,187 @@
+//! Calls that go wrong.
+
+use epid::apply::{Event, Fate};
+use epid_fake::fault::Api;
+use epid_fake::{Effect, Fault};
+
+use crate::stack::{Stack, on_clock, urn};
+
+const CHAIN: &str = r#"{
+    "a": {"type": "Item", "properties": {"name": "a"}},
+    "b": {"type": "Item", "properties": {"uses": ["${a.id}"]}},
+    "c": {"type": "Item", "properties": {"uses": ["${b.id}"]}},
+    "alone": {"type": "Item", "properties": {"name": "alone"}}}"#;
+
+#[test]
+fn what_needs_a_failed_step_is_left_out_and_the_rest_goes_on() {
+    on_clock(async {
+        let stack = Stack::new();
+        stack.world.fault(Fault::new(Effect::Refuse).path("a"));
+        let ran = stack.run(CHAIN).await;
+        assert_eq!(ran.failed(), [("a", "AccessDenied")].into());
+        assert_eq!(ran.skipped(), [("b", "a"), ("c", "a")].into());
+        assert_eq!(ran.did(), ["Created alone"]);
+        let ran = stack.up(CHAIN).await;
+        assert_eq!(ran.did(), ["Created a", "Created b", "Created c"]);
+    });
+}
+
+#[test]
+fn a_service_that_is_unwell_is_tried_again_after_a_while() {
+    on_clock(async {
+        let stack = Stack::new();
+        for nth in 1..=3 {
+            stack
+                .world
+                .fault(Fault::new(Effect::Unwell).path("a").api(Api::Create).nth(nth));
+        }
+        let ran = stack.up(CHAIN).await;
+        let retries = ran
+            .events
+            .iter()
+            .filter(|e| matches!(e, Event::Retrying { .. }))
+            .count();
+        assert_eq!(retries, 3);
+        assert_eq!(stack.world.made(&urn("Item", "a")), 1);
+    });
+}
+
+#[test]
+fn a_service_that_never_recovers_is_given_up_within_the_time_of_the_step() {
+    on_clock(async {
+        let stack = Stack::new();
+        stack
+            .world
+            .fault(Fault::new(Effect::Unwell).path("a").api(Api::Create).nth(0));
+        let ran = stack.run(CHAIN).await;
+        assert_eq!(ran.failed(), [("a", "ServiceUnavailable")].into());
+        assert!(
+            stack.snapshot().intents.is_empty(),
+            "nothing happened, and that is known"
+        );
+    });
+}
+
+#[test]
+fn throttling_slows_down_and_everything_is_made() {
+    on_clock(async {
+        let stack = Stack::new();
+        for nth in [1, 3, 5, 7, 40, 41] {
+            stack
+                .world
+                .fault(Fault::new(Effect::Throttle).api(Api::Create).nth(nth));
+        }
+        let many: Vec<String> = (0..60)
+            .map(|n| format!(r#""n{n}": {{"type": "Item"}}"#))
+            .collect();
+        stack.up(&format!("{{{}}}", many.join(","))).await;
+        assert_eq!(stack.world.of("Item").len(), 60);
+    });
+}
+
+#[test]
+fn a_lost_answer_is_looked_into_and_nothing_is_made_twice() {
+    on_clock(async {
+        for effect in [Effect::LoseAnswer, Effect::LoseRequest] {
+            for kind in ["Item", "Tagged", "Stepwise", "Defaulted"] {
+                let stack = Stack::new();
+                stack.world.fault(Fault::new(effect.clone()).api(Api::Create));
+                let text = |value: &str| {
+                    format!(r#"{{"a": {{"type": "{kind}", "properties": {{"value": "{value}"}}}}}}"#)
+                };
+                stack.up(&text("1")).await;
+                assert_eq!(stack.world.made(&urn(kind, "a")), 1, "{effect:?} {kind}");
+                stack.world.fault(Fault::new(effect.clone()).api(Api::Update));
+                stack.up(&text("2")).await;
+                assert_eq!(stack.world.at("a")[0].text("value"), "2");
+                stack.world.fault(Fault::new(effect.clone()).api(Api::Delete));
+                stack.destroy().await;
+                assert!(stack.world.things().is_empty(), "{effect:?} {kind}");
+            }
+        }
+    });
+}
+
+#[test]
+fn an_answer_that_cannot_be_found_leaves_the_intent_for_the_next_run() {
+    on_clock(async {
+        let stack = Stack::new();
+        stack
+            .world
+            .fault(Fault::new(Effect::LoseAnswer).api(Api::Create).path("a"));
+        stack
+            .world
+            .fault(Fault::new(Effect::Unwell).api(Api::Recover).nth(0));
+        let ran = stack.run(CHAIN).await;
+        assert_eq!(ran.failed(), [("a", "ConnectionReset")].into());
+        assert!(ran.outcome.failed[0].trouble.unclear);
+        assert_eq!(stack.snapshot().intents.len(), 1);
+        let ran = stack.run(CHAIN).await;
+        assert_eq!(
+            ran.failed(),
+            [("a", "Unclear")].into(),
+            "nothing is made beside it"
+        );
+        let found = stack.recover().await;
+        assert!(matches!(found[0].fate, Fate::Unclear { .. }));
+        stack.world.heal();
+        let found = stack.recover().await;
+        assert_eq!(found[0].fate, Fate::Done);
+        let ran = stack.up(CHAIN).await;
+        assert_eq!(ran.did(), ["Created b", "Created c"]);
+        assert_eq!(stack.world.made(&urn("Item", "a")), 1);
+    });
+}
+
+#[test]
+fn a_half_made_thing_is_recorded_blocks_its_dependents_and_is_finished_by_the_next_run() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text =
+            r#"{"s": {"type": "Stepwise"}, "user": {"type": "Item", "properties": {"uses": ["${s.id}"]}}}"#;
+        stack.world.fault(Fault::new(Effect::Half).api(Api::Create));
+        let ran = stack.run(text).await;
+        assert_eq!(ran.failed(), [("s", "InternalError")].into());
+        assert_eq!(ran.skipped(), [("user", "s")].into());
+        let snapshot = stack.snapshot();
+        assert_eq!(
+            snapshot.live(&urn("Stepwise", "s")).unwrap().record.incomplete,
+            ["attach", "finish"]
+        );
+        let ran = stack.up(text).await;
+        assert_eq!(ran.did(), ["Updated s", "Created user"]);
+        assert_eq!(stack.world.made(&urn("Stepwise", "s")), 1);
+    });
+}
+
+#[test]
+fn a_vacated_thing_whose_successor_fails_is_made_by_the_next_run() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |shape: &str| {
+            format!(r#"{{"a": {{"type": "Item", "properties": {{"name": "a", "shape": "{shape}"}}}}}}"#)
+        };
+        stack.up(&text("round")).await;
+        stack
+            .world
+            .fault(Fault::new(Effect::Refuse).api(Api::Create).nth(1));
+        let ran = stack.run(&text("square")).await;
+        assert_eq!(ran.failed(), [("a", "AccessDenied")].into());
+        assert!(stack.world.things().is_empty());
+        let ran = stack.up(&text("square")).await;
+        assert_eq!(ran.did(), ["Created a"]);
+        assert_eq!(stack.snapshot().entries.len(), 2, "the provider and the item");
+    });
+}
+
+#[test]
+fn credentials_that_are_not_accepted_stop_what_is_behind_them() {
+    on_clock(async {
+        let stack = Stack::new();
+        stack.world.fault(Fault::new(Effect::Refuse).api(Api::Connect));
+        let ran = stack.run(CHAIN).await;
+        assert_eq!(ran.failed(), [("fake", "Unauthorized")].into());
+        assert_eq!(ran.skipped().len(), 4);
+        stack.up(CHAIN).await;
+    });
+}

@@ -1,0 +1,90 @@
+//! A person stops a run.
+
+use std::time::Duration;
+
+use epid::apply::{Event, Fate};
+use epid::plan::Mode;
+use epid::state::RunResult;
+use epid_fake::fault::Api;
+use epid_fake::{Effect, Fault};
+
+use crate::stack::{Stack, on_clock, urn};
+
+const TWO: &str = r#"{
+    "slow": {"type": "Cluster", "properties": {"name": "k"}},
+    "after": {"type": "Profile", "properties": {"name": "p", "cluster": "${slow.name}"}}}"#;
+
+#[test]
+fn the_first_interrupt_finishes_what_runs_and_starts_nothing() {
+    on_clock(async {
+        let mut stack = Stack::new();
+        let plan = stack.plan(&stack.graph(TWO), Mode::Up);
+        let stopper = stack.stopper.clone();
+        let (ran, ()) = tokio::join!(stack.apply(plan), async {
+            stack.sleep(60).await;
+            stopper.stop();
+        });
+        assert!(ran.outcome.interrupted && ran.outcome.failed.is_empty());
+        assert_eq!(ran.did(), ["Created slow"]);
+        assert_eq!(ran.outcome.left.len(), 1);
+        let snapshot = stack.snapshot();
+        assert!(snapshot.intents.is_empty());
+        assert_eq!(snapshot.run.unwrap().end.unwrap().0, RunResult::Interrupted);
+        stack.restart();
+        assert_eq!(stack.up(TWO).await.did(), ["Created after"]);
+    });
+}
+
+#[test]
+fn the_second_interrupt_cancels_and_what_exists_is_kept() {
+    on_clock(async {
+        let mut stack = Stack::new();
+        let plan = stack.plan(&stack.graph(TWO), Mode::Up);
+        let stopper = stack.stopper.clone();
+        let (ran, ()) = tokio::join!(stack.apply(plan), async {
+            stack.sleep(60).await;
+            stopper.stop();
+            stack.sleep(1).await;
+            stopper.stop();
+        });
+        assert_eq!(ran.failed(), [("slow", "Cancelled")].into());
+        let Some(Event::RunDone { at, .. }) = ran.events.last() else {
+            panic!("no end")
+        };
+        assert!(at.since(stack.snapshot().run.unwrap().run.at) < Duration::from_secs(64));
+        stack.restart();
+        stack.recover().await;
+        stack.up(TWO).await;
+        assert_eq!(stack.world.made(&urn("Cluster", "slow")), 1);
+    });
+}
+
+#[test]
+fn a_call_that_does_not_come_back_is_left_to_the_next_run() {
+    on_clock(async {
+        for after in [false, true] {
+            let mut stack = Stack::new();
+            let text = r#"{"a": {"type": "Item", "properties": {"name": "a"}}}"#;
+            stack
+                .world
+                .fault(Fault::new(Effect::Hang { after }).api(Api::Create));
+            stack
+                .world
+                .fault(Fault::new(Effect::Delay(Duration::from_secs(3600))).api(Api::Recover));
+            let plan = stack.plan(&stack.graph(text), Mode::Up);
+            let stopper = stack.stopper.clone();
+            let (ran, ()) = tokio::join!(stack.apply(plan), async {
+                stack.sleep(10).await;
+                stopper.stop();
+                stopper.stop();
+            });
+            assert!(ran.outcome.failed[0].trouble.unclear, "{:?}", ran.outcome.failed);
+            assert_eq!(stack.snapshot().intents.len(), 1);
+            stack.restart();
+            let found = stack.recover().await;
+            assert_eq!(found[0].fate, if after { Fate::Done } else { Fate::NotDone });
+            stack.up(text).await;
+            assert_eq!(stack.world.made(&urn("Item", "a")), 1);
+        }
+    });
+}

@@ -1,0 +1,235 @@
+//! Both orders of replacement, what follows from them, and what weakens at run time.
+
+use epid::plan::Selection;
+use epid::plan::{Action, Mode};
+use epid::state::Role;
+use epid_fake::fault::Api;
+use epid_fake::{Effect, Fault};
+
+use crate::stack::{Stack, actions, on_clock, urn};
+
+#[test]
+fn without_a_collision_the_new_one_comes_first() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |shape: &str| {
+            format!(
+                r#"{{"a": {{"type": "Tagged", "properties": {{"shape": "{shape}"}}}},
+                     "b": {{"type": "Item", "properties": {{"value": "${{a.id}}", "uses": ["${{a.id}}"]}}}}}}"#
+            )
+        };
+        stack.up(&text("round")).await;
+        let ran = stack.up(&text("square")).await;
+        assert_eq!(ran.did(), ["Replaced a", "Updated b", "Deleted a"]);
+        assert_eq!(stack.world.of("Tagged").len(), 1);
+    });
+}
+
+#[test]
+fn where_the_name_collides_the_old_one_goes_first_with_all_that_needs_it() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |range: &str| {
+            format!(
+                r#"{{"net": {{"type": "Network", "properties": {{"range": "{range}"}}, "options": {{"deleteBeforeReplace": true}}}},
+                     "sub": {{"type": "Subnet", "properties": {{"network": "${{net.id}}", "range": "1"}}}}}}"#
+            )
+        };
+        stack.up(&text("10")).await;
+        let ran = stack.up(&text("11")).await;
+        assert_eq!(
+            ran.did(),
+            ["Vacated sub", "Vacated net", "Replaced net", "Replaced sub"]
+        );
+        let ran = stack.run(&text("11")).await;
+        assert_eq!(ran.did(), Vec::<String>::new());
+        assert!(stack.snapshot().entries.values().all(|e| e.role == Role::Live));
+    });
+}
+
+#[test]
+fn a_named_thing_whose_shape_changes_is_deleted_first() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |shape: &str| {
+            format!(r#"{{"a": {{"type": "Item", "properties": {{"name": "a", "shape": "{shape}"}}}}}}"#)
+        };
+        stack.up(&text("round")).await;
+        let ran = stack.up(&text("square")).await;
+        assert_eq!(ran.did(), ["Vacated a", "Replaced a"]);
+    });
+}
+
+#[test]
+fn a_replacement_that_turns_out_not_to_be_needed_does_nothing() {
+    on_clock(async {
+        let stack = Stack::new();
+        stack.world.set_fact("first", "round");
+        stack.world.set_fact("same", "round");
+        stack.world.set_fact("other", "square");
+        let text = |fact: &str, name: &str| {
+            format!(
+                r#"{{"zone": {{"type": "Lookup", "properties": {{"fact": "{fact}"}}}},
+                     "b": {{"type": "Item", "properties": {{{name} "shape": "${{zone.found}}"}}}},
+                     "c": {{"type": "Item", "properties": {{"uses": ["${{b.id}}"]}}}}}}"#
+            )
+        };
+        for (name, promised) in [("", Action::Replace), (r#""name": "b","#, Action::Decide)] {
+            stack.up(&text("first", name)).await;
+            let ran = stack.up(&text("same", name)).await;
+            assert!(
+                ran.plan.steps.iter().any(|s| s.action == promised),
+                "{:?}",
+                actions(&ran.plan)
+            );
+            assert_eq!(ran.did(), ["Read zone"]);
+            let ran = stack.up(&text("other", name)).await;
+            assert!(ran.did().contains(&"Replaced b".to_owned()), "{:?}", ran.did());
+            assert_eq!(stack.world.at("b")[0].text("shape"), "square");
+            stack.destroy().await;
+        }
+    });
+}
+
+#[test]
+fn what_lives_in_a_container_is_replaced_with_it_and_dies_with_it() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |name: &str, value: &str| {
+            format!(
+                r#"{{"box": {{"type": "Box", "properties": {{"name": "{name}", "value": "{value}"}}, "options": {{"replaceOnChanges": ["value"]}}}},
+                     "x": {{"type": "Child", "properties": {{"box": "${{box.name}}", "name": "x"}}}},
+                     "y": {{"type": "Child", "properties": {{"box": "${{box.name}}", "name": "y"}}}}}}"#
+            )
+        };
+        let deletes = |did: &[String]| {
+            did.iter()
+                .filter(|d| d.starts_with("Deleted") || d.starts_with("Vacated"))
+                .count()
+        };
+        stack.up(&text("old", "1")).await;
+        stack.up(&text("new", "1")).await;
+        assert_eq!(stack.world.of("Child").len(), 2);
+        let ran = stack.up(&text("new", "2")).await;
+        assert_eq!(deletes(&ran.did()), 1, "only the box itself: {:?}", ran.did());
+        assert_eq!(stack.world.of("Child").len(), 2);
+        let gone = stack.destroy().await;
+        assert_eq!(deletes(&gone.did()), 1, "{:?}", gone.did());
+        assert!(stack.world.things().is_empty());
+    });
+}
+
+#[test]
+fn what_has_effects_outside_is_deleted_by_itself_while_it_is_served() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = r#"{
+            "box": {"type": "Box", "properties": {"name": "b"}},
+            "controller": {"type": "Item", "properties": {"name": "controller"}},
+            "ingress": {"type": "Child", "properties": {"box": "${box.name}", "name": "i", "outside": true, "controller": "controller"},
+                        "options": {"servedBy": ["controller"]}},
+            "plain": {"type": "Child", "properties": {"box": "${box.name}", "name": "p"}}}"#;
+        stack.up(text).await;
+        let gone = stack.destroy().await;
+        let did = gone.did();
+        let place = |what: &str| did.iter().position(|d| d == what);
+        assert!(place("Deleted ingress") < place("Deleted controller"), "{did:?}");
+        assert!(place("Deleted ingress") < place("Deleted box"), "{did:?}");
+        assert_eq!(place("Deleted plain"), None);
+    });
+}
+
+#[test]
+fn an_old_one_that_cannot_be_deleted_waits_for_the_next_run() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text =
+            |shape: &str| format!(r#"{{"a": {{"type": "Tagged", "properties": {{"shape": "{shape}"}}}}}}"#);
+        stack.up(&text("round")).await;
+        stack.world.fault(Fault::new(Effect::Refuse).api(Api::Delete));
+        let ran = stack.run(&text("square")).await;
+        assert_eq!(ran.failed(), [("a", "AccessDenied")].into());
+        let snapshot = stack.snapshot();
+        let roles: Vec<Role> = snapshot.of(&urn("Tagged", "a")).map(|e| e.role).collect();
+        assert_eq!(roles, [Role::Condemned, Role::Live]);
+        let ran = stack.up(&text("square")).await;
+        assert_eq!(ran.did(), ["Deleted a"]);
+        assert_eq!(stack.world.of("Tagged").len(), 1);
+    });
+}
+
+#[test]
+fn a_forced_replacement_happens_though_nothing_changed() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = r#"{"a": {"type": "Tagged", "properties": {"value": "1"}}}"#;
+        stack.up(text).await;
+        let selection = Selection {
+            replace: vec!["a".parse().unwrap()],
+            ..Selection::default()
+        };
+        let plan = stack
+            .plan_with(&stack.graph(text), Mode::Up, &Default::default(), &selection)
+            .unwrap();
+        let ran = stack.apply(plan).await;
+        assert_eq!(ran.did(), ["Replaced a", "Deleted a"]);
+        assert_eq!(&*stack.world.of("Tagged")[0].id, "tagged-2");
+    });
+}
+
+#[test]
+fn a_change_of_chosen_paths_replaces() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |value: &str| {
+            format!(
+                r#"{{"a": {{"type": "Tagged", "properties": {{"value": "{value}"}}, "options": {{"replaceOnChanges": ["value"]}}}}}}"#
+            )
+        };
+        stack.up(&text("1")).await;
+        assert_eq!(stack.up(&text("2")).await.did(), ["Replaced a", "Deleted a"]);
+    });
+}
+
+#[test]
+fn a_provider_that_moves_to_another_account_is_refused() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |account: &str| {
+            format!(
+                r#"{{"$providers": {{"cloud": {{"properties": {{"account": "{account}"}}}}}},
+                     "a": {{"type": "Item", "properties": {{"value": "1"}}}}}}"#
+            )
+        };
+        stack.up(&text("one")).await;
+        let ran = stack.run(&text("two")).await;
+        assert_eq!(ran.failed(), [("cloud", "OtherIdentity")].into());
+        assert_eq!(stack.world.of("Item")[0].account, "one".into());
+        stack.up(&text("one")).await;
+        stack.destroy().await;
+    });
+}
+
+#[test]
+fn a_provider_whose_cluster_is_replaced_takes_its_resources_along() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |name: &str| {
+            format!(
+                r#"{{"$providers": {{"outer": {{}}, "inner": {{"properties": {{"account": "${{cluster.id}}"}}}}}},
+                     "cluster": {{"type": "Cluster", "properties": {{"name": "{name}"}}, "options": {{"provider": "outer"}}}},
+                     "a": {{"type": "Item", "properties": {{"name": "a"}}, "options": {{"provider": "inner"}}}}}}"#
+            )
+        };
+        stack.up(&text("old")).await;
+        stack.up(&text("new")).await;
+        let cluster = stack.world.of("Cluster");
+        assert_eq!(cluster.len(), 1);
+        let items = stack.world.of("Item");
+        assert!(
+            items.iter().any(|item| item.account == cluster[0].id),
+            "{items:?}"
+        );
+        stack.destroy().await;
+    });
+}
