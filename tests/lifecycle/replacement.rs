@@ -71,7 +71,7 @@ fn a_replacement_that_turns_out_not_to_be_needed_does_nothing() {
             format!(
                 r#"{{"zone": {{"type": "Lookup", "properties": {{"fact": "{fact}"}}}},
                      "b": {{"type": "Item", "properties": {{{name} "shape": "${{zone.found}}"}}}},
-                     "c": {{"type": "Item", "properties": {{"uses": ["${{b.id}}"]}}}}}}"#
+                     "c": {{"type": "Item", "properties": {{"value": "${{b.id}}"}}}}}}"#
             )
         };
         for (name, promised) in [("", Action::Replace), (r#""name": "b","#, Action::Decide)] {
