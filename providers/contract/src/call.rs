@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
+use crate::path::Path;
 use crate::urn::Urn;
 use crate::value::Value;
 
@@ -110,6 +111,12 @@ pub struct Call {
     pub lineage: Arc<str>,
     /// When the operation must have ended.
     pub deadline: Timestamp,
+    /// Paths that the program leaves to others: a provider that knows who owns a field does not claim them where
+    /// somebody else does. Empty unless said.
+    pub ignored: Arc<[Path]>,
+    /// Paths that others changed and that the plan showed being put back: they may be taken from whoever owns them.
+    /// Empty unless said.
+    pub reclaimed: Arc<[Path]>,
     runtime: Arc<dyn CallRuntime>,
 }
 
@@ -128,8 +135,18 @@ impl Call {
             token,
             lineage,
             deadline,
+            ignored: Arc::default(),
+            reclaimed: Arc::default(),
             runtime,
         }
+    }
+
+    /// This call with the paths it leaves to others, and those it may take back.
+    #[must_use]
+    pub fn with_paths(mut self, ignored: Arc<[Path]>, reclaimed: Arc<[Path]>) -> Self {
+        self.ignored = ignored;
+        self.reclaimed = reclaimed;
+        self
     }
 
     /// The engine's clock.
