@@ -1,0 +1,187 @@
+//! A connected cluster: where things are, and who asks what.
+
+use std::sync::Arc;
+
+use epid_provider::{
+    Call, Connection, Failure, Intent, Kind, Observed, Operation, Query, Record, Recorded, Recovered,
+    Resolved, Retry, async_trait,
+};
+use serde_json::Value as Json;
+
+use crate::api::{Api, Route};
+use crate::name::{Place, TOKEN, metadata, short};
+use crate::refusal::Doing;
+use crate::{apply, observe, remove, wire};
+
+/// A connected cluster.
+pub(crate) struct Cluster {
+    pub(crate) api: Arc<Api>,
+    identity: String,
+    /// The namespace of objects that name none.
+    pub(crate) namespace: String,
+}
+
+/// An object's route and place.
+pub(crate) struct Target {
+    pub(crate) kind: Kind,
+    pub(crate) route: Route,
+    pub(crate) place: Place,
+}
+
+impl Target {
+    /// The path of the object.
+    pub(crate) fn path(&self) -> String {
+        self.route.object(&self.place)
+    }
+
+    /// As people call it: `Deployment shop/web`.
+    pub(crate) fn told(&self) -> String {
+        format!("{} {}", short(&self.kind), self.place)
+    }
+}
+
+impl Cluster {
+    pub(crate) fn new(api: Arc<Api>, identity: String, namespace: String) -> Self {
+        Self {
+            api,
+            identity,
+            namespace,
+        }
+    }
+
+    /// Where an object with these inputs is, or would be.
+    pub(crate) async fn of_inputs(
+        &self,
+        cx: &Call,
+        kind: &Kind,
+        inputs: &Resolved,
+    ) -> Result<Target, Failure> {
+        let route = self.served(cx, kind).await?;
+        let Some(name) = metadata(inputs.value(), "name") else {
+            return Err(Failure::new(
+                "NoName",
+                format_args!("the {} has no `metadata.name`", kind.name()),
+            ));
+        };
+        let namespace = metadata(inputs.value(), "namespace").unwrap_or(&self.namespace);
+        let place = Place {
+            namespace: route.namespaced.then(|| Arc::from(namespace)),
+            name: Arc::from(name),
+        };
+        Ok(Target {
+            kind: kind.clone(),
+            route,
+            place,
+        })
+    }
+
+    /// Where a recorded object is; `None` where the cluster serves its kind no more.
+    pub(crate) async fn of_id(&self, cx: &Call, kind: &Kind, id: &str) -> Result<Option<Target>, Failure> {
+        let route = self
+            .api
+            .route(cx, kind)
+            .await
+            .map_err(|refusal| refusal.failure(Doing::Read))?;
+        Ok(route.map(|route| {
+            let place = Place::parse(id, route.namespaced, &self.namespace);
+            Target {
+                kind: kind.clone(),
+                route,
+                place,
+            }
+        }))
+    }
+
+    async fn served(&self, cx: &Call, kind: &Kind) -> Result<Route, Failure> {
+        let route = self
+            .api
+            .route(cx, kind)
+            .await
+            .map_err(|refusal| refusal.failure(Doing::Read))?;
+        route.ok_or_else(|| {
+            Failure::new(
+                "NoSuchKind",
+                format_args!("the cluster serves no kind {} in {}", kind.name(), kind.module()),
+            )
+            .with_retry(Retry::Yes)
+            .with_hint(
+                "declare its CustomResourceDefinition, or let this resource depend on what installs it",
+            )
+        })
+    }
+
+    /// The live object; `None` where there is provably none.
+    pub(crate) async fn live(&self, cx: &Call, target: &Target) -> Result<Option<Json>, Failure> {
+        match self.api.get(cx, &target.path()).await {
+            Ok(live) => Ok(Some(live)),
+            Err(refusal) if refusal.is_absent() => Ok(None),
+            Err(refusal) => Err(refusal.failure(Doing::Read)),
+        }
+    }
+}
+
+#[async_trait]
+impl Connection for Cluster {
+    fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    async fn observe(&self, cx: &Call, queries: &[Query]) -> Vec<Result<Observed, Failure>> {
+        observe::observe(self, cx, queries).await
+    }
+
+    async fn create(&self, cx: &Call, kind: &Kind, inputs: &Resolved) -> Result<Recorded, Failure> {
+        apply::create(self, cx, kind, inputs).await
+    }
+
+    async fn update(&self, cx: &Call, record: &Record, inputs: &Resolved) -> Result<Recorded, Failure> {
+        apply::update(self, cx, record, inputs).await
+    }
+
+    async fn delete(&self, cx: &Call, record: &Record) -> Result<(), Failure> {
+        remove::remove(self, cx, record).await
+    }
+
+    /// An apply that carried the operation's token through took effect; one that is not there did not. An object that is
+    /// there but does not work yet is partial: an update waits for it.
+    async fn recover(&self, cx: &Call, intent: &Intent) -> Result<Recovered, Failure> {
+        if intent.operation == Operation::Delete {
+            let Some(record) = &intent.record else {
+                return Ok(Recovered::NotDone);
+            };
+            let Some(target) = self.of_id(cx, &record.kind, &record.id).await? else {
+                return Ok(Recovered::Deleted);
+            };
+            let live = self.live(cx, &target).await?;
+            let gone = live.is_none_or(|live| apply::is_another(record, &live));
+            return Ok(if gone {
+                Recovered::Deleted
+            } else {
+                Recovered::NotDone
+            });
+        }
+        let target = match &intent.record {
+            Some(record) => self.of_id(cx, &record.kind, &record.id).await?,
+            None => match self.of_inputs(cx, &intent.kind, &intent.inputs).await {
+                Ok(target) => Some(target),
+                Err(failure) if failure.code == "NoSuchKind" => None,
+                Err(failure) => return Err(failure),
+            },
+        };
+        let Some(target) = target else {
+            return Ok(Recovered::NotDone);
+        };
+        let live = self.live(cx, &target).await?;
+        let applied = live
+            .filter(|live| live["metadata"]["annotations"][TOKEN].as_str() == Some(intent.token.as_str()));
+        match applied {
+            None => Ok(Recovered::NotDone),
+            Some(live) => apply::recovered(self, cx, &target, live).await,
+        }
+    }
+}
+
+/// The record of a live object.
+pub(crate) fn recorded(target: &Target, live: &Json) -> Recorded {
+    Recorded::new(target.place.id(), wire::outputs(&target.kind, live))
+}

@@ -1,0 +1,165 @@
+//! What others changed: live properties against applied ones, without what the server made of them by itself.
+//!
+//! Only what was applied is compared: defaults and fields of others are no drift. A field that was applied with its
+//! empty value (`false`, `0`, `""`, `[]`, `{}`) and is not there is the same as applied: the server leaves such out.
+
+use std::collections::BTreeMap;
+
+use epid_provider::{Diff, Field, KindSchema, Object, Type, Value, diff};
+
+/// The drift of an object.
+pub(crate) fn drift(schema: &KindSchema, applied: &Value, live: &Value) -> Diff {
+    let seen = in_object(&schema.inputs, applied, live);
+    diff(schema, applied, &seen)
+}
+
+fn in_object(object: &Object, applied: &Value, live: &Value) -> Value {
+    let any = Type::Any;
+    each(applied, live, |key| {
+        object.field(key).map_or(&any, |field: &Field| &field.ty)
+    })
+}
+
+/// `live` cut down to what `applied` mentions, in the order of `applied`.
+fn project(ty: &Type, applied: &Value, live: &Value) -> Value {
+    match (ty, applied.expose(), live.expose()) {
+        (Type::Object(object), Value::Map(_), Value::Map(_)) => in_object(object, applied, live),
+        (Type::Map(item), Value::Map(_), Value::Map(_)) => each(applied, live, |_| item),
+        (_, Value::Map(_), Value::Map(_)) => each(applied, live, |_| &Type::Any),
+        (Type::Keyed(object, keys), Value::List(a), Value::List(l)) => {
+            let name = |item: &Value| -> Vec<String> {
+                keys.iter()
+                    .map(|key| {
+                        let default = object.field(key).and_then(|f| f.default.as_ref());
+                        item.expose()
+                            .get(key)
+                            .or(default)
+                            .map(ToString::to_string)
+                            .unwrap_or_default()
+                    })
+                    .collect()
+            };
+            let found: BTreeMap<Vec<String>, &Value> = l.iter().map(|item| (name(item), item)).collect();
+            Value::list(
+                a.iter()
+                    .filter_map(|item| found.get(&name(item)).map(|live| in_object(object, item, live))),
+            )
+        }
+        (ty, Value::List(a), Value::List(l)) if a.len() == l.len() => {
+            let item = match ty {
+                Type::List(item) => item,
+                Type::Set(_) => return live.clone(),
+                _ => &Type::Any,
+            };
+            Value::list(a.iter().zip(l.iter()).map(|(a, l)| project(item, a, l)))
+        }
+        _ => live.clone(),
+    }
+}
+
+fn each<'t>(applied: &Value, live: &Value, ty: impl Fn(&str) -> &'t Type) -> Value {
+    let (Some(a), Some(l)) = (applied.expose().as_map(), live.expose().as_map()) else {
+        return live.clone();
+    };
+    let seen = Value::map(a.iter().filter_map(|(key, value)| match l.get(key) {
+        Some(live) => Some((key.clone(), project(ty(key), value, live))),
+        None if is_empty(value) => Some((key.clone(), value.clone())),
+        None => None,
+    }));
+    if matches!(applied, Value::Secret(_)) {
+        seen.into_secret()
+    } else {
+        seen
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value.expose() {
+        Value::Null | Value::Bool(false) | Value::Int(0) => true,
+        Value::Str(text) => text.is_empty(),
+        Value::List(items) => items.is_empty(),
+        Value::Map(map) => map.iter().all(|(_, inner)| is_empty(inner)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use epid_provider::Kind;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn found(kind: &str, applied: &str, live: &str) -> Vec<String> {
+        let schema = crate::schema::schema(&Kind::parse(kind).unwrap()).unwrap();
+        let json = |text| serde_json::from_str::<Value>(text).unwrap();
+        let changes = drift(&schema, &json(applied), &json(live)).changes;
+        changes
+            .iter()
+            .map(|c| format!("{} {} -> {}", c.path, c.before, c.after))
+            .collect()
+    }
+
+    #[test]
+    fn defaults_and_fields_of_others_are_no_drift() {
+        let applied =
+            r#"{"spec":{"hostNetwork":false,"ports":[{"port":80,"targetPort":"8080"}],"type":"NodePort"}}"#;
+        let live = r#"{"spec":{"clusterIP":"10.0.0.1","ports":[{"port":80,"protocol":"TCP","targetPort":8080,"nodePort":3}],"type":"ClusterIP"}}"#;
+        assert_eq!(
+            found("kubernetes:v1:Service", applied, live),
+            [r#"spec.type "NodePort" -> "ClusterIP""#]
+        );
+    }
+
+    #[test]
+    fn an_element_that_somebody_took_out_is_drift_and_one_put_in_is_not() {
+        let of = |names: &[&str]| {
+            let items: Vec<String> = names
+                .iter()
+                .map(|n| format!(r#"{{"name":"{n}","image":"i"}}"#))
+                .collect();
+            format!(
+                r#"{{"spec":{{"template":{{"spec":{{"containers":[{}]}}}}}}}}"#,
+                items.join(",")
+            )
+        };
+        let kind = "kubernetes:apps/v1:Deployment";
+        assert!(found(kind, &of(&["a"]), &of(&["sidecar", "a"])).is_empty());
+        assert_eq!(found(kind, &of(&["a", "b"]), &of(&["b"])).len(), 1);
+    }
+
+    #[test]
+    fn lists_of_kinds_without_schema_are_compared_item_by_item() {
+        let kind = "kubernetes:example.com/v1:Widget";
+        let applied = r#"{"spec":{"rules":[{"a":1}]}}"#;
+        assert!(found(kind, applied, r#"{"spec":{"rules":[{"a":1,"defaulted":true}]}}"#).is_empty());
+        assert_eq!(
+            found(kind, applied, r#"{"spec":{"rules":[{"a":2}]}}"#),
+            ["spec.rules[0].a 1 -> 2"]
+        );
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            any::<i8>().prop_map(|n| Value::Int(n.into())),
+            "[a-z]{0,3}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::list),
+                prop::collection::vec(("[a-z]{1,3}", inner), 0..4).prop_map(Value::map),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_drifts_from_itself(spec in any_value()) {
+            let schema = crate::schema::schema(&Kind::parse("kubernetes:example.com/v1:Widget").unwrap()).unwrap();
+            let value = Value::map([("spec", spec)]);
+            prop_assert!(drift(&schema, &value, &value).is_empty());
+        }
+    }
+}

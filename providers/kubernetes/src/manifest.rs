@@ -1,0 +1,315 @@
+//! YAML manifests to objects.
+//!
+//! What is read is YAML as Kubernetes users write it: several documents, JSON, anchors and merge keys, `List` kinds
+//! (their items are objects of their own), octal numbers with a leading zero (`defaultMode: 0644`). Duplicate keys are
+//! refused, and so are aliases that multiply beyond [`MOST_REPLAYED`] nodes.
+//!
+//! `yes`, `no`, `on` and `off` are texts, as in YAML 1.2; `kubectl` reads them as booleans (YAML 1.1). Where a field takes
+//! a boolean, the check of the kind says so.
+
+use std::fmt;
+
+use epid_provider::{Kind, Value};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{Location, Options, Spanned};
+
+/// How many nodes aliases may add to a file.
+pub const MOST_REPLAYED: usize = 20_000;
+/// How deep lists of lists may go.
+const DEEPEST_LIST: u32 = 4;
+
+/// An object of a manifest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Object {
+    /// Its kind, from `apiVersion` and `kind`.
+    pub kind: Kind,
+    /// Everything but `apiVersion`, `kind` and `status`.
+    pub properties: Value,
+    /// The line it begins in, from 1.
+    pub line: u32,
+}
+
+impl Object {
+    /// `metadata.namespace` and `metadata.name`, for the name of a resource; empty where they are not given.
+    #[must_use]
+    pub fn name(&self) -> (&str, &str) {
+        let part = |key| crate::name::metadata(&self.properties, key).unwrap_or_default();
+        (part("namespace"), part("name"))
+    }
+}
+
+/// A text is no manifest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {message}")]
+pub struct ManifestError {
+    /// The line, from 1; 0 where it is not known.
+    pub line: u32,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+/// Reads every object of a YAML (or JSON) text, in order. Empty documents are passed over.
+///
+/// # Errors
+/// Every document that is no object, or the first place where the text is no YAML.
+pub fn parse(text: &str) -> Result<Vec<Object>, Vec<ManifestError>> {
+    let mut options = Options::default();
+    options.with_snippet = false;
+    options.legacy_octal_numbers = true;
+    options.strict_booleans = true;
+    options.alias_limits.max_total_replayed_events = MOST_REPLAYED;
+    let documents: Vec<Spanned<Tree>> =
+        serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
+            let line = error.location().map_or(0, |at| line(&at));
+            let message = error.without_snippet().to_string();
+            vec![ManifestError {
+                line,
+                message: format!("this is no YAML: {message}"),
+            }]
+        })?;
+    let (mut objects, mut errors) = (Vec::new(), Vec::new());
+    for document in documents {
+        flatten(document, 0, &mut objects, &mut errors);
+    }
+    if errors.is_empty() {
+        Ok(objects)
+    } else {
+        Err(errors)
+    }
+}
+
+fn line(at: &Location) -> u32 {
+    u32::try_from(at.line()).unwrap_or(u32::MAX)
+}
+
+fn flatten(node: Spanned<Tree>, depth: u32, objects: &mut Vec<Object>, errors: &mut Vec<ManifestError>) {
+    let line = line(&node.referenced);
+    let mut entries = match node.value {
+        Tree::Leaf(Value::Null) => return,
+        Tree::Map(entries) => entries,
+        Tree::Leaf(_) | Tree::List(_) => {
+            let message = "a manifest is a map with `apiVersion`, `kind` and `metadata`".to_owned();
+            errors.push(ManifestError { line, message });
+            return;
+        }
+    };
+    let mut take = |key: &str| {
+        let at = entries.iter().position(|(k, _)| k == key)?;
+        Some(entries.remove(at).1)
+    };
+    let (version, kind, items) = (take("apiVersion"), take("kind"), take("items"));
+    let mut text = |node: Option<Spanned<Tree>>, key: &str| match node.map(|n| n.value) {
+        Some(Tree::Leaf(Value::Str(text))) if !text.is_empty() => Some(text),
+        _ => {
+            errors.push(ManifestError {
+                line,
+                message: format!("this object has no `{key}`"),
+            });
+            None
+        }
+    };
+    let (version, kind) = (text(version, "apiVersion"), text(kind, "kind"));
+    let (Some(version), Some(kind)) = (version, kind) else {
+        return;
+    };
+    if let (true, Some(items)) = (kind.ends_with("List"), items) {
+        match items.value {
+            Tree::List(items) if depth < DEEPEST_LIST => {
+                items
+                    .into_iter()
+                    .for_each(|item| flatten(item, depth + 1, objects, errors));
+            }
+            Tree::Leaf(Value::Null) => {}
+            _ => errors.push(ManifestError {
+                line,
+                message: format!("`items` of this {kind} is no list of objects"),
+            }),
+        }
+        return;
+    }
+    let parsed = Kind::parse(&format!("kubernetes:{version}:{kind}"));
+    match parsed {
+        Ok(parsed) if crate::name::api_version::is_one(&version) => {
+            let properties = entries.into_iter().filter(|(key, _)| key != "status");
+            let properties = Value::map(properties.map(|(key, node)| (key, node.value.into_value())));
+            objects.push(Object {
+                kind: parsed,
+                properties,
+                line,
+            });
+        }
+        _ => errors.push(ManifestError {
+            line,
+            message: format!(
+                "`{kind}` of `{version}` is no kind: an `apiVersion` is `v1` or `GROUP/VERSION`"
+            ),
+        }),
+    }
+}
+
+/// A value whose parts know their lines.
+#[derive(Debug)]
+enum Tree {
+    Leaf(Value),
+    List(Vec<Spanned<Tree>>),
+    Map(Vec<(String, Spanned<Tree>)>),
+}
+
+impl Tree {
+    fn into_value(self) -> Value {
+        match self {
+            Self::Leaf(value) => value,
+            Self::List(items) => Value::list(items.into_iter().map(|item| item.value.into_value())),
+            Self::Map(entries) => Value::map(
+                entries
+                    .into_iter()
+                    .map(|(key, node)| (key, node.value.into_value())),
+            ),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct AnyTree;
+        impl<'de> Visitor<'de> for AnyTree {
+            type Value = Tree;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+            fn visit_unit<E>(self) -> Result<Tree, E> {
+                Ok(Tree::Leaf(Value::Null))
+            }
+            fn visit_none<E>(self) -> Result<Tree, E> {
+                Ok(Tree::Leaf(Value::Null))
+            }
+            fn visit_some<D: Deserializer<'de>>(self, d: D) -> Result<Tree, D::Error> {
+                Tree::deserialize(d)
+            }
+            fn visit_bool<E>(self, b: bool) -> Result<Tree, E> {
+                Ok(Tree::Leaf(Value::Bool(b)))
+            }
+            fn visit_i64<E>(self, n: i64) -> Result<Tree, E> {
+                Ok(Tree::Leaf(Value::Int(n)))
+            }
+            fn visit_u64<E: serde::de::Error>(self, n: u64) -> Result<Tree, E> {
+                i64::try_from(n)
+                    .map(|n| Tree::Leaf(Value::Int(n)))
+                    .map_err(|_| E::custom(format!("{n} is too large a number")))
+            }
+            fn visit_f64<E>(self, n: f64) -> Result<Tree, E> {
+                Ok(Tree::Leaf(Value::Float(n)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Tree, E> {
+                Ok(Tree::Leaf(Value::str(text)))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Tree, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = seq.next_element()? {
+                    items.push(item);
+                }
+                Ok(Tree::List(items))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tree, A::Error> {
+                let mut entries: Vec<(String, Spanned<Tree>)> = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Tree::Map(entries))
+            }
+        }
+        d.deserialize_any(AnyTree)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn told(text: &str) -> Vec<String> {
+        let object = |o: Object| format!("{} {} {}", o.line, o.kind, o.properties);
+        match parse(text) {
+            Ok(objects) => objects.into_iter().map(object).collect(),
+            Err(errors) => errors.into_iter().map(|e| format!("error {e}")).collect(),
+        }
+    }
+
+    #[test]
+    fn documents_and_lists_become_objects_with_lines() {
+        let text = "# a comment\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nstatus: {}\n---\n---\n\
+                    apiVersion: v1\nkind: List\nitems:\n- apiVersion: apps/v1\n  kind: Deployment\n  metadata:\n    name: b\n";
+        assert_eq!(
+            told(text),
+            [
+                r#"2 kubernetes:v1:ConfigMap {metadata: {name: "a"}}"#,
+                r#"11 kubernetes:apps/v1:Deployment {metadata: {name: "b"}}"#
+            ]
+        );
+    }
+
+    #[test]
+    fn every_document_that_is_no_object_is_told() {
+        assert_eq!(
+            told("kind: ConfigMap\n---\n- 1\n---\napiVersion: a/b/c\nkind: X\n"),
+            [
+                "error line 1: this object has no `apiVersion`",
+                "error line 3: a manifest is a map with `apiVersion`, `kind` and `metadata`",
+                "error line 5: `X` of `a/b/c` is no kind: an `apiVersion` is `v1` or `GROUP/VERSION`"
+            ]
+        );
+    }
+
+    #[test]
+    fn broken_yaml_and_duplicate_keys_have_a_line() {
+        for text in ["apiVersion: v1\nkind: [", "apiVersion: v1\nkind: A\nkind: B\n"] {
+            let errors = parse(text).unwrap_err();
+            assert!(errors.len() == 1 && errors[0].line >= 2, "{errors:?}");
+        }
+    }
+
+    #[test]
+    fn scalars_are_read_as_kubernetes_users_mean_them() {
+        let text = "apiVersion: v1\nkind: X\na: on\nb: 0644\nc: '1'\nd: 1.5\ne: ~\nf: true\ng: |\n  two\n  lines\n8080: x\n";
+        let objects = parse(text).unwrap();
+        let of = |key: &str| objects[0].properties.get(key).cloned().unwrap_or_default();
+        assert_eq!(
+            (of("a"), of("b"), of("c"), of("d")),
+            (
+                Value::str("on"),
+                Value::Int(420),
+                Value::str("1"),
+                Value::Float(1.5)
+            )
+        );
+        assert_eq!(
+            (of("e"), of("f"), of("g")),
+            (Value::Null, Value::Bool(true), Value::str("two\nlines\n"))
+        );
+        assert_eq!(of("8080"), Value::str("x"));
+    }
+
+    #[test]
+    fn anchors_work_and_bombs_do_not() {
+        let text = "apiVersion: v1\nkind: X\nmetadata: &m {name: a}\nspec:\n  <<: *m\n  copy: *m\n";
+        assert_eq!(
+            told(text),
+            [r#"1 kubernetes:v1:X {metadata: {name: "a"}, spec: {copy: {name: "a"}, name: "a"}}"#]
+        );
+        let mut bomb = String::from("apiVersion: v1\nkind: X\na0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+        for n in 1..9 {
+            let refs = vec![format!("*a{}", n - 1); 10].join(",");
+            bomb.push_str(&format!("a{n}: &a{n} [{refs}]\n"));
+        }
+        assert!(parse(&bomb).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn anything_is_read_or_refused(text in "[a-z0-9:\\-\\[\\]{}&*<!|>'\"#~ \n]{0,200}") {
+            drop(parse(&text));
+        }
+    }
+}
