@@ -276,6 +276,27 @@ impl Plan {
             .all(|s| matches!(s.action, Action::Nothing | Action::Connect))
     }
 
+    /// This plan with only some of its steps. Steps that wait for one that is left out do not wait for it.
+    #[must_use]
+    pub fn only(mut self, keep: impl Fn(&Step) -> bool) -> Self {
+        let mut places: Vec<Option<StepId>> = vec![None; self.steps.len()];
+        let mut kept: Vec<Step> = Vec::new();
+        for step in self.steps.into_iter().filter(keep) {
+            let id = StepId(u32::try_from(kept.len()).unwrap_or(u32::MAX));
+            if let Some(place) = places.get_mut(step.id.0 as usize) {
+                *place = Some(id);
+            }
+            kept.push(Step { id, ..step });
+        }
+        let place = |id: &StepId| places.get(id.0 as usize).copied().flatten();
+        for step in &mut kept {
+            step.after = step.after.iter().filter_map(place).collect();
+            step.only_if_replaced = step.only_if_replaced.as_ref().and_then(place);
+        }
+        self.steps = kept;
+        self
+    }
+
     /// The step of that id.
     #[must_use]
     pub fn step(&self, id: StepId) -> Option<&Step> {

@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// What a store holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub trait WorldStore: Send {
 pub struct FileStore {
     folder: PathBuf,
     log: Option<fs::File>,
+    /// Held open for its kernel lock, which ends with the process.
+    held: Option<fs::File>,
 }
 
 impl FileStore {
@@ -58,7 +61,38 @@ impl FileStore {
         Self {
             folder: folder.to_owned(),
             log: None,
+            held: None,
         }
+    }
+
+    /// Takes the folder for this process, waiting up to `patience` for another to leave it.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::ResourceBusy`] where another process keeps it; whatever opening the lock file meets.
+    pub fn lock(&mut self, patience: Duration) -> io::Result<()> {
+        const PAUSE: Duration = Duration::from_millis(50);
+        fs::create_dir_all(&self.folder)?;
+        let path = self.folder.join("lock");
+        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        let mut left = patience;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(fs::TryLockError::WouldBlock) if left.is_zero() => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::ResourceBusy,
+                        "another epid uses it (`epid sandbox serve`, perhaps)",
+                    ));
+                }
+                Err(fs::TryLockError::WouldBlock) => {
+                    std::thread::sleep(PAUSE.min(left));
+                    left = left.saturating_sub(PAUSE);
+                }
+                Err(fs::TryLockError::Error(error)) => return Err(error),
+            }
+        }
+        self.held = Some(file);
+        Ok(())
     }
 }
 
@@ -103,6 +137,13 @@ impl WorldStore for FileStore {
 /// A store in memory; clones share it, so that a test can open the same world twice.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore(Arc<Mutex<Stored>>);
+
+impl MemoryStore {
+    /// A store that holds this already.
+    pub fn of(stored: Stored) -> Self {
+        Self(Arc::new(Mutex::new(stored)))
+    }
+}
 
 impl WorldStore for MemoryStore {
     fn load(&mut self) -> io::Result<Stored> {

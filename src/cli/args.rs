@@ -1,0 +1,352 @@
+//! The command line as clap reads it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// What the exit codes mean, for `--help`.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    something failed: the summary says what, and the next `epid up` goes on
+  2    the input is invalid, nothing was done
+  3    there are changes where none were expected (--expect-no-changes)
+  4    another run holds the stack
+  130  interrupted: what was done is saved";
+
+/// Infrastructure as code for AWS and Kubernetes: one graph, one plan, one binary.
+#[derive(Debug, Parser)]
+#[command(name = "epid", version, after_help = EXIT_CODES, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Run as if started in this folder
+    #[arg(long, short = 'C', global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) cwd: Option<PathBuf>,
+    /// One JSON object a line instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub(crate) color: Color,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// When to use colour. `NO_COLOR` counts as never where this says auto.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what would change, then change it
+    Up(Up),
+    /// Show what would change; nothing is written
+    Preview(Preview),
+    /// Delete everything in a stack
+    Destroy(Destroy),
+    /// Read what exists and show what was changed outside epid
+    Refresh(Refresh),
+    /// Stacks: list them, show outputs, remove
+    #[command(subcommand)]
+    Stack(StackCommand),
+    /// Configuration and secrets of a stack
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// What epid has recorded of a stack
+    #[command(subcommand)]
+    State(StateCommand),
+    /// Draw the resources of a stack
+    Graph(Graph),
+    /// The simulated cloud: serve it to other tools, or begin anew
+    #[command(subcommand)]
+    Sandbox(SandboxCommand),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which stack, in which world.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StackArgs {
+    /// The stack; without one, `defaultStack` of Epid.toml, or the only one there is
+    #[arg(long, short, env = "EPID_STACK", value_name = "NAME")]
+    pub(crate) stack: Option<String>,
+    /// Use the simulated cloud in .epid/sandbox instead of AWS
+    #[arg(long, env = "EPID_SANDBOX", value_parser = clap::builder::FalseyValueParser::new(), action = clap::ArgAction::SetTrue)]
+    pub(crate) sandbox: bool,
+}
+
+/// Which stacks, in which world.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StacksArgs {
+    #[command(flatten)]
+    pub(crate) one: StackArgs,
+    /// Every stack of the project, in the order of their references
+    #[arg(long, conflicts_with = "stack")]
+    pub(crate) all: bool,
+}
+
+/// Which resources.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct SelectionArgs {
+    /// Only this resource and what it needs; may be given often
+    #[arg(long, value_name = "RESOURCE")]
+    pub(crate) target: Vec<String>,
+    /// Not this resource, nor what depends on it; may be given often
+    #[arg(long, value_name = "RESOURCE")]
+    pub(crate) exclude: Vec<String>,
+}
+
+/// Reading what exists before planning.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct RefreshArgs {
+    /// Read what exists first: undo what was changed outside epid, or accept it
+    #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, default_missing_value = "undo", require_equals = true)]
+    pub(crate) refresh: Option<Drifted>,
+    /// Send nothing to the cloud while planning
+    #[arg(long, conflicts_with = "refresh")]
+    pub(crate) offline: bool,
+}
+
+/// What to do about drift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Drifted {
+    /// Put it back as declared
+    Undo,
+    /// Keep it until the program changes that property
+    Accept,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) stacks: StacksArgs,
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    #[command(flatten)]
+    pub(crate) refresh: RefreshArgs,
+    /// Replace this resource even if nothing asks for it; may be given often
+    #[arg(long, value_name = "RESOURCE")]
+    pub(crate) replace: Vec<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Execute exactly this saved plan
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["all", "target", "exclude", "replace", "refresh"], value_hint = clap::ValueHint::FilePath)]
+    pub(crate) plan: Option<PathBuf>,
+    /// How many calls run at once
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) parallel: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Preview {
+    #[command(flatten)]
+    pub(crate) stacks: StacksArgs,
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    #[command(flatten)]
+    pub(crate) refresh: RefreshArgs,
+    /// Replace this resource even if nothing asks for it; may be given often
+    #[arg(long, value_name = "RESOURCE")]
+    pub(crate) replace: Vec<String>,
+    /// Write the plan to a file that `up --plan` executes; it is encrypted
+    #[arg(long, value_name = "FILE", conflicts_with = "all", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) save: Option<PathBuf>,
+    /// Exit with 3 where anything would change
+    #[arg(long)]
+    pub(crate) expect_no_changes: bool,
+    /// Preview the removal of everything
+    #[arg(long)]
+    pub(crate) destroy: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Destroy {
+    #[command(flatten)]
+    pub(crate) stacks: StacksArgs,
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// How many calls run at once
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) parallel: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Refresh {
+    #[command(flatten)]
+    pub(crate) stacks: StacksArgs,
+    /// Record what exists as accepted: it stays until the program changes that property
+    #[arg(long)]
+    pub(crate) accept: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Exit with 3 where anything was changed outside epid
+    #[arg(long)]
+    pub(crate) expect_no_changes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StackCommand {
+    /// The stacks of the project
+    Ls {
+        /// Of the simulated cloud
+        #[arg(long, env = "EPID_SANDBOX", value_parser = clap::builder::FalseyValueParser::new(), action = clap::ArgAction::SetTrue)]
+        sandbox: bool,
+    },
+    /// The outputs of a stack
+    Output {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// Only this one, as it is: for scripts
+        name: Option<String>,
+        /// Print secrets too
+        #[arg(long)]
+        show_secrets: bool,
+    },
+    /// Remove the state of a stack that has no resources
+    Rm {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// The value of one setting
+    Get {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// Its name
+        name: String,
+        /// Print it even if it is a secret
+        #[arg(long)]
+        show_secret: bool,
+    },
+    /// Write one setting into the stack file
+    Set {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// Its name
+        name: String,
+        /// Its value; without one, it is read from the terminal or from standard input
+        value: Option<String>,
+        /// Encrypt it
+        #[arg(long)]
+        secret: bool,
+    },
+    /// Take one setting out of the stack file
+    Rm {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// Its name
+        name: String,
+    },
+    /// All settings of a stack
+    Ls {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// Print secrets too
+        #[arg(long)]
+        show_secrets: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StateCommand {
+    /// The resources that are recorded
+    Ls {
+        #[command(flatten)]
+        stack: StackArgs,
+    },
+    /// Everything recorded of one resource
+    Show {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// Its address or URN
+        resource: String,
+    },
+    /// Let a protected resource be deleted or replaced in the next run
+    Unprotect {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// Its address or URN
+        resource: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Graph {
+    #[command(flatten)]
+    pub(crate) stack: StackArgs,
+    /// What to draw it as
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: GraphFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum GraphFormat {
+    /// Graphviz
+    #[default]
+    Dot,
+    /// A Mermaid flowchart
+    Mermaid,
+    /// A picture
+    Svg,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SandboxCommand {
+    /// Serve the simulated cloud on loopback to aws, kubectl and other clients, until interrupted
+    Serve {
+        /// The port of the AWS endpoint; 0 takes a free one
+        #[arg(long, default_value_t = 4566)]
+        port: u16,
+        /// How many times faster than the wall its time passes
+        #[arg(long, default_value_t = 60.0, value_name = "FACTOR")]
+        speed: f64,
+    },
+    /// Forget the simulated cloud and the states of stacks in it
+    Reset {
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn refresh_takes_an_answer_only_with_an_equals_sign() {
+        let up = |args: &[&str]| match Cli::try_parse_from(args).unwrap().command {
+            Command::Up(up) => up.refresh.refresh,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(up(&["epid", "up"]), None);
+        assert_eq!(up(&["epid", "up", "--refresh"]), Some(Drifted::Undo));
+        assert_eq!(up(&["epid", "up", "--refresh=accept"]), Some(Drifted::Accept));
+    }
+}

@@ -1,0 +1,58 @@
+//! Commands beside runs: configuration, states, stacks, drawings, the sandbox.
+
+mod config;
+mod sandbox;
+mod stack;
+mod state;
+
+pub(crate) use config::config;
+pub(crate) use sandbox::{reset, serve};
+pub(crate) use stack::stack;
+pub(crate) use state::state;
+
+use clap::CommandFactory as _;
+
+use super::args::{Cli, Graph, GraphFormat, StackArgs};
+use super::error::Error;
+use super::exit::Exit;
+use super::workspace::Workspace;
+use super::world::World;
+use super::{Context, drawing};
+use crate::program::StackFile;
+use crate::state::Location;
+
+/// Where the state of the stack is that a command names. Nothing is connected, nothing is made.
+fn locate<'a>(workspace: &'a Workspace, args: &StackArgs) -> Result<(&'a StackFile, Location, World), Error> {
+    let stack = workspace.stack(args.stack.as_deref())?;
+    let world = if Workspace::simulated(stack, args.sandbox) {
+        World::sandbox(&workspace.project.root, false)?
+    } else {
+        World::cloud()
+    };
+    let location = workspace.location(&world, &stack.name);
+    Ok((stack, location, world))
+}
+
+/// `epid completions`.
+pub(crate) fn completions(shell: clap_complete::Shell) -> Exit {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "epid", &mut text);
+    drop(std::io::Write::write_all(&mut std::io::stdout().lock(), &text));
+    Exit::Done
+}
+
+/// `epid graph`.
+pub(crate) async fn graph(context: &Context, args: &Graph) -> Result<Exit, Error> {
+    let workspace = context.workspace()?;
+    let (stack, _, world) = locate(&workspace, &args.stack)?;
+    let pending = stack.references.values().map(|(producer, _)| producer.clone()).collect();
+    let references = workspace.references(stack, &world, &pending).await?;
+    let graph = workspace.graph(stack, &world, references, &|_| None)?;
+    let text = match args.format {
+        GraphFormat::Dot => drawing::dot(&graph),
+        GraphFormat::Mermaid => drawing::mermaid(&graph),
+        GraphFormat::Svg => drawing::svg(&graph),
+    };
+    context.terminal.print(&text);
+    Ok(Exit::Done)
+}

@@ -1,0 +1,216 @@
+//! `epid config`.
+#![expect(clippy::disallowed_methods, reason = "these commands exist to edit stack files")]
+
+use std::io::{IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
+
+use epid_provider::Value;
+
+use crate::cli::args::{ConfigCommand, StackArgs};
+use crate::cli::error::Error;
+use crate::cli::exit::Exit;
+use crate::cli::ui::shown_json;
+use crate::cli::workspace::Workspace;
+use crate::cli::{Context, surroundings};
+use crate::program::{ConfigType, StackFile, edit};
+
+pub(crate) fn config(context: &Context, command: ConfigCommand) -> Result<Exit, Error> {
+    match command {
+        ConfigCommand::Get { stack, name, show_secret } => get(context, &stack, &name, show_secret),
+        ConfigCommand::Set { stack, name, value, secret } => set(context, &stack, &name, value, secret),
+        ConfigCommand::Rm { stack, name } => rm(context, &stack, &name),
+        ConfigCommand::Ls { stack, show_secrets } => ls(context, &stack, show_secrets),
+    }
+}
+
+fn file(workspace: &Workspace, stack: &StackFile) -> Result<(PathBuf, String), Error> {
+    let path = workspace.project.root.join(&stack.path);
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| Error::failed(format!("{} cannot be read: {error}", path.display())))?;
+    Ok((path, text))
+}
+
+/// Replaces a file as one: whoever reads it sees the old text or the new one.
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    let fresh = path.with_extension("toml.new");
+    std::fs::write(&fresh, text)
+        .and_then(|()| std::fs::rename(&fresh, path))
+        .map_err(|error| Error::failed(format!("{} cannot be written: {error}", path.display())))
+}
+
+fn value_of(workspace: &Workspace, stack: &StackFile, name: &str, secrets: bool) -> Result<Option<Value>, Error> {
+    if let Some((value, _)) = stack.config.get(name) {
+        return Ok(Some(value.clone()));
+    }
+    let Some((sealed, _)) = stack.secrets.get(name) else {
+        let declared = stack.program.config.iter().find(|c| &*c.name == name);
+        return Ok(declared.and_then(|c| c.default.clone()));
+    };
+    if secrets {
+        Ok(Some(workspace.keys.unseal_config(name, sealed)?.into_secret()))
+    } else {
+        Ok(Some(Value::Null.into_secret()))
+    }
+}
+
+fn text_of(value: &Value, secrets: bool) -> String {
+    if value.has_secret() && !secrets {
+        return "(secret)".to_owned();
+    }
+    let bare = value.expose();
+    bare.as_str().map_or_else(|| shown_json(bare, true).to_string(), str::to_owned)
+}
+
+fn get(context: &Context, args: &StackArgs, name: &str, secrets: bool) -> Result<Exit, Error> {
+    let workspace = context.workspace()?;
+    let stack = workspace.stack(args.stack.as_deref())?;
+    let Some(value) = value_of(&workspace, stack, name, secrets)? else {
+        let names = names(stack);
+        let problem = Error::invalid(format!("stack `{}` has no setting `{name}`", stack.name));
+        return Err(match epid_provider::check::nearest(name, names.iter().map(String::as_str)) {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => problem.hint("`epid config ls` lists them"),
+        });
+    };
+    if value.has_secret() && !secrets {
+        return Err(Error::invalid(format!("`{name}` is secret")).hint("--show-secret prints it"));
+    }
+    if context.terminal.json {
+        context.terminal.json(&shown_json(&value, secrets));
+    } else {
+        context.terminal.line(&text_of(&value, secrets));
+    }
+    Ok(Exit::Done)
+}
+
+fn names(stack: &StackFile) -> Vec<String> {
+    let declared = stack.program.config.iter().map(|c| &c.name);
+    let mut names: Vec<String> =
+        declared.chain(stack.config.keys()).chain(stack.secrets.keys()).map(ToString::to_string).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn ls(context: &Context, args: &StackArgs, secrets: bool) -> Result<Exit, Error> {
+    let workspace = context.workspace()?;
+    let stack = workspace.stack(args.stack.as_deref())?;
+    let names = names(stack);
+    let width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0);
+    for name in &names {
+        let value = value_of(&workspace, stack, name, secrets)?;
+        if context.terminal.json {
+            let value = value.as_ref().map(|v| shown_json(v, secrets));
+            context.terminal.json(&serde_json::json!({"name": name, "value": value}));
+            continue;
+        }
+        let text = value.map_or_else(|| "(missing)".to_owned(), |v| text_of(&v, secrets));
+        context.terminal.line(&format!("{name:width$}   {text}"));
+    }
+    Ok(Exit::Done)
+}
+
+fn set(
+    context: &Context,
+    args: &StackArgs,
+    name: &str,
+    value: Option<String>,
+    secret: bool,
+) -> Result<Exit, Error> {
+    let workspace = context.workspace()?;
+    let stack = workspace.stack(args.stack.as_deref())?;
+    let declared = stack.program.config.iter().find(|c| &*c.name == name);
+    if declared.is_none() && !stack.program.open_config {
+        let names = names(stack);
+        let problem = Error::invalid(format!("the program of stack `{}` takes no `{name}`", stack.name));
+        return Err(match epid_provider::check::nearest(name, names.iter().map(String::as_str)) {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => problem.hint(format!("declare it in the program: [config.{name}]")),
+        });
+    }
+    let secret = secret || declared.is_some_and(|c| c.secret) || stack.secrets.contains_key(name);
+    let text = match value {
+        Some(value) => value,
+        None => ask(context, name, secret)?,
+    };
+    let value = typed(name, text, declared.map(|c| c.ty))?;
+    let (path, old) = file(&workspace, stack)?;
+    let new = if secret {
+        seal(&workspace, stack, name, &value, &old)?
+    } else {
+        edit::set_config(&old, name, &value).map_err(|error| Error::invalid(error.to_string()))?
+    };
+    if new != old {
+        write(&path, &new)?;
+    }
+    let what = if secret { "sealed" } else { "set" };
+    context.terminal.line(&format!("{name} {what} in {}", stack.path.display()));
+    Ok(Exit::Done)
+}
+
+fn seal(workspace: &Workspace, stack: &StackFile, name: &str, value: &Value, old: &str) -> Result<String, Error> {
+    // The same secret sealed again is another text; a file that says the same stays the same.
+    if let Some((sealed, _)) = stack.secrets.get(name)
+        && workspace.keys.unseal_config(name, sealed).is_ok_and(|known| known == *value)
+    {
+        return Ok(old.to_owned());
+    }
+    let id = match &stack.key {
+        Some(id) => id.to_string(),
+        None => match workspace.keys.ids()?.first() {
+            Some(id) => id.clone(),
+            None => workspace.keys.mint(&surroundings::randomness())?,
+        },
+    };
+    let sealed = workspace.keys.seal_config(&id, name, value, &surroundings::randomness())?;
+    edit::set_secret(old, name, &sealed, &id).map_err(|error| Error::invalid(error.to_string()))
+}
+
+/// Asks for a value: without echo where it is secret.
+fn ask(context: &Context, name: &str, secret: bool) -> Result<String, Error> {
+    let unreadable = |error: std::io::Error| Error::failed(format!("the value cannot be read: {error}"));
+    if !std::io::stdin().is_terminal() {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map_err(unreadable)?;
+        // A pipe's last line break is the shell's, not the value's.
+        return Ok(text.strip_suffix('\n').map(str::to_owned).unwrap_or(text));
+    }
+    context.terminal.note(&format!("value of {name}{}:", if secret { " (not shown)" } else { "" }));
+    let terminal = console::Term::stderr();
+    if secret { terminal.read_secure_line() } else { terminal.read_line() }.map_err(unreadable)
+}
+
+/// The value that a text on the command line means.
+fn typed(name: &str, text: String, ty: Option<ConfigType>) -> Result<Value, Error> {
+    let no = |what: &str| Error::invalid(format!("`{name}` takes {what}, not {text:?}"));
+    Ok(match ty {
+        None | Some(ConfigType::String) => Value::from(text),
+        Some(ConfigType::Integer) => Value::Int(text.parse().map_err(|_| no("a whole number"))?),
+        Some(ConfigType::Number) => match text.parse::<i64>() {
+            Ok(n) => Value::Int(n),
+            Err(_) => {
+                Value::Float(text.parse::<f64>().ok().filter(|n| n.is_finite()).ok_or_else(|| no("a number"))?)
+            }
+        },
+        Some(ConfigType::Boolean) => Value::Bool(text.parse().map_err(|_| no("true or false"))?),
+        Some(ty @ (ConfigType::List | ConfigType::Map)) => {
+            let value: Value = serde_json::from_str(&text).map_err(|error| {
+                Error::invalid(format!("`{name}` takes a {ty} in JSON: {error}"))
+            })?;
+            if ty.takes(&value) { value } else { return Err(no(&format!("a {ty} in JSON"))) }
+        }
+    })
+}
+
+fn rm(context: &Context, args: &StackArgs, name: &str) -> Result<Exit, Error> {
+    let workspace = context.workspace()?;
+    let stack = workspace.stack(args.stack.as_deref())?;
+    let (path, old) = file(&workspace, stack)?;
+    let new = edit::unset(&old, name).map_err(|error| Error::invalid(error.to_string()))?;
+    if new == old {
+        return Err(Error::invalid(format!("{} sets no `{name}`", stack.path.display())));
+    }
+    write(&path, &new)?;
+    context.terminal.line(&format!("{name} removed from {}", stack.path.display()));
+    Ok(Exit::Done)
+}

@@ -1,0 +1,110 @@
+//! `epid stack`.
+
+use super::locate;
+use crate::cli::Context;
+use crate::cli::args::{StackArgs, StackCommand};
+use crate::cli::error::Error;
+use crate::cli::exit::Exit;
+use crate::cli::ui::{count, outputs, shown_json};
+use crate::cli::workspace::Workspace;
+use crate::cli::world::World;
+
+pub(crate) async fn stack(context: &Context, command: StackCommand) -> Result<Exit, Error> {
+    match command {
+        StackCommand::Ls { sandbox } => ls(context, sandbox).await,
+        StackCommand::Output { stack, name, show_secrets } => {
+            output(context, &stack, name.as_deref(), show_secrets).await
+        }
+        StackCommand::Rm { stack, yes } => rm(context, &stack, yes).await,
+    }
+}
+
+async fn ls(context: &Context, sandbox: bool) -> Result<Exit, Error> {
+    let workspace = context.workspace()?;
+    let terminal = context.terminal;
+    let width = workspace.project.stacks.iter().map(|s| s.name.chars().count()).max().unwrap_or(0);
+    for stack in &workspace.project.stacks {
+        let world = if Workspace::simulated(stack, sandbox) {
+            World::sandbox(&workspace.project.root, false)?
+        } else {
+            World::cloud()
+        };
+        let location = workspace.location(&world, &stack.name);
+        let snapshot = workspace.recorded(&location).await?.snapshot;
+        if terminal.json {
+            terminal.json(&serde_json::json!({
+                "stack": stack.name,
+                "world": world.id,
+                "serial": snapshot.header.serial,
+                "resources": snapshot.entries.len(),
+            }));
+            continue;
+        }
+        let mark = if workspace.project.default_stack.as_ref() == Some(&stack.name) { "*" } else { " " };
+        let state = if snapshot.header.lineage.is_empty() {
+            "nothing recorded yet".to_owned()
+        } else {
+            format!("state {}, {}", snapshot.header.serial, count(snapshot.entries.len(), "resource", "resources"))
+        };
+        terminal.line(&format!("{mark} {:width$}   {}   {state}", stack.name, world.id));
+    }
+    Ok(Exit::Done)
+}
+
+async fn output(context: &Context, args: &StackArgs, name: Option<&str>, secrets: bool) -> Result<Exit, Error> {
+    let workspace = context.workspace()?;
+    let (stack, location, _) = locate(&workspace, args)?;
+    let terminal = context.terminal;
+    let found = workspace.recorded(&location).await?.snapshot.outputs;
+    let Some(name) = name else {
+        if terminal.json {
+            terminal.json(&shown_json(&epid_provider::Value::Map(found), secrets));
+        } else if secrets {
+            for (name, value) in found.iter() {
+                terminal.line(&format!("{name}   {}", bare(value)));
+            }
+        } else {
+            terminal.print(outputs(&found, terminal.paint).trim_start_matches('\n'));
+        }
+        return Ok(Exit::Done);
+    };
+    let Some(value) = found.get(name) else {
+        let problem = Error::invalid(format!("stack `{}` has no output `{name}`", stack.name));
+        return Err(match epid_provider::check::nearest(name, found.keys().map(|k| &**k)) {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => problem.hint("`epid stack output` lists them; `epid up` makes them"),
+        });
+    };
+    if value.has_secret() && !secrets {
+        return Err(Error::invalid(format!("output `{name}` is secret")).hint("--show-secrets prints it"));
+    }
+    if terminal.json {
+        terminal.json(&shown_json(value, secrets));
+    } else {
+        terminal.line(&bare(value));
+    }
+    Ok(Exit::Done)
+}
+
+/// A value for scripts: text as it is, everything else as JSON.
+fn bare(value: &epid_provider::Value) -> String {
+    let value = value.expose();
+    value.as_str().map_or_else(|| shown_json(value, true).to_string(), str::to_owned)
+}
+
+async fn rm(context: &Context, args: &StackArgs, yes: bool) -> Result<Exit, Error> {
+    let workspace = context.workspace()?;
+    let (stack, location, _) = locate(&workspace, args)?;
+    let snapshot = workspace.recorded(&location).await?.snapshot;
+    if !snapshot.is_empty() {
+        let left = count(snapshot.entries.len(), "resource", "resources");
+        return Err(Error::invalid(format!("stack `{}` still has {left}", stack.name))
+            .hint(format!("`epid destroy --stack {}` first", stack.name)));
+    }
+    if !yes && !(context.terminal.asks && context.terminal.confirm("Remove the state and its history?")) {
+        return Err(Error::invalid("nothing was removed").hint("add --yes to remove it without being asked"));
+    }
+    workspace.store.remove(&location).await?;
+    context.terminal.line(&format!("the state of `{}` is removed; {} stays", stack.name, stack.path.display()));
+    Ok(Exit::Done)
+}

@@ -1,0 +1,164 @@
+//! `epid state`.
+
+use std::sync::Arc;
+
+use epid_provider::Value;
+
+use super::locate;
+use crate::cli::args::{StackArgs, StateCommand};
+use crate::cli::error::Error;
+use crate::cli::exit::Exit;
+use crate::cli::ui::{shown_json, value_lines};
+use crate::cli::{Context, surroundings};
+use crate::graph::Selector;
+use crate::state::{Change, Ending, Entry, JournalEntry, Opening, Role, Session, Snapshot};
+
+pub(crate) async fn state(context: &Context, command: StateCommand) -> Result<Exit, Error> {
+    match command {
+        StateCommand::Ls { stack } => ls(context, &stack).await,
+        StateCommand::Show { stack, resource } => show(context, &stack, &resource).await,
+        StateCommand::Unprotect { stack, resource } => unprotect(context, &stack, &resource).await,
+    }
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Live => "",
+        Role::Condemned => "replaced, to be deleted",
+        Role::Vacant => "deleted, to be made again",
+    }
+}
+
+async fn ls(context: &Context, args: &StackArgs) -> Result<Exit, Error> {
+    let workspace = context.workspace()?;
+    let (_, location, _) = locate(&workspace, args)?;
+    let snapshot = workspace.recorded(&location).await?.snapshot;
+    let terminal = context.terminal;
+    let width = snapshot.entries.values().map(|e| e.urn().path().chars().count()).max().unwrap_or(0).min(48);
+    for entry in snapshot.entries.values() {
+        if terminal.json {
+            terminal.json(&summary(entry));
+            continue;
+        }
+        let mut line = format!("{:width$}   {}", entry.urn().path(), entry.record.kind);
+        let mut notes: Vec<&str> = vec![role(entry.role)];
+        if entry.protect {
+            notes.push("protected");
+        }
+        if !entry.record.incomplete.is_empty() {
+            notes.push("incomplete");
+        }
+        notes.retain(|note| !note.is_empty());
+        if !notes.is_empty() {
+            line.push_str(&format!("   ({})", notes.join(", ")));
+        }
+        terminal.line(&line);
+    }
+    for intent in snapshot.intents.values() {
+        let operation = format!("{:?}", intent.operation).to_lowercase();
+        let text = format!("{}: the outcome of a {operation} is not known yet; the next run finds out", intent.entry.urn().path());
+        if !terminal.json {
+            terminal.line(&format!("! {text}"));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn summary(entry: &Entry) -> serde_json::Value {
+    serde_json::json!({
+        "urn": entry.urn().as_str(),
+        "kind": entry.record.kind.as_str(),
+        "id": entry.record.id,
+        "generation": entry.generation.0,
+        "role": entry.role,
+        "protect": entry.protect,
+        "incomplete": entry.record.incomplete,
+    })
+}
+
+/// The entries that a name on the command line means.
+fn find(snapshot: &Snapshot, name: &str) -> Result<Vec<Arc<Entry>>, Error> {
+    let selector = Selector::from(name);
+    let found: Vec<Arc<Entry>> =
+        snapshot.entries.values().filter(|e| selector.matches(e.urn())).cloned().collect();
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let problem = Error::invalid(format!("nothing is recorded of `{name}`"));
+    Err(match epid_provider::check::nearest(name, snapshot.entries.keys().map(|k| k.urn.path())) {
+        Some(near) => problem.hint(format!("did you mean `{near}`?")),
+        None => problem.hint("`epid state ls` lists what is"),
+    })
+}
+
+async fn show(context: &Context, args: &StackArgs, resource: &str) -> Result<Exit, Error> {
+    let workspace = context.workspace()?;
+    let (_, location, _) = locate(&workspace, args)?;
+    let snapshot = workspace.recorded(&location).await?.snapshot;
+    let terminal = context.terminal;
+    for entry in find(&snapshot, resource)? {
+        let record = &entry.record;
+        if terminal.json {
+            let mut document = summary(&entry);
+            if let Some(map) = document.as_object_mut() {
+                map.insert("applied".to_owned(), shown_json(&record.applied, false));
+                map.insert("outputs".to_owned(), shown_json(&record.outputs, false));
+                let needs: Vec<&str> = entry.dependencies.iter().map(epid_provider::Urn::as_str).collect();
+                map.insert("dependencies".to_owned(), needs.into());
+            }
+            terminal.json(&document);
+            continue;
+        }
+        terminal.line(&terminal.paint.bold(record.urn.as_str()));
+        let mut field = |name: &str, text: &str| {
+            if !text.is_empty() {
+                terminal.line(&format!("  {name:11} {text}"));
+            }
+        };
+        field("id", &record.id);
+        field("role", role(entry.role));
+        field("generation", &entry.generation.to_string());
+        field("declared", entry.source.as_deref().unwrap_or_default());
+        field("protected", if entry.protect { "yes" } else { "" });
+        field("incomplete", &record.incomplete.join(", "));
+        let needs: Vec<&str> = entry.dependencies.iter().map(epid_provider::Urn::path).collect();
+        field("needs", &needs.join(", "));
+        for (title, value) in [("inputs", &record.applied), ("outputs", &record.outputs)] {
+            if !matches!(value, Value::Map(map) if map.is_empty()) {
+                terminal.line(&format!("  {title}"));
+                for line in value_lines(value) {
+                    terminal.line(&format!("    {line}"));
+                }
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn unprotect(context: &Context, args: &StackArgs, resource: &str) -> Result<Exit, Error> {
+    let workspace = context.workspace()?;
+    let (_, location, world) = locate(&workspace, args)?;
+    let opening = Opening {
+        holder: surroundings::holder(&context.command),
+        create: false,
+        another_world: false,
+    };
+    let session = Session::open(&workspace.store, &location, opening).await?;
+    let found = find(&session.snapshot(), resource)?;
+    let changes: Vec<Change> = found
+        .iter()
+        .filter(|entry| entry.protect)
+        .map(|entry| Change::Put(Box::new(Entry { protect: false, ..(**entry).clone() })))
+        .collect();
+    let changed = !changes.is_empty();
+    if changed {
+        let at = world.clock.now();
+        let end = JournalEntry::End { token: None, ending: Ending::Done, changes, at };
+        let ticket = session.append(end)?;
+        session.durable(ticket).await?;
+    }
+    session.close().await?;
+    let text = if changed { "not protected any more" } else { "was not protected" };
+    context.terminal.line(&format!("`{resource}` {text}"));
+    Ok(Exit::Done)
+}

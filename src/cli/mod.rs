@@ -1,0 +1,190 @@
+//! People: arguments, words, colour, exit codes, the environment, signals; and which providers exist.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | `args`, `exit`, `error` | what is asked, how it ends, what went wrong |
+//! | `surroundings` | environment, wall clock, randomness, signals: read here and nowhere else |
+//! | `workspace` | a project with its states and keys |
+//! | `world` | the real clouds or the sandbox, and their providers |
+//! | `run` | up, preview, destroy, refresh: plan, show, ask, apply |
+//! | `bound` | whether a plan stays within the one that was shown |
+//! | `saved_plan` | plans in files, encrypted |
+//! | `commands` | everything else |
+//! | `ui` | what people see |
+//!
+//! May use every room; no room may use it.
+
+mod args;
+mod bound;
+mod commands;
+mod drawing;
+mod error;
+mod exit;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
+mod run;
+#[cfg(feature = "sandbox")]
+mod sandbox;
+mod saved_plan;
+mod surroundings;
+mod ui;
+mod workspace;
+mod world;
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+pub use exit::Exit;
+
+use args::{Cli, Command, SandboxCommand};
+use error::Error;
+use ui::Terminal;
+use workspace::Workspace;
+
+use crate::program::{Loaded, ProgramBuilder};
+
+/// What every command is given.
+pub(crate) struct Context {
+    terminal: Terminal,
+    folder: PathBuf,
+    /// The command line, without values that may be secret.
+    command: String,
+    /// The program, where it was built in Rust.
+    built: Option<Loaded>,
+}
+
+impl Context {
+    fn workspace(&self) -> Result<Workspace, Error> {
+        Workspace::find(&self.folder, self.built.clone())
+    }
+}
+
+/// The `epid` program: reads the arguments of the process, does what they say, and answers how it ended.
+#[must_use]
+pub fn main() -> Exit {
+    start(None)
+}
+
+/// The command line around a program written in Rust: every stack of the project in the current folder (or `--cwd`)
+/// runs the program that `build` declares, with its own configuration.
+///
+/// ```no_run
+/// fn main() -> std::process::ExitCode {
+///     epid::run(|program| {
+///         let name = program.config("name").string();
+///         program.resource("greeting", "epid:data:Value").set("value", name);
+///     })
+/// }
+/// ```
+#[must_use]
+pub fn run(build: impl FnOnce(&mut ProgramBuilder)) -> std::process::ExitCode {
+    let mut builder = ProgramBuilder::new();
+    build(&mut builder);
+    start(Some(builder)).into()
+}
+
+fn start(builder: Option<ProgramBuilder>) -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            drop(error.print());
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done,
+                _ => Exit::Invalid,
+            };
+        }
+    };
+    let terminal = Terminal::new(cli.color, cli.json, &surroundings::variable);
+    let done = folder(cli.cwd.as_deref()).and_then(|folder| {
+        let built = builder.map(|builder| built(builder, &folder)).transpose()?;
+        let context = Context { terminal, folder, command: command_line(), built };
+        dispatch(&context, cli.command)
+    });
+    done.unwrap_or_else(|error| {
+        error.show(terminal);
+        error.exit()
+    })
+}
+
+/// The project around a program that was built in Rust.
+fn built(builder: ProgramBuilder, folder: &Path) -> Result<Loaded, Error> {
+    let root = crate::program::find_project(folder).ok_or_else(|| {
+        Error::invalid(format!("there is no Epid.toml in {} or above it", folder.display()))
+            .hint("run the program within a project, or name its folder with --cwd DIR")
+    })?;
+    Ok(crate::program::load_with(&root, builder))
+}
+
+fn folder(asked: Option<&Path>) -> Result<PathBuf, Error> {
+    let here = surroundings::folder()
+        .map_err(|error| Error::failed(format!("the current folder cannot be told: {error}")))?;
+    let folder = asked.map_or_else(|| here.clone(), |asked| here.join(asked));
+    if folder.is_dir() {
+        Ok(folder)
+    } else {
+        Err(Error::invalid(format!("{} is no folder", folder.display())))
+    }
+}
+
+/// The command line as history and lock messages show it: a value that is set may be a secret and is left out.
+fn command_line() -> String {
+    let mut words: Vec<String> = vec!["epid".to_owned()];
+    words.extend(std::env::args().skip(1));
+    if let [_, rest @ ..] = words.as_mut_slice()
+        && rest.iter().any(|word| word == "config")
+        && rest.iter().any(|word| word == "set")
+        && let Some(last) = rest.last_mut()
+    {
+        "…".clone_into(last);
+    }
+    words.join(" ")
+}
+
+fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
+    match command {
+        Command::Completions { shell } => Ok(commands::completions(shell)),
+        Command::Config(command) => commands::config(context, command),
+        Command::Up(up) => {
+            let paused = run::is_simulated(context, &up.stacks)?;
+            block_on(paused, run::up(context, &up))
+        }
+        Command::Preview(preview) => {
+            let paused = run::is_simulated(context, &preview.stacks)?;
+            block_on(paused, run::preview(context, &preview))
+        }
+        Command::Destroy(destroy) => {
+            let paused = run::is_simulated(context, &destroy.stacks)?;
+            block_on(paused, run::destroy(context, &destroy))
+        }
+        Command::Refresh(refresh) => {
+            let paused = run::is_simulated(context, &refresh.stacks)?;
+            block_on(paused, run::refresh(context, &refresh))
+        }
+        Command::Stack(command) => block_on(true, commands::stack(context, command)),
+        Command::State(command) => block_on(true, commands::state(context, command)),
+        Command::Graph(graph) => block_on(true, commands::graph(context, &graph)),
+        Command::Sandbox(SandboxCommand::Serve { port, speed }) => {
+            block_on(false, commands::serve(context, port, speed))
+        }
+        Command::Sandbox(SandboxCommand::Reset { yes }) => block_on(true, commands::reset(context, yes)),
+    }
+}
+
+/// Runs a command to its end on this thread. Time is virtual where the command only ever meets the sandbox: it jumps to the
+/// next thing that is due, so that ten minutes of waiting take none.
+fn block_on(virtual_time: bool, command: impl Future<Output = Result<Exit, Error>>) -> Result<Exit, Error> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all();
+    #[cfg(feature = "sandbox")]
+    if virtual_time {
+        runtime.start_paused(true);
+    }
+    #[cfg(not(feature = "sandbox"))]
+    let _ = virtual_time;
+    let runtime =
+        runtime.build().map_err(|error| Error::failed(format!("the runtime cannot start: {error}")))?;
+    runtime.block_on(command)
+}

@@ -1,0 +1,615 @@
+//! Up, preview, destroy and refresh: plan, show, ask, apply.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use epid_provider::Urn;
+
+use super::args::{Destroy, Drifted, Preview, Refresh as RefreshCommand, SelectionArgs, StacksArgs, Up};
+use super::bound::beyond;
+use super::error::Error;
+use super::exit::Exit;
+use super::ui::{Listener, Shown, document, principal, render_plan, summary};
+use super::workspace::{Recorded, Workspace};
+use super::world::World;
+use super::{Context, saved_plan, surroundings};
+use crate::apply::{Event, Executor, Outcome, PlanRefused, Stopper};
+use crate::graph::{ResourceGraph, Selector};
+use crate::observe::{Depth, Looking, observe};
+use crate::plan::{Action, Mode, Observations, Plan, Refresh, Request, Selection, plan};
+use crate::program::StackFile;
+use crate::state::{Location, Opening, Run, Session};
+
+/// What a run is asked to do, whichever stack it is for.
+struct Asked {
+    mode: Mode,
+    selection: Selection,
+    /// Read everything that is recorded first.
+    look: bool,
+    refresh: Refresh,
+    offline: bool,
+}
+
+impl Asked {
+    fn new(mode: Mode, selection: &SelectionArgs, replace: &[String]) -> Self {
+        let selectors = |texts: &[String]| texts.iter().map(|t| Selector::from(t.as_str())).collect();
+        Self {
+            mode,
+            selection: Selection {
+                targets: selectors(&selection.target),
+                excludes: selectors(&selection.exclude),
+                replace: selectors(replace),
+            },
+            look: false,
+            refresh: Refresh::Undo,
+            offline: false,
+        }
+    }
+
+    fn reading(mut self, args: super::args::RefreshArgs) -> Self {
+        self.look = args.refresh.is_some();
+        self.offline = args.offline;
+        if args.refresh == Some(Drifted::Accept) {
+            self.refresh = Refresh::Accept;
+        }
+        self
+    }
+}
+
+/// A stack's plan and what it was made from.
+struct Planned<'a> {
+    stack: &'a StackFile,
+    location: Location,
+    plan: Plan,
+    recorded: usize,
+}
+
+/// True where every stack that is meant runs in the sandbox.
+pub(crate) fn is_simulated(context: &Context, stacks: &StacksArgs) -> Result<bool, Error> {
+    if stacks.one.sandbox {
+        return Ok(true);
+    }
+    let workspace = context.workspace()?;
+    let chosen = choose(&workspace, stacks)?;
+    let simulated = chosen.iter().filter(|s| s.sandbox).count();
+    if simulated == 0 {
+        Ok(false)
+    } else if simulated == chosen.len() {
+        Ok(true)
+    } else {
+        Err(Error::invalid("some of these stacks always run in the sandbox, and some do not")
+            .hint("take them one by one, or all in the sandbox with --sandbox"))
+    }
+}
+
+fn choose<'a>(workspace: &'a Workspace, stacks: &StacksArgs) -> Result<Vec<&'a StackFile>, Error> {
+    if stacks.all { workspace.in_order() } else { Ok(vec![workspace.stack(stacks.one.stack.as_deref())?]) }
+}
+
+fn world(workspace: &Workspace, stacks: &[&StackFile], args: &StacksArgs, writes: bool) -> Result<World, Error> {
+    if stacks.iter().all(|stack| Workspace::simulated(stack, args.one.sandbox)) {
+        World::sandbox(&workspace.project.root, writes)
+    } else {
+        Ok(World::cloud())
+    }
+}
+
+/// `epid up`.
+pub(crate) async fn up(context: &Context, args: &Up) -> Result<Exit, Error> {
+    let workspace = context.workspace()?;
+    let stacks = choose(&workspace, &args.stacks)?;
+    let world = world(&workspace, &stacks, &args.stacks, true)?;
+    let asked = Asked::new(Mode::Up, &args.selection, &args.replace).reading(args.refresh);
+    let run = Running { context, workspace: &workspace, world: &world, asked: &asked, yes: args.yes };
+    let exit = match &args.plan {
+        Some(path) => run.saved(&stacks, path).await,
+        None => run.all(&stacks).await,
+    };
+    world.close()?;
+    exit
+}
+
+/// `epid destroy`.
+pub(crate) async fn destroy(context: &Context, args: &Destroy) -> Result<Exit, Error> {
+    let workspace = context.workspace()?;
+    let mut stacks = choose(&workspace, &args.stacks)?;
+    stacks.reverse();
+    let world = world(&workspace, &stacks, &args.stacks, true)?;
+    let asked = Asked::new(Mode::Destroy, &args.selection, &[]);
+    let run = Running { context, workspace: &workspace, world: &world, asked: &asked, yes: args.yes };
+    let exit = run.all(&stacks).await;
+    world.close()?;
+    exit
+}
+
+/// `epid preview`.
+pub(crate) async fn preview(context: &Context, args: &Preview) -> Result<Exit, Error> {
+    let workspace = context.workspace()?;
+    let mut stacks = choose(&workspace, &args.stacks)?;
+    let mode = if args.destroy { Mode::Destroy } else { Mode::Up };
+    if mode == Mode::Destroy {
+        stacks.reverse();
+    }
+    let world = world(&workspace, &stacks, &args.stacks, false)?;
+    let asked = Asked::new(mode, &args.selection, &args.replace).reading(args.refresh);
+    let run = Running { context, workspace: &workspace, world: &world, asked: &asked, yes: true };
+    let planned = run.plan_all(&stacks).await?;
+    run.show(&planned);
+    if let (Some(path), [one]) = (&args.save, planned.as_slice()) {
+        saved_plan::save(&workspace, &one.plan, path)?;
+        if !context.terminal.json {
+            context.terminal.line(&format!("\n  saved to {}: `epid up --plan` executes it", path.display()));
+        }
+    }
+    let changes = planned.iter().any(|p| !p.plan.is_empty() || !p.plan.drift.is_empty());
+    Ok(if args.expect_no_changes && changes { Exit::Changes } else { Exit::Done })
+}
+
+/// `epid refresh`.
+pub(crate) async fn refresh(context: &Context, args: &RefreshCommand) -> Result<Exit, Error> {
+    let workspace = context.workspace()?;
+    let stacks = choose(&workspace, &args.stacks)?;
+    let world = world(&workspace, &stacks, &args.stacks, args.accept)?;
+    let mut asked = Asked::new(Mode::Up, &SelectionArgs::default(), &[]);
+    asked.look = true;
+    asked.refresh = Refresh::Accept;
+    let run = Running { context, workspace: &workspace, world: &world, asked: &asked, yes: args.yes };
+    let mut exit = Exit::Done;
+    for stack in stacks {
+        let mut planned = run.plan(stack, &BTreeSet::new()).await?;
+        planned.plan = planned.plan.only(|step| step.action == Action::Record);
+        if context.terminal.json {
+            context.terminal.json(&document(&planned.plan));
+        } else {
+            context.terminal.print(&run.text(&planned));
+        }
+        let drifted = !planned.plan.drift.is_empty();
+        if args.accept && drifted {
+            exit = exit.or(run.execute(planned).await?);
+        } else if args.expect_no_changes && drifted {
+            exit = exit.or(Exit::Changes);
+        }
+    }
+    world.close()?;
+    Ok(exit)
+}
+
+struct Running<'a> {
+    context: &'a Context,
+    workspace: &'a Workspace,
+    world: &'a World,
+    asked: &'a Asked,
+    yes: bool,
+}
+
+impl Running<'_> {
+    /// Plans every stack, shows the plans, asks, and executes them one after the other.
+    async fn all(&self, stacks: &[&StackFile]) -> Result<Exit, Error> {
+        for stack in stacks {
+            self.recover(stack).await?;
+        }
+        let planned = self.plan_all(stacks).await?;
+        if self.asked.mode == Mode::Destroy {
+            self.refuse_consumed(&planned, stacks).await?;
+        }
+        self.show(&planned);
+        let changes = planned.iter().any(|p| !p.plan.is_empty());
+        if changes && !self.yes {
+            if !self.context.terminal.asks {
+                return Err(Error::invalid("there is nobody to ask whether to do this")
+                    .hint("add --yes, or run it in a terminal"));
+            }
+            let question = if self.asked.mode == Mode::Destroy { "Delete all this?" } else { "Do this?" };
+            if !self.context.terminal.confirm(question) {
+                self.context.terminal.note("nothing was done");
+                return Ok(Exit::Done);
+            }
+        }
+        let mut exit = Exit::Done;
+        for planned in planned {
+            let done = self.execute(planned).await?;
+            exit = exit.or(done);
+            if done != Exit::Done {
+                break;
+            }
+        }
+        Ok(exit)
+    }
+
+    /// Executes a saved plan.
+    async fn saved(&self, stacks: &[&StackFile], path: &std::path::Path) -> Result<Exit, Error> {
+        let plan = saved_plan::open(self.workspace, path)?;
+        let stack = match stacks {
+            [stack] if stack.name == plan.header.stack => *stack,
+            _ => self.workspace.stack(Some(&plan.header.stack))?,
+        };
+        let location = self.workspace.location(self.world, &stack.name);
+        if *plan.header.world != *self.world.id {
+            return Err(Error::invalid(format!(
+                "the plan was made for {}, this run is in {}",
+                plan.header.world, self.world.id
+            )));
+        }
+        let session = self.open(&location).await?;
+        let done = self.apply(&session, stack, plan).await;
+        session.close().await?;
+        done
+    }
+
+    /// Looks into calls of an earlier run whose outcome was not written, where there are any.
+    async fn recover(&self, stack: &StackFile) -> Result<(), Error> {
+        let location = self.workspace.location(self.world, &stack.name);
+        let recorded = self.workspace.recorded(&location).await?;
+        if recorded.snapshot.intents.is_empty() {
+            return Ok(());
+        }
+        let session = self.open(&location).await?;
+        let done = self.recover_in(&session).await;
+        session.close().await?;
+        done
+    }
+
+    async fn recover_in(&self, session: &Arc<Session>) -> Result<(), Error> {
+        let digest = digest_of(session);
+        let (_stopper, control) = Stopper::new();
+        let executor = self.executor(session, control, &digest);
+        let mut listener = Listener::new(self.context.terminal, None);
+        executor.recover(&mut |event: Event| listener.hear(&event)).await?;
+        Ok(())
+    }
+
+    fn executor<'e>(
+        &'e self,
+        session: &Arc<Session>,
+        control: crate::apply::Control,
+        digest: &'e dyn Fn(&[u8]) -> Option<String>,
+    ) -> Executor<'e> {
+        let holder = surroundings::holder(&self.context.command);
+        Executor {
+            session: session.clone(),
+            providers: &self.world.providers,
+            clock: self.world.clock.clone(),
+            control,
+            mint: &surroundings::token,
+            digest,
+            run: Run {
+                who: format!("{}@{}", holder.user, holder.host).into(),
+                command: holder.command.into(),
+                at: self.world.clock.now(),
+                version: env!("CARGO_PKG_VERSION").into(),
+                plan: None,
+                commit: None,
+            },
+        }
+    }
+
+    async fn open(&self, location: &Location) -> Result<Arc<Session>, Error> {
+        let opening = Opening {
+            holder: surroundings::holder(&self.context.command),
+            create: true,
+            another_world: false,
+        };
+        Ok(Arc::new(Session::open(&self.workspace.store, location, opening).await?))
+    }
+
+    async fn plan_all<'a>(&self, stacks: &[&'a StackFile]) -> Result<Vec<Planned<'a>>, Error> {
+        let mut pending = BTreeSet::new();
+        let mut planned = Vec::new();
+        for stack in stacks {
+            let one = self.plan(stack, &pending).await?;
+            if !one.plan.is_empty() {
+                pending.insert(stack.name.clone());
+            }
+            planned.push(one);
+        }
+        Ok(planned)
+    }
+
+    async fn plan<'a>(&self, stack: &'a StackFile, pending: &BTreeSet<Arc<str>>) -> Result<Planned<'a>, Error> {
+        let location = self.workspace.location(self.world, &stack.name);
+        let recorded = self.workspace.recorded(&location).await?;
+        self.plan_from(stack, location, &recorded, pending).await
+    }
+
+    /// The plan of a stack on what is recorded of it.
+    async fn plan_from<'a>(
+        &self,
+        stack: &'a StackFile,
+        location: Location,
+        recorded: &Recorded,
+        pending: &BTreeSet<Arc<str>>,
+    ) -> Result<Planned<'a>, Error> {
+        let keys = recorded.keys.as_ref();
+        let digest = |bytes: &[u8]| keys.map(|keys| keys.digest_bytes(bytes));
+        let graph = if self.asked.mode == Mode::Destroy {
+            ResourceGraph::empty()
+        } else {
+            let references = self.workspace.references(stack, self.world, pending).await?;
+            self.workspace.graph(stack, self.world, references, &digest)?
+        };
+        let observed = self.observe(&graph, recorded).await?;
+        let request = Request {
+            graph: &graph,
+            snapshot: &recorded.snapshot,
+            observed: &observed,
+            providers: &self.world.providers,
+            mode: self.asked.mode,
+            selection: &self.asked.selection,
+            refresh: self.asked.refresh,
+            digest: &digest,
+        };
+        let plan = plan(&request).map_err(|problems| Error::plan(problems, &self.workspace.sources))?;
+        self.refuse_loss(&location, &graph, &plan).await?;
+        Ok(Planned { stack, location, plan, recorded: recorded.snapshot.entries.len() })
+    }
+
+    /// What exists, as far as it was asked for. Without a connection a plan is less sharp, but there is one; only what was
+    /// asked for by name has to be answered.
+    async fn observe(&self, graph: &ResourceGraph, recorded: &Recorded) -> Result<Observations, Error> {
+        if self.asked.offline || (self.asked.mode == Mode::Destroy && !self.asked.look) {
+            return Ok(Observations::new());
+        }
+        let keys = recorded.keys.as_ref();
+        let digest = |bytes: &[u8]| keys.map(|keys| keys.digest_bytes(bytes));
+        let session = Arc::new(Session::in_memory(recorded.snapshot.header.clone()));
+        let executor = self.executor(&session, Stopper::new().1, &digest);
+        let seen = observe(&Looking {
+            graph,
+            snapshot: &recorded.snapshot,
+            providers: &self.world.providers,
+            depth: if self.asked.look { Depth::Refresh } else { Depth::Needed },
+            only: &|_| true,
+            digest: &digest,
+            call: &|urn| executor.look(urn),
+        })
+        .await;
+        match seen.failed.into_iter().next() {
+            Some((urn, failure)) if self.asked.look => {
+                Err(Error::failed(format!("{} cannot be read: {}", urn.path(), failure.message))
+                    .hint(failure.hint.unwrap_or_else(|| "leave --refresh out to plan without reading".to_owned())))
+            }
+            _ => Ok(seen.found),
+        }
+    }
+
+    /// Refuses a plan that takes away what other stacks use.
+    async fn refuse_loss(&self, location: &Location, graph: &ResourceGraph, plan: &Plan) -> Result<(), Error> {
+        if self.asked.mode == Mode::Destroy {
+            return Ok(());
+        }
+        let consumers = self.consumers(location).await?;
+        if consumers.is_empty() {
+            return Ok(());
+        }
+        let lost: BTreeSet<&Urn> = principal(plan)
+            .into_iter()
+            .filter(|s| matches!(s.action, Action::Replace | Action::Refill | Action::Delete))
+            .filter(|s| s.changes.is_empty() || s.changes.iter().any(|c| c.replace == epid_provider::Replace::Yes))
+            .map(|s| &s.target.urn)
+            .collect();
+        for (name, value, _) in graph.outputs() {
+            let behind = value.template.references().into_iter().flat_map(|m| graph.names().resources(&m.reference));
+            if let Some(urn) = behind.into_iter().find(|urn| lost.contains(urn)) {
+                return Err(Error::failed(format!(
+                    "`{}` would be replaced or deleted, but output `{name}` of it is used by {}",
+                    urn.path(),
+                    names(&consumers)
+                ))
+                .hint("destroy those stacks first, or keep the resource"));
+            }
+        }
+        let offered: BTreeSet<&str> = graph.outputs().iter().map(|(name, ..)| &**name).collect();
+        let published = self.workspace.store.outputs(location).await?.unwrap_or_default();
+        match published.keys().find(|name| !offered.contains(&***name)) {
+            Some(name) => Err(Error::failed(format!(
+                "output `{name}` would be removed, but {} may use it",
+                names(&consumers)
+            ))
+            .hint("keep the output, or destroy those stacks first")),
+            None => Ok(()),
+        }
+    }
+
+    /// The stacks that use the outputs of a stack and have resources.
+    async fn consumers(&self, location: &Location) -> Result<Vec<Location>, Error> {
+        let mut living = Vec::new();
+        for consumer in self.workspace.store.consumers(location).await? {
+            if !self.workspace.recorded(&consumer).await?.snapshot.is_empty() {
+                living.push(consumer);
+            }
+        }
+        Ok(living)
+    }
+
+    /// Refuses to destroy what stacks use that are not destroyed before it.
+    async fn refuse_consumed(&self, planned: &[Planned<'_>], stacks: &[&StackFile]) -> Result<(), Error> {
+        for (at, planned) in planned.iter().enumerate() {
+            let before: BTreeSet<&str> = stacks.iter().take(at).map(|s| &*s.name).collect();
+            let mut consumers = self.consumers(&planned.location).await?;
+            consumers.retain(|c| !before.contains(&*c.stack));
+            if !consumers.is_empty() {
+                return Err(in_use(&planned.location, &consumers));
+            }
+        }
+        Ok(())
+    }
+
+    fn text(&self, planned: &Planned<'_>) -> String {
+        let terminal = self.context.terminal;
+        render_plan(
+            &planned.plan,
+            Shown { paint: terminal.paint, width: terminal.width, recorded: planned.recorded },
+        )
+    }
+
+    fn show(&self, planned: &[Planned<'_>]) {
+        let terminal = self.context.terminal;
+        for (at, planned) in planned.iter().enumerate() {
+            if terminal.json {
+                terminal.json(&document(&planned.plan));
+            } else {
+                let gap = if at > 0 { "\n" } else { "" };
+                terminal.print(&format!("{gap}{}", self.text(planned)));
+            }
+        }
+    }
+
+    /// Opens the stack, plans again on what is recorded now, and executes that where it stays within what was shown.
+    async fn execute(&self, shown: Planned<'_>) -> Result<Exit, Error> {
+        if shown.plan.header.lineage.is_empty() && shown.plan.is_empty() && shown.plan.outputs.is_empty() {
+            return Ok(Exit::Done);
+        }
+        let session = self.open(&shown.location).await?;
+        let done = self.execute_in(&session, &shown).await;
+        let closed = session.close().await;
+        let exit = done?;
+        closed?;
+        Ok(exit)
+    }
+
+    async fn execute_in(&self, session: &Arc<Session>, shown: &Planned<'_>) -> Result<Exit, Error> {
+        let stack = shown.stack;
+        if self.asked.mode == Mode::Up {
+            self.announce(stack, &shown.location).await?;
+        } else {
+            self.workspace.store.start_closing(&shown.location).await?;
+            let consumers = self.consumers(&shown.location).await?;
+            if !consumers.is_empty() {
+                self.workspace.store.stop_closing(&shown.location).await?;
+                return Err(in_use(&shown.location, &consumers));
+            }
+        }
+        let recorded = Recorded { snapshot: session.snapshot(), keys: session.keys() };
+        let fresh =
+            self.plan_from(stack, shown.location.clone(), &recorded, &BTreeSet::new()).await?;
+        let plan = if self.asked.refresh == Refresh::Accept && shown.plan.steps.iter().all(|s| s.action == Action::Record) {
+            fresh.plan.only(|step| step.action == Action::Record)
+        } else {
+            fresh.plan
+        };
+        let beyond = beyond(&shown.plan, &plan);
+        if !beyond.is_empty() {
+            let names: Vec<&str> = beyond.iter().map(|urn| urn.path()).take(5).collect();
+            return Err(Error::failed(format!(
+                "{}: more would change than was shown: {}",
+                stack.name,
+                names.join(", ")
+            ))
+            .hint("nothing of this stack was done; run it again to see what changes"));
+        }
+        let done = self.apply(session, stack, plan).await?;
+        if done == Exit::Done && self.asked.mode == Mode::Destroy && session.with(crate::state::Snapshot::is_empty) {
+            self.leave(&shown.location).await?;
+        }
+        if self.asked.mode == Mode::Destroy {
+            self.workspace.store.stop_closing(&shown.location).await?;
+        }
+        Ok(done)
+    }
+
+    /// Executes a plan in an open session and shows what happens.
+    async fn apply(&self, session: &Arc<Session>, stack: &StackFile, mut plan: Plan) -> Result<Exit, Error> {
+        let terminal = self.context.terminal;
+        let header = session.with(|snapshot| snapshot.header.clone());
+        if plan.header.lineage.is_empty() && header.serial == 0 {
+            plan.header.lineage = header.lineage;
+        }
+        let digest = digest_of(session);
+        let (stopper, control) = Stopper::new();
+        surroundings::hear_signals(stopper);
+        let executor = self.executor(session, control, &digest);
+        let mut listener = Listener::new(terminal, Some(&plan));
+        if !terminal.json && plan.steps.iter().any(|s| s.action.touches_cloud()) {
+            terminal.line("");
+        }
+        let begun = self.world.clock.now();
+        let outcome = executor.apply(&plan, &mut |event| listener.hear(&event)).await;
+        listener.end();
+        let outcome = outcome.map_err(refused)?;
+        let took = self.world.clock.now().since(begun);
+        if self.asked.mode == Mode::Up && outcome.journal.is_none() {
+            session.publish_outputs().await?;
+        }
+        self.report(stack, &plan, &outcome, took);
+        Ok(exit(&outcome))
+    }
+
+    fn report(&self, stack: &StackFile, plan: &Plan, outcome: &Outcome, took: Duration) {
+        let terminal = self.context.terminal;
+        if terminal.json {
+            let failed: Vec<&str> = outcome.failed.iter().map(|f| f.urn.as_str()).collect();
+            terminal.json(&serde_json::json!({
+                "event": "result",
+                "format": crate::apply::EVENT_FORMAT,
+                "stack": stack.name,
+                "exit": exit(outcome).code(),
+                "failed": failed,
+                "outputs": super::ui::shown_json(&epid_provider::Value::Map(outcome.outputs.clone()), false),
+            }));
+            return;
+        }
+        terminal.print(&summary(outcome, plan, took, terminal));
+        if self.asked.mode == Mode::Up && !outcome.outputs.is_empty() {
+            terminal.print(&super::ui::outputs(&outcome.outputs, terminal.paint));
+        }
+    }
+
+    /// Leaves a marker with every stack that this one refers to, then makes sure that none is being destroyed.
+    async fn announce(&self, stack: &StackFile, location: &Location) -> Result<(), Error> {
+        let used: BTreeSet<&str> = stack.references.values().map(|(producer, _)| &**producer).collect();
+        for other in &self.workspace.project.stacks {
+            let producer = self.workspace.location(self.world, &other.name);
+            if used.contains(&*other.name) {
+                self.workspace.store.add_consumer(&producer, location).await?;
+                if self.workspace.store.is_closing(&producer).await? {
+                    self.workspace.store.remove_consumer(&producer, location).await?;
+                    return Err(Error::failed(format!("stack `{}` is being destroyed", other.name))
+                        .hint(format!("wait for that, then run `epid up --stack {}`", other.name)));
+                }
+            } else {
+                self.workspace.store.remove_consumer(&producer, location).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the markers away that a stack without resources has left.
+    async fn leave(&self, location: &Location) -> Result<(), Error> {
+        for other in &self.workspace.project.stacks {
+            let producer = self.workspace.location(self.world, &other.name);
+            self.workspace.store.remove_consumer(&producer, location).await?;
+        }
+        Ok(())
+    }
+}
+
+fn names(consumers: &[Location]) -> String {
+    let names: Vec<String> = consumers.iter().map(|c| format!("`{}`", c.stack)).collect();
+    names.join(" and ")
+}
+
+fn in_use(location: &Location, consumers: &[Location]) -> Error {
+    let first = consumers.first().map_or("", |c| &*c.stack);
+    Error::failed(format!("stack `{}` is used by {}", location.stack, names(consumers)))
+        .hint(format!("`epid destroy --stack {first}` first, or destroy all in order with --all"))
+}
+
+fn digest_of(session: &Arc<Session>) -> impl Fn(&[u8]) -> Option<String> + use<> {
+    let keys = session.keys();
+    move |bytes| keys.as_ref().map(|keys| keys.digest_bytes(bytes))
+}
+
+fn refused(refused: PlanRefused) -> Error {
+    Error::failed(refused.to_string()).hint("`epid preview` shows what would change now")
+}
+
+fn exit(outcome: &Outcome) -> Exit {
+    if outcome.interrupted {
+        Exit::Interrupted
+    } else if outcome.is_success() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    }
+}

@@ -1,0 +1,84 @@
+//! What the process is given: environment, time, randomness, signals. Read here and nowhere else.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the environment, the wall clock and randomness; everything else is handed them"
+)]
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use epid_provider::{Timestamp, Token};
+
+use crate::apply::Stopper;
+use crate::state::Holder;
+
+/// A variable of the environment.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The folder the process was started in.
+pub(crate) fn folder() -> std::io::Result<PathBuf> {
+    std::env::current_dir()
+}
+
+/// The wall clock.
+pub(crate) fn wall() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Fills `bytes` with randomness of the operating system.
+///
+/// # Panics
+/// Where the operating system has none: nothing that epid writes would be safe then.
+#[expect(clippy::expect_used, reason = "without randomness there are no keys, and no run")]
+pub(crate) fn entropy(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the operating system gives randomness");
+}
+
+/// A fresh operation token.
+pub(crate) fn token() -> Token {
+    let mut bytes = [0; 16];
+    entropy(&mut bytes);
+    Token::from_bytes(bytes)
+}
+
+/// Who runs `command` here and now.
+pub(crate) fn holder(command: &str) -> Holder {
+    let user = variable("USER").or_else(|| variable("USERNAME")).unwrap_or_else(|| "unknown".to_owned());
+    let host = std::fs::read_to_string("/etc/hostname")
+        .ok()
+        .map(|name| name.trim().to_owned())
+        .or_else(|| variable("HOSTNAME"))
+        .or_else(|| variable("COMPUTERNAME"))
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".to_owned());
+    Holder { pid: std::process::id(), user, host, since: wall(), command: command.to_owned() }
+}
+
+/// Hands every Ctrl-C and SIGTERM to `stopper`, for as long as the runtime lives.
+pub(crate) fn hear_signals(stopper: Stopper) {
+    let again = stopper.clone();
+    tokio::spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() {
+            stopper.stop();
+        }
+    });
+    #[cfg(unix)]
+    tokio::spawn(async move {
+        let kinds = tokio::signal::unix::SignalKind::terminate();
+        if let Ok(mut signals) = tokio::signal::unix::signal(kinds) {
+            while signals.recv().await.is_some() {
+                again.stop();
+            }
+        }
+    });
+    #[cfg(not(unix))]
+    drop(again);
+}
+
+/// Where rooms that make keys get their randomness from.
+pub(crate) fn randomness() -> crate::state::Entropy {
+    crate::state::Entropy::new(entropy)
+}

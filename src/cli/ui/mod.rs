@@ -1,0 +1,17 @@
+//! What people see: the plan as a tree, a run as it goes, and JSON lines for programs.
+//!
+//! Only this room and `src/main.rs` print. Everything else returns data.
+
+mod json;
+mod outputs;
+mod plan;
+mod progress;
+mod style;
+mod terminal;
+
+pub(crate) use json::{document, shown_json};
+pub(crate) use outputs::{outputs, value_lines};
+pub(crate) use plan::{Shown, principal, render_plan};
+pub(crate) use progress::{Listener, summary};
+pub(crate) use style::{count, cut, plain};
+pub(crate) use terminal::Terminal;

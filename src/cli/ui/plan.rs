@@ -1,0 +1,392 @@
+//! A plan as a tree: what changes, where, why, and how long it takes.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Write as _;
+
+use epid_provider::{Replace, Urn};
+
+use super::style::{Paint, count, cut, duration, mark, plain, width};
+use crate::plan::{Action, Estimate, Mode, Plan, PlannedChange, Step, estimate};
+
+/// What to show of a plan besides its steps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown {
+    /// Colours.
+    pub(crate) paint: Paint,
+    /// Columns.
+    pub(crate) width: usize,
+    /// How many resources the state holds.
+    pub(crate) recorded: usize,
+}
+
+/// A line of the tree.
+struct Row {
+    depth: usize,
+    action: Option<Action>,
+    name: String,
+    kind: String,
+    note: String,
+    details: Vec<String>,
+}
+
+#[derive(Default)]
+struct Branch<'a> {
+    step: Option<&'a Step>,
+    children: BTreeMap<String, Branch<'a>>,
+    order: Vec<String>,
+}
+
+/// What a plan comes to, by what people count.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Tally {
+    pub(crate) create: usize,
+    pub(crate) update: usize,
+    pub(crate) replace: usize,
+    pub(crate) delete: usize,
+    pub(crate) import: usize,
+    pub(crate) forget: usize,
+    pub(crate) record: usize,
+    pub(crate) unchanged: usize,
+    pub(crate) drifted: usize,
+}
+
+/// The plan as text, with a trailing newline.
+pub(crate) fn render_plan(plan: &Plan, shown: Shown) -> String {
+    let steps = principal(plan);
+    let tally = tally(plan, &steps);
+    let mut out = title(plan, shown);
+    let mut root = Branch::default();
+    for step in &steps {
+        root.put(&segments(&step.address), step);
+    }
+    let mut rows = Vec::new();
+    root.rows(0, plan, shown, &mut rows);
+    drift_rows(plan, &mut rows, shown.paint);
+    if !rows.is_empty() {
+        out.push('\n');
+        write_rows(&rows, shown, &mut out);
+        out.push('\n');
+    }
+    let _ = writeln!(out, "  {}", summary(&tally, plan.header.mode, shown.paint));
+    if let Some(line) = time(plan, &estimate(plan), shown) {
+        let _ = writeln!(out, "  {}", shown.paint.dim(&line));
+    }
+    out
+}
+
+/// The one step of each resource that says what happens to it.
+pub(crate) fn principal(plan: &Plan) -> Vec<&Step> {
+    let rank = |step: &Step| match step.action {
+        Action::Nothing | Action::Connect => 0,
+        Action::Decide => 1,
+        Action::Vacate | Action::Delete => 2,
+        _ => 3,
+    };
+    let mut best: HashMap<&Urn, &Step> = HashMap::new();
+    let mut order = Vec::new();
+    for step in &plan.steps {
+        let urn = &step.target.urn;
+        if rank(step) == 0 {
+            continue;
+        }
+        match best.get(urn) {
+            Some(old) if rank(old) >= rank(step) => {}
+            Some(_) => {
+                best.insert(urn, step);
+            }
+            None => {
+                order.push(urn);
+                best.insert(urn, step);
+            }
+        }
+    }
+    order.into_iter().filter_map(|urn| best.get(urn).copied()).collect()
+}
+
+/// Counts what a plan does. A resource in the keeping of a deleted container counts as deleted too.
+pub(crate) fn tally(plan: &Plan, steps: &[&Step]) -> Tally {
+    let mut tally = Tally { unchanged: plan.unchanged, drifted: plan.drift.len(), ..Tally::default() };
+    let mut taken = HashSet::new();
+    for step in steps {
+        match step.action {
+            Action::Create => tally.create += 1,
+            Action::Update => tally.update += 1,
+            Action::Replace | Action::Refill | Action::Decide | Action::Vacate => tally.replace += 1,
+            Action::Delete => tally.delete += 1,
+            Action::Read | Action::Nothing | Action::Connect => {}
+            Action::Import | Action::Adopt => tally.import += 1,
+            Action::Forget => tally.forget += 1,
+            Action::Record => tally.record += 1,
+        }
+        taken.extend(step.takes.iter().map(|key| &key.urn).filter(|urn| **urn != step.target.urn));
+    }
+    tally.delete += taken.len();
+    tally
+}
+
+/// `curator/deployment` in its parts; a `/` within a key's quotes parts nothing.
+fn segments(address: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut quoted = false;
+    for c in address.chars() {
+        if c == '"' {
+            quoted = !quoted;
+        }
+        if c == '/' && !quoted {
+            parts.push(String::new());
+        } else if let Some(last) = parts.last_mut() {
+            last.push(c);
+        }
+    }
+    parts
+}
+
+impl<'a> Branch<'a> {
+    fn put(&mut self, path: &[String], step: &'a Step) {
+        let Some((first, rest)) = path.split_first() else {
+            self.step = Some(step);
+            return;
+        };
+        if !self.children.contains_key(first) {
+            self.order.push(first.clone());
+        }
+        self.children.entry(first.clone()).or_default().put(rest, step);
+    }
+
+    fn actions(&self, into: &mut Vec<Action>) {
+        into.extend(self.step.map(|s| s.action));
+        for child in self.children.values() {
+            child.actions(into);
+        }
+    }
+
+    fn rows(&self, depth: usize, plan: &Plan, shown: Shown, into: &mut Vec<Row>) {
+        for name in &self.order {
+            let Some(branch) = self.children.get(name) else { continue };
+            if let Some(step) = branch.step {
+                into.push(row(step, name, depth, plan, shown));
+            } else {
+                let mut actions = Vec::new();
+                branch.actions(&mut actions);
+                let same = actions.first().copied().filter(|a| actions.iter().all(|b| mark(*b) == mark(*a)));
+                into.push(Row {
+                    depth,
+                    action: Some(same.unwrap_or(Action::Update)),
+                    name: name.clone(),
+                    kind: String::new(),
+                    note: String::new(),
+                    details: Vec::new(),
+                });
+            }
+            branch.rows(depth + 1, plan, shown, into);
+        }
+    }
+}
+
+fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown) -> Row {
+    let mut notes = Vec::new();
+    match step.action {
+        Action::Replace | Action::Refill | Action::Vacate | Action::Decide => {
+            let forced: Vec<String> = step
+                .changes
+                .iter()
+                .filter(|c| c.replace != Replace::No)
+                .map(|c| c.path.to_string())
+                .collect();
+            let maybe = step
+                .changes
+                .iter()
+                .all(|c| c.replace != Replace::Yes);
+            let what = if maybe && !forced.is_empty() { "replaced only if" } else { "replaced:" };
+            let verb = if maybe && !forced.is_empty() { " changes" } else { " cannot change in place" };
+            notes.push(if forced.is_empty() {
+                "replaced".to_owned()
+            } else {
+                format!("{what} {}{verb}", forced.join(", "))
+            });
+            if matches!(step.action, Action::Refill | Action::Vacate | Action::Decide) {
+                notes.push("the old one is deleted first".to_owned());
+            }
+        }
+        Action::Delete if plan.header.mode == Mode::Up && !step.takes.is_empty() => {
+            notes.push(format!("with {}", count(step.takes.len(), "resource in it", "resources in it")));
+        }
+        Action::Adopt => notes.push("taken over where it exists".to_owned()),
+        Action::Import => notes.push("taken into the stack".to_owned()),
+        Action::Forget => notes.push("left in place, no longer recorded".to_owned()),
+        Action::Record => notes.push("only what is recorded of it".to_owned()),
+        Action::Read => notes.push("looked up".to_owned()),
+        _ => {}
+    }
+    if let Some(from) = step.from.as_ref().filter(|f| f.urn != step.target.urn) {
+        notes.push(format!("was {}", from.urn.path()));
+    }
+    if step.undo_drift {
+        notes.push("put back as declared".to_owned());
+    }
+    if step.expected.as_secs() >= 5 {
+        notes.push(format!("~{}", duration(step.expected)));
+    }
+    let bare = matches!(step.action, Action::Create | Action::Delete | Action::Read);
+    let details = if bare {
+        Vec::new()
+    } else {
+        step.changes.iter().flat_map(|c| change(c, depth, shown)).collect()
+    };
+    Row {
+        depth,
+        action: Some(step.action),
+        name: name.to_owned(),
+        kind: step.kind.as_str().to_owned(),
+        note: notes.join(", "),
+        details,
+    }
+}
+
+/// A leaf that changes: on one line where it fits, else on three.
+fn change(change: &PlannedChange, depth: usize, shown: Shown) -> Vec<String> {
+    let indent = " ".repeat(2 * depth + 6);
+    let path = plain(&change.path.to_string());
+    let (before, after) = (plain(&change.before), plain(&change.after));
+    let arrow = shown.paint.dim("→");
+    let (old, new) = match (before.is_empty() || before == "null", after.is_empty() || after == "null") {
+        (true, _) => (String::new(), after.clone()),
+        (_, true) => (before.clone(), "(removed)".to_owned()),
+        _ => (before.clone(), after.clone()),
+    };
+    let whole = if old.is_empty() { width(&new) } else { width(&old) + 3 + width(&new) };
+    let room = shown.width.saturating_sub(width(&indent) + width(&path) + 3);
+    if whole <= room {
+        let values = if old.is_empty() { shown.paint.green(&new) } else { format!("{old} {arrow} {new}") };
+        return vec![format!("{indent}{path}   {values}")];
+    }
+    let room = shown.width.saturating_sub(width(&indent) + 4).max(16);
+    let mut lines = vec![format!("{indent}{path}")];
+    if !old.is_empty() {
+        lines.push(format!("{indent}  {}", shown.paint.red(&format!("- {}", cut(&old, room)))));
+    }
+    lines.push(format!("{indent}  {}", shown.paint.green(&format!("+ {}", cut(&new, room)))));
+    lines
+}
+
+fn drift_rows(plan: &Plan, rows: &mut Vec<Row>, paint: Paint) {
+    for drift in &plan.drift {
+        let details = drift
+            .changes
+            .iter()
+            .map(|c| {
+                let (was, is) = (plain(&c.before), plain(&c.after));
+                format!("      {}   {was} {} {is}", plain(&c.path.to_string()), paint.dim("→"))
+            })
+            .collect();
+        rows.push(Row {
+            depth: 0,
+            action: None,
+            name: drift.urn.path().to_owned(),
+            kind: String::new(),
+            note: if drift.gone { "drift: it is gone" } else { "drift: changed outside epid" }.to_owned(),
+            details,
+        });
+    }
+}
+
+fn write_rows(rows: &[Row], shown: Shown, out: &mut String) {
+    let left = |row: &Row| 2 * row.depth + 4 + width(&row.name);
+    let column = rows.iter().map(left).max().unwrap_or(0).min(shown.width * 2 / 5) + 2;
+    let kinds = rows.iter().map(|r| width(&r.kind)).max().unwrap_or(0).min(shown.width / 2) + 2;
+    for row in rows {
+        let sign = row.action.map_or_else(|| shown.paint.yellow("!"), |a| shown.paint.mark(a));
+        let name_room = column.saturating_sub(2 * row.depth + 6).max(8);
+        let name = cut(&row.name, name_room);
+        let pad = " ".repeat(column.saturating_sub(2 * row.depth + 4 + width(&name)));
+        let mut line = format!("{}{sign} ", " ".repeat(2 * row.depth + 2));
+        line.push_str(&if row.kind.is_empty() && row.action.is_some() { shown.paint.bold(&name) } else { name });
+        let room = shown.width.saturating_sub(column);
+        let kind = cut(&row.kind, room);
+        let rest = room.saturating_sub(kinds);
+        if !kind.is_empty() || !row.note.is_empty() {
+            line.push_str(&pad);
+            line.push_str(&shown.paint.dim(&kind));
+        }
+        let mut under = None;
+        if !row.note.is_empty() {
+            if width(&row.note) <= rest {
+                let gap = if row.kind.is_empty() { 0 } else { kinds.saturating_sub(width(&kind)) };
+                line.push_str(&" ".repeat(gap));
+                line.push_str(&row.note);
+            } else {
+                let indent = " ".repeat(2 * row.depth + 6);
+                under = Some(format!("{indent}{}", cut(&row.note, shown.width.saturating_sub(width(&indent)))));
+            }
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+        for detail in under.iter().chain(&row.details) {
+            out.push_str(detail);
+            out.push('\n');
+        }
+    }
+}
+
+fn title(plan: &Plan, shown: Shown) -> String {
+    let header = &plan.header;
+    let state = if header.lineage.is_empty() {
+        "nothing recorded yet".to_owned()
+    } else {
+        format!("state {}, {}", header.serial, count(shown.recorded, "resource", "resources"))
+    };
+    let what = if header.mode == Mode::Destroy { "   destroy" } else { "" };
+    format!(
+        "{}   {}   {}{}\n",
+        shown.paint.bold(&format!("{}/{}", header.project, header.stack)),
+        header.world,
+        shown.paint.dim(&state),
+        shown.paint.red(what),
+    )
+}
+
+fn summary(tally: &Tally, mode: Mode, paint: Paint) -> String {
+    let mut parts = Vec::new();
+    let mut part = |n: usize, word: &str, color: fn(Paint, &str) -> String| {
+        if n > 0 {
+            parts.push(color(paint, &format!("{n} to {word}")));
+        }
+    };
+    part(tally.create, "create", Paint::green);
+    part(tally.update, "update", Paint::yellow);
+    part(tally.replace, "replace", Paint::yellow);
+    part(tally.delete, "delete", Paint::red);
+    part(tally.import, "take over", Paint::cyan);
+    part(tally.forget, "forget", Paint::yellow);
+    part(tally.record, "record anew", Paint::dim);
+    if tally.drifted > 0 {
+        parts.push(paint.yellow(&format!("{} drifted (--refresh=accept keeps it)", tally.drifted)));
+    }
+    if parts.is_empty() {
+        let nothing = match mode {
+            Mode::Up => count(tally.unchanged, "resource", "resources"),
+            Mode::Destroy => return "nothing to delete".to_owned(),
+        };
+        return format!("no changes, {nothing} as declared");
+    }
+    if tally.unchanged > 0 {
+        parts.push(format!("{} unchanged", tally.unchanged));
+    }
+    parts.join(", ")
+}
+
+fn time(plan: &Plan, estimate: &Estimate, shown: Shown) -> Option<String> {
+    if estimate.total.as_secs() < 2 {
+        return None;
+    }
+    let mut steps: Vec<&Step> = estimate.path.iter().filter_map(|id| plan.step(*id)).collect();
+    // What takes a moment explains nothing.
+    steps.retain(|s| s.expected * 20 >= estimate.total);
+    let names: Vec<&str> = steps.iter().map(|s| &*s.address).collect();
+    let mut line = format!("about {}", duration(estimate.total));
+    if names.len() > 1 {
+        let _ = write!(line, "; longest path {}", names.join(" → "));
+    }
+    Some(cut(&line, shown.width.saturating_sub(2)))
+}

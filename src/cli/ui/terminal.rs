@@ -1,0 +1,73 @@
+//! Where output goes, and what it can show.
+
+use std::io::{self, IsTerminal as _, Write};
+
+use super::style::Paint;
+use crate::cli::args::Color;
+
+/// Standard output and standard error: results go to the first, questions and errors to the second.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terminal {
+    /// Colours, or none.
+    pub(crate) paint: Paint,
+    /// Columns; 100 where output is no terminal.
+    pub(crate) width: usize,
+    /// Standard output is a terminal that can be drawn on.
+    pub(crate) live: bool,
+    /// Somebody can be asked.
+    pub(crate) asks: bool,
+    /// Only JSON lines on standard output.
+    pub(crate) json: bool,
+}
+
+impl Terminal {
+    /// As the environment and the arguments say.
+    pub(crate) fn new(color: Color, json: bool, environment: &dyn Fn(&str) -> Option<String>) -> Self {
+        let tty = io::stdout().is_terminal();
+        let dumb = environment("TERM").is_some_and(|term| term == "dumb");
+        let set = |name: &str| environment(name).is_some_and(|value| !value.is_empty());
+        let on = match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => (tty && !dumb && !set("NO_COLOR")) || (set("CLICOLOR_FORCE") && !set("NO_COLOR")),
+        };
+        let columns = console::Term::stdout().size_checked().map_or(100, |(_, columns)| columns);
+        Self {
+            paint: Paint::new(on && !json),
+            width: if tty { usize::from(columns).max(40) } else { 100 },
+            live: tty && !dumb && !json,
+            asks: io::stdin().is_terminal() && !json,
+            json,
+        }
+    }
+
+    /// Prints lines of a result. A reader that went away (`epid … | head`) is no error: what it did not want is dropped.
+    pub(crate) fn print(self, text: &str) {
+        drop(io::stdout().lock().write_all(text.as_bytes()));
+    }
+
+    /// Prints one line of a result.
+    pub(crate) fn line(self, text: &str) {
+        self.print(&format!("{text}\n"));
+    }
+
+    /// Prints what is no result: warnings, errors, questions.
+    pub(crate) fn note(self, text: &str) {
+        drop(writeln!(io::stderr().lock(), "{text}"));
+    }
+
+    /// Asks a question; anything but `yes` or `y` is no.
+    pub(crate) fn confirm(self, question: &str) -> bool {
+        drop(write!(io::stderr().lock(), "{question} [y/N] "));
+        let mut answer = String::new();
+        let read = io::stdin().read_line(&mut answer);
+        read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+    }
+
+    /// Prints a document of `--json`: one line.
+    pub(crate) fn json(self, value: &impl serde::Serialize) {
+        if let Ok(text) = serde_json::to_string(value) {
+            self.line(&text);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! A project with its states and keys: what every command starts from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use epid_provider::{Map, Value};
+
+use super::error::Error;
+use super::exit::Exit;
+use super::surroundings;
+use super::world::World;
+use crate::expression::Span;
+use crate::graph::{Inputs, ResourceGraph, build};
+use crate::program::{
+    Components, Diagnostic, Loaded, Project, Sources, StackFile, config_values,
+};
+use crate::state::{Folder, KeyDirectory, Location, Snapshot, StackKeys, Store};
+
+/// A project, found and read.
+pub(crate) struct Workspace {
+    /// The project.
+    pub(crate) project: Project,
+    /// Its files.
+    pub(crate) sources: Sources,
+    /// What is wrong with some of its stacks.
+    loaded: Loaded,
+    /// The components there are.
+    pub(crate) components: Components,
+    /// The states.
+    pub(crate) store: Store,
+    /// The keys.
+    pub(crate) keys: KeyDirectory,
+}
+
+/// What is recorded of a stack.
+pub(crate) struct Recorded {
+    /// The records.
+    pub(crate) snapshot: Snapshot,
+    /// The keys, where there is a state.
+    pub(crate) keys: Option<StackKeys>,
+}
+
+impl Workspace {
+    /// The project that `folder` is in.
+    pub(crate) fn find(folder: &Path, loaded: Option<Loaded>) -> Result<Self, Error> {
+        let loaded = match loaded {
+            Some(loaded) => loaded,
+            None => {
+                let root = crate::program::find_project(folder).ok_or_else(|| {
+                    Error::invalid(format!("there is no Epid.toml in {} or above it", folder.display()))
+                        .hint("run epid within a project, or name its folder with --cwd DIR")
+                })?;
+                crate::program::load(&root)
+            }
+        };
+        let Some(project) = loaded.project.clone() else {
+            return Err(Error::Input(loaded.diagnostics.clone(), loaded.sources.clone()));
+        };
+        let home = home(&project)?;
+        let keys = KeyDirectory::new(project.root.join(".epid").join("keys"));
+        let entropy = Arc::new(surroundings::entropy);
+        let store = Store::new(Arc::new(Folder::new(home)), keys.clone(), entropy);
+        Ok(Self {
+            sources: loaded.sources.clone(),
+            project,
+            loaded,
+            components: crate::components::all(),
+            store,
+            keys,
+        })
+    }
+
+    /// The stack that a command means.
+    pub(crate) fn stack(&self, named: Option<&str>) -> Result<&StackFile, Error> {
+        let names = || {
+            let names: Vec<&str> = self.project.stacks.iter().map(|s| &*s.name).collect();
+            names.join(", ")
+        };
+        let Some(name) = named.or(self.project.default_stack.as_deref()) else {
+            return match self.project.stacks.as_slice() {
+                [] => Err(Error::invalid("the project has no stacks").hint("write one: stacks/dev.toml")),
+                [only] => Ok(only),
+                _ => Err(Error::invalid("which stack?").hint(format!(
+                    "name one with --stack (there are {}), take all with --all, or set defaultStack in Epid.toml",
+                    names()
+                ))),
+            };
+        };
+        self.project.stack(name).ok_or_else(|| {
+            let all = self.project.stacks.iter().map(|s| &*s.name);
+            let problem = Error::invalid(format!("there is no stack `{name}`"));
+            match epid_provider::check::nearest(name, all) {
+                Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                None => problem.hint(format!("there are {}", names())),
+            }
+        })
+    }
+
+    /// All stacks, each after those it refers to.
+    pub(crate) fn in_order(&self) -> Result<Vec<&StackFile>, Error> {
+        let mut order = Vec::new();
+        let mut done = BTreeSet::new();
+        for stack in &self.project.stacks {
+            self.visit(stack, &mut Vec::new(), &mut done, &mut order)?;
+        }
+        Ok(order)
+    }
+
+    fn visit<'a>(
+        &'a self,
+        stack: &'a StackFile,
+        path: &mut Vec<Arc<str>>,
+        done: &mut BTreeSet<Arc<str>>,
+        order: &mut Vec<&'a StackFile>,
+    ) -> Result<(), Error> {
+        if done.contains(&stack.name) {
+            return Ok(());
+        }
+        if path.contains(&stack.name) {
+            path.push(stack.name.clone());
+            let from = path.iter().position(|n| *n == stack.name).unwrap_or(0);
+            let cycle: Vec<String> = path.iter().skip(from).map(|n| format!("`{n}`")).collect();
+            let message = format!("stacks refer to each other: {}", cycle.join(" → "));
+            let span = stack.references.values().next().map_or(Span::NONE, |(_, span)| *span);
+            return Err(Error::Input(vec![Diagnostic::error(span, message)], self.sources.clone()));
+        }
+        path.push(stack.name.clone());
+        for (producer, _) in stack.references.values() {
+            if let Some(producer) = self.project.stack(producer) {
+                self.visit(producer, path, done, order)?;
+            }
+        }
+        path.pop();
+        done.insert(stack.name.clone());
+        order.push(stack);
+        Ok(())
+    }
+
+    /// Where the state of a stack is.
+    pub(crate) fn location(&self, world: &World, stack: &str) -> Location {
+        Location::new(&world.id, &self.project.name, stack)
+    }
+
+    /// What is wrong with a stack's own files.
+    pub(crate) fn sound(&self, stack: &StackFile) -> Result<(), Error> {
+        let problems = self.loaded.problems_of(&stack.name);
+        if problems.is_empty() { Ok(()) } else { Err(self.input(problems)) }
+    }
+
+    /// What is wrong with the input, with its place.
+    pub(crate) fn input(&self, problems: Vec<Diagnostic>) -> Error {
+        Error::Input(problems, self.sources.clone())
+    }
+
+    /// What is recorded of a stack; nothing where it has never run.
+    pub(crate) async fn recorded(&self, location: &Location) -> Result<Recorded, Error> {
+        Ok(match self.store.read(location).await? {
+            Some((snapshot, keys)) => Recorded { snapshot, keys: Some(keys) },
+            None => {
+                let header =
+                    crate::state::Header::new(&location.project, &location.stack, &location.world, "");
+                Recorded { snapshot: Snapshot::new(header), keys: None }
+            }
+        })
+    }
+
+    /// The configuration of a stack, secrets opened. In the sandbox a secret without its key is a placeholder.
+    pub(crate) fn config(&self, stack: &StackFile, simulated: bool) -> Result<Map, Error> {
+        let mut secrets = BTreeMap::new();
+        let mut problems = Vec::new();
+        for (name, (sealed, span)) in &stack.secrets {
+            match self.keys.unseal_config(name, sealed) {
+                Ok(value) => drop(secrets.insert(name.clone(), value)),
+                Err(crate::state::StateError::MissingKey { .. }) if simulated => {
+                    let placeholder = format!("placeholder-of-{name}");
+                    secrets.insert(name.clone(), Value::from(placeholder));
+                }
+                Err(error) => problems.push(Diagnostic::error(*span, error.to_string())),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(self.input(problems));
+        }
+        config_values(stack, &secrets).map_err(|problems| self.input(problems))
+    }
+
+    /// The graph of a stack.
+    pub(crate) fn graph(
+        &self,
+        stack: &StackFile,
+        world: &World,
+        references: Map,
+        digest: &dyn Fn(&[u8]) -> Option<String>,
+    ) -> Result<ResourceGraph, Error> {
+        self.sound(stack)?;
+        let config = self.config(stack, world.simulated)?;
+        let place = |span| self.sources.place(span).map(Arc::from);
+        let inputs = Inputs {
+            project: &self.project.name,
+            stack: &stack.name,
+            config,
+            stacks: references,
+            components: &self.components,
+            providers: &world.providers,
+            digest,
+            place: &place,
+        };
+        build(&stack.program, &inputs).map_err(|problems| self.input(problems))
+    }
+
+    /// The outputs of the stacks that a stack refers to. What is not published yet is unknown where `pending` says that the
+    /// producer is about to run, and an error elsewhere.
+    pub(crate) async fn references(
+        &self,
+        stack: &StackFile,
+        world: &World,
+        pending: &BTreeSet<Arc<str>>,
+    ) -> Result<Map, Error> {
+        let mut found = Vec::new();
+        let mut problems = Vec::new();
+        for (name, (producer, span)) in &stack.references {
+            let location = self.location(world, producer);
+            let outputs = self.store.outputs(&location).await?;
+            let value = match (outputs, self.project.stack(producer)) {
+                (Some(outputs), _) if !pending.contains(producer) => Value::Map(outputs),
+                (outputs, Some(file)) if pending.contains(producer) => {
+                    let known = outputs.unwrap_or_default();
+                    Value::map(file.program.outputs.iter().map(|output| {
+                        let unknown = || Value::unknown(&format!("stacks.{producer}.{}", output.name));
+                        (output.name.clone(), known.get(&output.name).cloned().unwrap_or_else(unknown))
+                    }))
+                }
+                (_, file) => {
+                    let (message, hint) = if file.is_some() {
+                        (
+                            format!("stack `{producer}` has no outputs yet"),
+                            format!("run `epid up --stack {producer}` first, or take both with --all"),
+                        )
+                    } else {
+                        (
+                            format!("there is no stack `{producer}`"),
+                            "references name stacks of this project".to_owned(),
+                        )
+                    };
+                    problems.push(Diagnostic::error(*span, message).with_hint(hint));
+                    continue;
+                }
+            };
+            found.push((name.clone(), value));
+        }
+        if problems.is_empty() { Ok(found.into_iter().collect()) } else { Err(self.input(problems)) }
+    }
+
+    /// Runs in the sandbox: asked for, or the stack always does.
+    pub(crate) fn simulated(stack: &StackFile, asked: bool) -> bool {
+        asked || stack.sandbox
+    }
+}
+
+/// Where states are kept.
+fn home(project: &Project) -> Result<PathBuf, Error> {
+    let default = project.root.join(".epid").join("state");
+    let Some(backend) = &project.backend else { return Ok(default) };
+    match &*backend.kind {
+        "local" => Ok(backend.settings.get("path").map_or(default, |path| project.root.join(&**path))),
+        other => Err(Error::Other {
+            exit: Exit::Invalid,
+            message: format!("this epid keeps no states in `{other}`"),
+            hint: Some("use backend type = \"local\", or leave [backend] out".to_owned()),
+        }),
+    }
+}

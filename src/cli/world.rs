@@ -1,0 +1,131 @@
+//! The worlds a run can be in, and the providers there: the real clouds, or the sandbox.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use epid_provider::Timestamp;
+
+use super::error::Error;
+use super::surroundings;
+use crate::apply::{Clock, TokioClock};
+use crate::builtin::Builtin;
+use crate::graph::Providers;
+
+/// Where resources are, and how they are reached.
+pub(crate) struct World {
+    /// Its name in the paths of states: `cloud`, or `sandbox:<id>`.
+    pub(crate) id: String,
+    /// The providers.
+    pub(crate) providers: Providers,
+    /// Its clock.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// It is the simulated one.
+    pub(crate) simulated: bool,
+    #[cfg(feature = "sandbox")]
+    sandbox: Option<epid_sandbox::Sandbox>,
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// How long to wait for another process to leave the sandbox.
+#[cfg(feature = "sandbox")]
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+fn clock(now: Timestamp) -> Arc<dyn Clock> {
+    Arc::new(TokioClock::starting_at(now))
+}
+
+/// The providers that need no settings.
+fn builtin() -> Providers {
+    let mut providers = Providers::default();
+    providers.add(Arc::new(Builtin::default()));
+    providers
+}
+
+impl World {
+    /// The real clouds, reached as their own tools would reach them.
+    pub(crate) fn cloud() -> Self {
+        #[cfg_attr(not(feature = "aws"), expect(unused_mut, reason = "there is no provider to add"))]
+        let mut providers = builtin();
+        #[cfg(feature = "aws")]
+        providers.add(Arc::new(epid_aws::Aws::new(epid_aws::Settings::ordinary())));
+        #[cfg(feature = "kubernetes")]
+        providers.add(Arc::new(super::kubernetes::real()));
+        Self {
+            id: "cloud".to_owned(),
+            providers,
+            clock: clock(surroundings::wall()),
+            simulated: false,
+            #[cfg(feature = "sandbox")]
+            sandbox: None,
+        }
+    }
+
+    /// The sandbox of the project at `root`. Where nothing may be written, a world that does not exist yet is made in
+    /// memory only, with the id it will have.
+    #[cfg(feature = "sandbox")]
+    pub(crate) fn sandbox(root: &Path, writes: bool) -> Result<Self, Error> {
+        use epid_sandbox::{FileStore, MemoryStore, Sandbox, WorldStore};
+
+        let folder = folder(root);
+        let mut files = FileStore::new(&folder);
+        let store: Box<dyn WorldStore> = if writes {
+            files.lock(PATIENCE).map_err(|error| unusable(&folder, &error))?;
+            Box::new(files)
+        } else {
+            Box::new(MemoryStore::of(files.load().map_err(|error| unusable(&folder, &error))?))
+        };
+        let clock = epid_sandbox::Clock::starting_at(super::sandbox::BEGINNING);
+        let sandbox = Sandbox::open(store, clock, epid_sandbox::Settings::default())
+            .map_err(|error| unusable(&folder, &error))?;
+        Ok(Self::within(sandbox))
+    }
+
+    #[cfg(feature = "sandbox")]
+    fn within(sandbox: epid_sandbox::Sandbox) -> Self {
+        let mut providers = builtin();
+        let settings = super::sandbox::aws(&sandbox);
+        providers.add(Arc::new(super::kubernetes::simulated(&sandbox, settings.clone())));
+        providers.add(Arc::new(epid_aws::Aws::new(settings)));
+        let now = Timestamp(sandbox.clock().now().as_millis());
+        Self {
+            id: format!("sandbox:{}", sandbox.id()),
+            providers,
+            clock: clock(now),
+            simulated: true,
+            sandbox: Some(sandbox),
+        }
+    }
+
+    /// Without the feature there is no sandbox.
+    #[cfg(not(feature = "sandbox"))]
+    pub(crate) fn sandbox(_root: &Path, _writes: bool) -> Result<Self, Error> {
+        Err(Error::invalid("this epid was built without the sandbox").hint("build it with `--features sandbox`"))
+    }
+
+    /// Ends the world in peace.
+    pub(crate) fn close(&self) -> Result<(), Error> {
+        #[cfg(feature = "sandbox")]
+        if let Some(sandbox) = &self.sandbox {
+            sandbox.close().map_err(|error| Error::failed(error.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Where the sandbox of a project is kept.
+pub(crate) fn folder(root: &Path) -> std::path::PathBuf {
+    root.join(".epid").join("sandbox")
+}
+
+/// The sandbox's world cannot be opened.
+#[cfg(feature = "sandbox")]
+pub(crate) fn unusable(folder: &Path, error: &dyn fmt::Display) -> Error {
+    Error::failed(format!("the sandbox in {} cannot be opened: {error}", folder.display()))
+        .hint("`epid sandbox reset` begins anew")
+}
