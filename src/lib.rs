@@ -1,7 +1,36 @@
-//! epid.
+//! epid: infrastructure as code for AWS and Kubernetes, in one graph, one plan and one binary.
+//!
+//! This page is the map. Data flows one way: text → program → graph → (observe) → plan → apply → state.
+//!
+//! | room | what it knows |
+//! |---|---|
+//! | [`expression`] | CEL over values: what stands in `${…}`; pure |
+//! | [`program`] | text becomes a typed program in which everything knows its place; only its loader opens files |
+//! | [`components`] | declarations that stand for several; pure |
+//! | [`graph`] | a program becomes a validated, ordered graph; pure |
+//! | [`observe`] | asks providers what exists; writes nothing |
+//! | [`plan`] | decides what a run will do; pure |
+//! | [`apply`] | executes a plan: decides in which order, never what |
+//! | [`state`] | what was true: records, journal, integrity, keys, locks |
+//! | [`builtin`] | the provider `epid`: kinds that need no cloud |
+//! | [`cli`] | people: arguments, words, colour, exit codes, the environment, signals; which providers exist |
+//!
+//! The crates beside this one: `epid-provider` (what engine and providers agree on), `epid-aws`, `epid-kubernetes`,
+//! `epid-sandbox` (both clouds simulated at the HTTP level) and `epid-fake` (a strict in-memory cloud for tests).
+//!
+//! Files that epid writes, all below the project's folder:
+//!
+//! | file | by | what |
+//! |---|---|---|
+//! | `.epid/state/**` | [`state`] | a snapshot and a journal for each stack and world, encrypted; its lock; outputs for other stacks |
+//! | `.epid/keys/*` | [`state`] | the keys that everything encrypted is sealed with; never committed |
+//! | `.epid/sandbox/*` | `epid-sandbox` | the simulated world |
+//! | `stacks/*.toml` | [`cli`] | edited in place by `epid config set` and `rm` |
+//! | `--save FILE` | [`cli`] | a saved plan, encrypted |
 
 pub mod apply;
 pub mod builtin;
+pub mod cli;
 pub mod components;
 pub mod expression;
 pub mod graph;
@@ -9,3 +38,6 @@ pub mod observe;
 pub mod plan;
 pub mod program;
 pub mod state;
+
+pub use cli::run;
+pub use program::ProgramBuilder;

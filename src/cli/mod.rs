@@ -115,7 +115,7 @@ fn built(builder: ProgramBuilder, folder: &Path) -> Result<Loaded, Error> {
         Error::invalid(format!("there is no Epid.toml in {} or above it", folder.display()))
             .hint("run the program within a project, or name its folder with --cwd DIR")
     })?;
-    Ok(crate::program::load_with(&root, builder))
+    Ok(crate::program::load_with(&root, builder.finish()))
 }
 
 fn folder(asked: Option<&Path>) -> Result<PathBuf, Error> {

@@ -28,19 +28,14 @@ pub(crate) fn wall() -> Timestamp {
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Fills `bytes` with randomness of the operating system.
+/// A fresh operation token.
 ///
 /// # Panics
-/// Where the operating system has none: nothing that epid writes would be safe then.
-#[expect(clippy::expect_used, reason = "without randomness there are no keys, and no run")]
-pub(crate) fn entropy(bytes: &mut [u8]) {
-    getrandom::fill(bytes).expect("the operating system gives randomness");
-}
-
-/// A fresh operation token.
+/// Where the operating system gives no randomness: no call could be told from another then.
+#[expect(clippy::expect_used, reason = "without randomness there is no run")]
 pub(crate) fn token() -> Token {
     let mut bytes = [0; 16];
-    entropy(&mut bytes);
+    getrandom::fill(&mut bytes).expect("the operating system gives randomness");
     Token::from_bytes(bytes)
 }
 
@@ -80,5 +75,5 @@ pub(crate) fn hear_signals(stopper: Stopper) {
 
 /// Where rooms that make keys get their randomness from.
 pub(crate) fn randomness() -> crate::state::Entropy {
-    crate::state::Entropy::new(entropy)
+    std::sync::Arc::new(|bytes| getrandom::fill(bytes).map_err(std::io::Error::from))
 }

@@ -42,7 +42,7 @@ pub(crate) struct Recorded {
 }
 
 impl Workspace {
-    /// The project that `folder` is in.
+    /// The project that `folder` is in, or the one around a program that was built.
     pub(crate) fn find(folder: &Path, loaded: Option<Loaded>) -> Result<Self, Error> {
         let loaded = match loaded {
             Some(loaded) => loaded,
@@ -59,8 +59,7 @@ impl Workspace {
         };
         let home = home(&project)?;
         let keys = KeyDirectory::new(project.root.join(".epid").join("keys"));
-        let entropy = Arc::new(surroundings::entropy);
-        let store = Store::new(Arc::new(Folder::new(home)), keys.clone(), entropy);
+        let store = Store::new(Arc::new(Folder::new(home)), keys.clone(), surroundings::randomness());
         Ok(Self {
             sources: loaded.sources.clone(),
             project,
@@ -88,6 +87,9 @@ impl Workspace {
             };
         };
         self.project.stack(name).ok_or_else(|| {
+            if self.loaded.stacks().any(|stack| **stack == *name) {
+                return self.input(self.loaded.problems_of(name));
+            }
             let all = self.project.stacks.iter().map(|s| &*s.name);
             let problem = Error::invalid(format!("there is no stack `{name}`"));
             match epid_provider::check::nearest(name, all) {
@@ -99,6 +101,7 @@ impl Workspace {
 
     /// All stacks, each after those it refers to.
     pub(crate) fn in_order(&self) -> Result<Vec<&StackFile>, Error> {
+        self.every()?;
         let mut order = Vec::new();
         let mut done = BTreeSet::new();
         for stack in &self.project.stacks {
@@ -142,10 +145,30 @@ impl Workspace {
         Location::new(&world.id, &self.project.name, stack)
     }
 
-    /// What is wrong with a stack's own files.
-    pub(crate) fn sound(&self, stack: &StackFile) -> Result<(), Error> {
-        let problems = self.loaded.problems_of(&stack.name);
-        if problems.is_empty() { Ok(()) } else { Err(self.input(problems)) }
+    /// Also takes stacks whose files are wrong or gone, as if they declared nothing: for destroying them.
+    pub(crate) fn with_broken(mut self, named: Option<&str>) -> Self {
+        let broken: Vec<Arc<str>> = self.loaded.stacks().cloned().chain(named.map(Arc::from)).collect();
+        for name in broken {
+            if self.project.stack(&name).is_none() {
+                self.project.stacks.push(StackFile {
+                    path: PathBuf::from("stacks").join(format!("{name}.toml")),
+                    name,
+                    program: crate::program::Program::default(),
+                    config: BTreeMap::new(),
+                    secrets: BTreeMap::new(),
+                    references: BTreeMap::new(),
+                    key: None,
+                    sandbox: false,
+                });
+            }
+        }
+        self
+    }
+
+    /// Every stack, or what is wrong with those that cannot be taken.
+    pub(crate) fn every(&self) -> Result<(), Error> {
+        let missing = self.loaded.stacks().any(|name| self.project.stack(name).is_none());
+        if missing { Err(self.input(self.loaded.diagnostics.clone())) } else { Ok(()) }
     }
 
     /// What is wrong with the input, with its place.
@@ -193,7 +216,6 @@ impl Workspace {
         references: Map,
         digest: &dyn Fn(&[u8]) -> Option<String>,
     ) -> Result<ResourceGraph, Error> {
-        self.sound(stack)?;
         let config = self.config(stack, world.simulated)?;
         let place = |span| self.sources.place(span).map(Arc::from);
         let inputs = Inputs {

@@ -36,4 +36,4 @@ pub use provider::{
 };
 pub use schema::{Durations, Equality, Field, KindSchema, Object, Output, Type};
 pub use urn::{Key, Kind, KindError, Urn, UrnError};
-pub use value::{Map, Resolved, Unknown, Unresolved, Value};
+pub use value::{Map, Resolved, Unknown, Unresolved, Value, with_secrets};
