@@ -156,7 +156,8 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
             block_on(paused, run::preview(context, &preview))
         }
         Command::Destroy(destroy) => {
-            let paused = run::is_simulated(context, &destroy.stacks)?;
+            // What cannot be chosen here is looked for among the states.
+            let paused = run::is_simulated(context, &destroy.stacks).unwrap_or(destroy.stacks.one.sandbox);
             block_on(paused, run::destroy(context, &destroy))
         }
         Command::Refresh(refresh) => {

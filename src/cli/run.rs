@@ -70,7 +70,7 @@ pub(crate) fn is_simulated(context: &Context, stacks: &StacksArgs) -> Result<boo
     if stacks.one.sandbox {
         return Ok(true);
     }
-    let workspace = context.workspace()?.with_broken(None);
+    let workspace = context.workspace()?.with_broken();
     let chosen = choose(&workspace, stacks)?;
     let simulated = chosen.iter().filter(|s| s.sandbox).count();
     if simulated == 0 {
@@ -112,7 +112,7 @@ pub(crate) async fn up(context: &Context, args: &Up) -> Result<Exit, Error> {
 
 /// `epid destroy`.
 pub(crate) async fn destroy(context: &Context, args: &Destroy) -> Result<Exit, Error> {
-    let workspace = context.workspace()?.with_broken(args.stacks.one.stack.as_deref());
+    let workspace = context.workspace()?.with_broken().with_forgotten(args.stacks.one.stack.as_deref()).await?;
     let mut stacks = choose(&workspace, &args.stacks)?;
     stacks.reverse();
     let world = world(&workspace, &stacks, &args.stacks, true)?;

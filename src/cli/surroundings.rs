@@ -77,3 +77,13 @@ pub(crate) fn hear_signals(stopper: Stopper) {
 pub(crate) fn randomness() -> crate::state::Entropy {
     std::sync::Arc::new(|bytes| getrandom::fill(bytes).map_err(std::io::Error::from))
 }
+
+/// A random number: the seed of a new sandbox.
+///
+/// # Panics
+/// Where the operating system gives no randomness.
+#[cfg(feature = "sandbox")]
+#[expect(clippy::expect_used, reason = "without randomness there is no run")]
+pub(crate) fn random() -> u32 {
+    getrandom::u32().expect("the operating system gives randomness")
+}

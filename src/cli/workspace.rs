@@ -145,24 +145,39 @@ impl Workspace {
         Location::new(&world.id, &self.project.name, stack)
     }
 
-    /// Also takes stacks whose files are wrong or gone, as if they declared nothing: for destroying them.
-    pub(crate) fn with_broken(mut self, named: Option<&str>) -> Self {
-        let broken: Vec<Arc<str>> = self.loaded.stacks().cloned().chain(named.map(Arc::from)).collect();
+    /// Also takes stacks whose files are wrong, as if they declared nothing: for destroying them.
+    pub(crate) fn with_broken(mut self) -> Self {
+        let broken: Vec<Arc<str>> = self.loaded.stacks().cloned().collect();
         for name in broken {
-            if self.project.stack(&name).is_none() {
-                self.project.stacks.push(StackFile {
-                    path: PathBuf::from("stacks").join(format!("{name}.toml")),
-                    name,
-                    program: crate::program::Program::default(),
-                    config: BTreeMap::new(),
-                    secrets: BTreeMap::new(),
-                    references: BTreeMap::new(),
-                    key: None,
-                    sandbox: false,
-                });
-            }
+            self.add_empty(name);
         }
         self
+    }
+
+    /// Also takes a stack that has a state but no file any more.
+    pub(crate) async fn with_forgotten(mut self, named: Option<&str>) -> Result<Self, Error> {
+        if let Some(name) = named {
+            let kept = self.store.list().await?;
+            if kept.iter().any(|l| *l.stack == *name && l.project == self.project.name) {
+                self.add_empty(Arc::from(name));
+            }
+        }
+        Ok(self)
+    }
+
+    fn add_empty(&mut self, name: Arc<str>) {
+        if self.project.stack(&name).is_none() {
+            self.project.stacks.push(StackFile {
+                path: PathBuf::from("stacks").join(format!("{name}.toml")),
+                name,
+                program: crate::program::Program::default(),
+                config: BTreeMap::new(),
+                secrets: BTreeMap::new(),
+                references: BTreeMap::new(),
+                key: None,
+                sandbox: false,
+            });
+        }
     }
 
     /// Every stack, or what is wrong with those that cannot be taken.
