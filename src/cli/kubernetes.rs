@@ -13,7 +13,7 @@ struct EksTokens(epid_aws::Settings);
 #[async_trait]
 impl TokenSource for EksTokens {
     async fn token(&self, cx: &Call, cluster: &Cluster) -> Result<BearerToken, Failure> {
-        let account = Account { region: cluster.region.clone(), ..Account::default() };
+        let account = Account { region: Some(cluster.region.clone()).filter(|r| !r.is_empty()), ..Account::default() };
         let now = cx.now();
         let token = epid_aws::cluster_token(&self.0, &account, &cluster.name, now).await?;
         Ok(BearerToken { token, expires: now.after(std::time::Duration::from_secs(600)) })
