@@ -32,19 +32,21 @@ struct Asked {
 }
 
 impl Asked {
-    fn new(mode: Mode, selection: &SelectionArgs, replace: &[String]) -> Self {
-        let selectors = |texts: &[String]| texts.iter().map(|t| Selector::from(t.as_str())).collect();
-        Self {
+    fn new(mode: Mode, selection: &SelectionArgs, replace: &[String]) -> Result<Self, Error> {
+        let selectors = |texts: &[String]| -> Result<Vec<Selector>, Error> {
+            texts.iter().map(|text| text.parse().map_err(Error::invalid::<String>)).collect()
+        };
+        Ok(Self {
             mode,
             selection: Selection {
-                targets: selectors(&selection.target),
-                excludes: selectors(&selection.exclude),
-                replace: selectors(replace),
+                targets: selectors(&selection.target)?,
+                excludes: selectors(&selection.exclude)?,
+                replace: selectors(replace)?,
             },
             look: false,
             refresh: Refresh::Undo,
             offline: false,
-        }
+        })
     }
 
     fn reading(mut self, args: super::args::RefreshArgs) -> Self {
@@ -100,7 +102,7 @@ pub(crate) async fn up(context: &Context, args: &Up) -> Result<Exit, Error> {
     let workspace = context.workspace()?;
     let stacks = choose(&workspace, &args.stacks)?;
     let world = world(&workspace, &stacks, &args.stacks, true)?;
-    let asked = Asked::new(Mode::Up, &args.selection, &args.replace).reading(args.refresh);
+    let asked = Asked::new(Mode::Up, &args.selection, &args.replace)?.reading(args.refresh);
     let run = Running { context, workspace: &workspace, world: &world, asked: &asked, yes: args.yes };
     let exit = match &args.plan {
         Some(path) => run.saved(&stacks, path).await,
@@ -116,7 +118,7 @@ pub(crate) async fn destroy(context: &Context, args: &Destroy) -> Result<Exit, E
     let mut stacks = choose(&workspace, &args.stacks)?;
     stacks.reverse();
     let world = world(&workspace, &stacks, &args.stacks, true)?;
-    let asked = Asked::new(Mode::Destroy, &args.selection, &[]);
+    let asked = Asked::new(Mode::Destroy, &args.selection, &[])?;
     let run = Running { context, workspace: &workspace, world: &world, asked: &asked, yes: args.yes };
     let exit = run.all(&stacks).await;
     world.close()?;
@@ -132,7 +134,7 @@ pub(crate) async fn preview(context: &Context, args: &Preview) -> Result<Exit, E
         stacks.reverse();
     }
     let world = world(&workspace, &stacks, &args.stacks, false)?;
-    let asked = Asked::new(mode, &args.selection, &args.replace).reading(args.refresh);
+    let asked = Asked::new(mode, &args.selection, &args.replace)?.reading(args.refresh);
     let run = Running { context, workspace: &workspace, world: &world, asked: &asked, yes: true };
     let planned = run.plan_all(&stacks).await?;
     run.show(&planned);
@@ -151,7 +153,7 @@ pub(crate) async fn refresh(context: &Context, args: &RefreshCommand) -> Result<
     let workspace = context.workspace()?;
     let stacks = choose(&workspace, &args.stacks)?;
     let world = world(&workspace, &stacks, &args.stacks, args.accept)?;
-    let mut asked = Asked::new(Mode::Up, &SelectionArgs::default(), &[]);
+    let mut asked = Asked::new(Mode::Up, &SelectionArgs::default(), &[])?;
     asked.look = true;
     asked.refresh = Refresh::Accept;
     let run = Running { context, workspace: &workspace, world: &world, asked: &asked, yes: args.yes };
@@ -285,11 +287,13 @@ impl Running<'_> {
     }
 
     async fn open(&self, location: &Location) -> Result<Arc<Session>, Error> {
-        let opening = Opening {
-            holder: surroundings::holder(&self.context.command),
-            create: true,
-            another_world: false,
-        };
+        let mut opening = Opening::new(surroundings::holder(&self.context.command)).create();
+        let named = self.workspace.project.stack(&location.stack).and_then(|stack| stack.key.clone());
+        if let Some(id) = named {
+            // The sandbox does without a key that a fresh clone does not have.
+            let needed = !self.world.simulated || self.workspace.keys.find(&id)?;
+            opening.key = needed.then(|| id.to_string());
+        }
         Ok(Arc::new(Session::open(&self.workspace.store, location, opening).await?))
     }
 
@@ -400,7 +404,7 @@ impl Running<'_> {
             }
         }
         let offered: BTreeSet<&str> = graph.outputs().iter().map(|(name, ..)| &**name).collect();
-        let published = self.workspace.store.outputs(location).await?.unwrap_or_default();
+        let published = self.workspace.store.outputs(location).await?.map(|o| o.values).unwrap_or_default();
         match published.keys().find(|name| !offered.contains(&***name)) {
             Some(name) => Err(Error::failed(format!(
                 "output `{name}` would be removed, but {} may use it",
@@ -473,14 +477,9 @@ impl Running<'_> {
         if self.asked.mode == Mode::Up {
             self.announce(stack, &shown.location).await?;
         } else {
-            self.workspace.store.start_closing(&shown.location).await?;
-            let consumers = self.consumers(&shown.location).await?;
-            if !consumers.is_empty() {
-                self.workspace.store.stop_closing(&shown.location).await?;
-                return Err(in_use(&shown.location, &consumers));
-            }
+            session.start_closing().await?;
         }
-        let recorded = Recorded { snapshot: session.snapshot(), keys: session.keys() };
+        let recorded = Recorded { snapshot: session.snapshot(), keys: Some(session.keys().clone()) };
         let fresh =
             self.plan_from(stack, shown.location.clone(), &recorded, &BTreeSet::new()).await?;
         let plan = if self.asked.refresh == Refresh::Accept && shown.plan.steps.iter().all(|s| s.action == Action::Record) {
@@ -503,7 +502,7 @@ impl Running<'_> {
             self.leave(&shown.location).await?;
         }
         if self.asked.mode == Mode::Destroy {
-            self.workspace.store.stop_closing(&shown.location).await?;
+            session.stop_closing().await?;
         }
         Ok(done)
     }
@@ -562,11 +561,6 @@ impl Running<'_> {
             let producer = self.workspace.location(self.world, &other.name);
             if used.contains(&*other.name) {
                 self.workspace.store.add_consumer(&producer, location).await?;
-                if self.workspace.store.is_closing(&producer).await? {
-                    self.workspace.store.remove_consumer(&producer, location).await?;
-                    return Err(Error::failed(format!("stack `{}` is being destroyed", other.name))
-                        .hint(format!("wait for that, then run `epid up --stack {}`", other.name)));
-                }
             } else {
                 self.workspace.store.remove_consumer(&producer, location).await?;
             }
@@ -596,8 +590,8 @@ fn in_use(location: &Location, consumers: &[Location]) -> Error {
 }
 
 fn digest_of(session: &Arc<Session>) -> impl Fn(&[u8]) -> Option<String> + use<> {
-    let keys = session.keys();
-    move |bytes| keys.as_ref().map(|keys| keys.digest_bytes(bytes))
+    let keys = session.keys().clone();
+    move |bytes| Some(keys.digest_bytes(bytes))
 }
 
 fn refused(refused: PlanRefused) -> Error {

@@ -151,9 +151,10 @@ pub(crate) async fn reset(context: &Context, yes: bool) -> Result<Exit, Error> {
         }
         Err(error) => return Err(error),
     }
+    let holder = surroundings::holder(&context.command);
     for location in workspace.store.list().await? {
         if location.world.starts_with("sandbox:") && location.project == workspace.project.name {
-            workspace.store.discard(&location).await?;
+            workspace.store.discard(&location, &holder).await?;
         }
     }
     terminal.line("the sandbox is empty, and the states of stacks in it are gone");

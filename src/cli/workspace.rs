@@ -15,7 +15,8 @@ use crate::graph::{Inputs, ResourceGraph, build};
 use crate::program::{
     Components, Diagnostic, Loaded, Project, Sources, StackFile, config_values,
 };
-use crate::state::{Folder, KeyDirectory, Location, Snapshot, StackKeys, Store};
+use crate::state::blobs::Folder;
+use crate::state::{KeyDirectory, Location, Snapshot, StackKeys, Store};
 
 /// A project, found and read.
 pub(crate) struct Workspace {
@@ -258,7 +259,7 @@ impl Workspace {
         let mut problems = Vec::new();
         for (name, (producer, span)) in &stack.references {
             let location = self.location(world, producer);
-            let outputs = self.store.outputs(&location).await?;
+            let outputs = self.store.outputs(&location).await?.map(|outputs| outputs.values);
             let value = match (outputs, self.project.stack(producer)) {
                 (Some(outputs), _) if !pending.contains(producer) => Value::Map(outputs),
                 (outputs, Some(file)) if pending.contains(producer) => {

@@ -187,6 +187,22 @@ impl Store {
         Ok(())
     }
 
+    /// Drops the state of a stack whose world is gone, whatever it holds.
+    ///
+    /// # Errors
+    /// [`StateError::Locked`] while somebody works on it, [`StateError::Io`].
+    pub async fn discard(&self, location: &Location, holder: &Holder) -> Result<(), StateError> {
+        let _guard = self.lock(location, holder).await?;
+        let folder = names::folder(location);
+        let lock = names::file(location, LOCK);
+        for name in self.blobs.list(&folder).await? {
+            if name != lock {
+                self.blobs.delete(&name).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the lock of a stack and says who holds it.
     pub(super) async fn lock(
         &self,

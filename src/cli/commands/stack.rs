@@ -1,7 +1,7 @@
 //! `epid stack`.
 
 use super::locate;
-use crate::cli::Context;
+use crate::cli::{Context, surroundings};
 use crate::cli::args::{StackArgs, StackCommand};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
@@ -104,7 +104,7 @@ async fn rm(context: &Context, args: &StackArgs, yes: bool) -> Result<Exit, Erro
     if !yes && !(context.terminal.asks && context.terminal.confirm("Remove the state and its history?")) {
         return Err(Error::invalid("nothing was removed").hint("add --yes to remove it without being asked"));
     }
-    workspace.store.remove(&location).await?;
+    workspace.store.remove(&location, surroundings::holder(&context.command)).await?;
     context.terminal.line(&format!("the state of `{}` is removed; {} stays", stack.name, stack.path.display()));
     Ok(Exit::Done)
 }

@@ -78,7 +78,7 @@ fn summary(entry: &Entry) -> serde_json::Value {
 
 /// The entries that a name on the command line means.
 fn find(snapshot: &Snapshot, name: &str) -> Result<Vec<Arc<Entry>>, Error> {
-    let selector = Selector::from(name);
+    let selector: Selector = name.parse().map_err(Error::invalid::<String>)?;
     let found: Vec<Arc<Entry>> =
         snapshot.entries.values().filter(|e| selector.matches(e.urn())).cloned().collect();
     if !found.is_empty() {
@@ -138,11 +138,7 @@ async fn show(context: &Context, args: &StackArgs, resource: &str) -> Result<Exi
 async fn unprotect(context: &Context, args: &StackArgs, resource: &str) -> Result<Exit, Error> {
     let workspace = context.workspace()?;
     let (_, location, world) = locate(&workspace, args)?;
-    let opening = Opening {
-        holder: surroundings::holder(&context.command),
-        create: false,
-        another_world: false,
-    };
+    let opening = Opening::new(surroundings::holder(&context.command));
     let session = Session::open(&workspace.store, &location, opening).await?;
     let found = find(&session.snapshot(), resource)?;
     let changes: Vec<Change> = found
