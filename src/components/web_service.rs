@@ -212,7 +212,7 @@ impl Making<'_, '_> {
         let of = |name: &str| wanted.template.get(name).cloned();
         let class = of("class").unwrap_or_else(|| "alb".into());
         let mut annotations = Vec::new();
-        if matches!(&class.template, Template::Literal(v) if v.as_str() == Some("alb")) {
+        if !matches!(&class.template, Template::Literal(v) if v.as_str() != Some("alb")) {
             let key = |name: &str| format!("alb.ingress.kubernetes.io/{name}");
             annotations.push((
                 key("scheme"),
