@@ -27,6 +27,8 @@ pub(crate) struct Clients {
     pub(crate) iam: aws_sdk_iam::Client,
     /// IAM without repetition, for creates: see [`Clients::once`].
     pub(crate) iam_once: aws_sdk_iam::Client,
+    /// STS.
+    pub(crate) sts: aws_sdk_sts::Client,
     /// EKS, repeating calls: its creates carry client tokens.
     pub(crate) eks: aws_sdk_eks::Client,
 }
@@ -37,7 +39,8 @@ impl Clients {
         config: &SdkConfig,
         default_tags: BTreeMap<String, String>,
     ) -> Result<Self, Failure> {
-        let caller = aws_sdk_sts::Client::new(config)
+        let sts = aws_sdk_sts::Client::new(config);
+        let caller = sts
             .get_caller_identity()
             .send()
             .await
@@ -54,6 +57,7 @@ impl Clients {
             ec2: ec2::Client::new(config),
             iam: aws_sdk_iam::Client::new(config),
             iam_once: aws_sdk_iam::Client::from_conf(once),
+            sts,
             eks: aws_sdk_eks::Client::new(config),
         })
     }

@@ -11,7 +11,7 @@ use epid_provider::{
 
 use crate::clients::Clients;
 use crate::wait::Pace;
-use crate::{ec2, eks, iam};
+use crate::{ec2, eks, iam, sts};
 
 /// What an operation of a kind works with.
 #[derive(Debug, Clone, Copy)]
@@ -202,7 +202,11 @@ pub(crate) struct Entry {
 
 /// Every kind of this provider, by name.
 pub(crate) fn table() -> Vec<Entry> {
-    let kinds = ec2::kinds().into_iter().chain(iam::kinds()).chain(eks::kinds());
+    let kinds = ec2::kinds()
+        .into_iter()
+        .chain(iam::kinds())
+        .chain(sts::kinds())
+        .chain(eks::kinds());
     let mut entries: Vec<Entry> = kinds
         .map(|kind| Entry {
             schema: Arc::new(kind.schema()),

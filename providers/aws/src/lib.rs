@@ -8,8 +8,9 @@
 //! | `connection` | the provider contract over that table |
 //! | `failure` | what SDK errors mean: was it done, does trying again help, what can the person do |
 //! | `tags` | whose a resource is: the tags of epid and of the program |
-//! | `wait`, `inputs` | waits within one operation; reading resolved inputs |
-//! | `ec2`, `iam`, `eks` | the kinds |
+//! | `wait`, `inputs`, `given` | waits within one operation; reading resolved inputs |
+//! | `named`, `patience` | what kinds with names of their own have in common; waiting for what AWS refuses for a while |
+//! | `ec2`, `iam`, `sts`, `eks` | the kinds |
 //! | [`token`] | the bearer token of an EKS cluster |
 //!
 //! Nothing here reads the environment except the SDK's own configuration loader, and nothing knows the engine.
@@ -24,11 +25,15 @@ mod connection;
 mod ec2;
 mod eks;
 mod failure;
+mod given;
 mod iam;
 mod inputs;
 mod kind;
+mod named;
+mod patience;
 mod provider;
 pub mod settings;
+mod sts;
 mod tags;
 pub mod token;
 mod wait;

@@ -1,0 +1,439 @@
+//! Kinds whose physical id follows from their inputs: IAM and EKS name everything, so a lost create is found by its name
+//! and told from somebody else's by the tags it was made with.
+//!
+//! [`Named`] is what such a kind has to say; reading, repeating, finishing and recovering are the same for all of them
+//! and live here.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use epid_provider::diff::{diff, drift};
+use epid_provider::{
+    Call, Desired, Diff, Failure, Intent, KindSchema, Map, Observed, Op, Operation, Outcome, Partial,
+    Present, Problem, Query, Record, Recorded, Recovered, Token, Urn, Value, async_trait,
+};
+use futures::{FutureExt, StreamExt};
+
+use crate::clients::Clients;
+use crate::failure::of_sdk;
+use crate::kind::{Cx, ResourceKind};
+use crate::tags::{TOKEN, Tags};
+
+/// How long a name that a create was to take may stay invisible before its absence counts.
+const QUIET: Duration = Duration::from_secs(15);
+/// Between two looks.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// Reads under way at once.
+const READS: usize = 6;
+
+/// What a read found.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    /// The resource as it is.
+    pub(crate) present: Present,
+    /// The operation that made it, by its tag.
+    pub(crate) token: Option<Arc<str>>,
+    /// What keeps it from being finished, such as `become ACTIVE`; empty where nothing does.
+    pub(crate) unfinished: Vec<String>,
+    /// It is on its way out.
+    pub(crate) leaving: bool,
+}
+
+/// One operation on one resource.
+#[derive(Clone, Copy)]
+pub(crate) struct Work<'a> {
+    /// Clients, account and region.
+    pub(crate) aws: &'a Clients,
+    /// The call.
+    pub(crate) cx: &'a Call,
+    /// The physical id.
+    pub(crate) id: &'a str,
+    changed: &'a AtomicBool,
+}
+
+impl Work<'_> {
+    /// A request that changes something was answered: a failure from now on is not one of which nothing happened.
+    pub(crate) fn changed(&self) {
+        self.changed.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A kind with names of its own.
+#[async_trait]
+pub(crate) trait Named: Send + Sync {
+    /// Its schema.
+    fn schema(&self) -> &KindSchema;
+
+    /// Problems beyond the schema's.
+    fn check(&self, properties: &Value) -> Vec<Problem> {
+        let _ = properties;
+        Vec::new()
+    }
+
+    /// The id that a create with these inputs takes; where a name is made up, only the operation tells it.
+    fn id(&self, aws: &Clients, inputs: &Value, operation: Option<(&Urn, &Token)>) -> Option<String>;
+
+    /// What two live resources cannot share, from the inputs alone.
+    fn key(&self, inputs: &Value) -> Option<String>;
+
+    /// The changes from what was applied to what is desired; the schema decides unless a kind knows better.
+    fn diff(&self, record: &Record, desired: &Value) -> Diff {
+        diff(self.schema(), &record.applied, desired)
+    }
+
+    /// Inputs that the service or epid chooses where they are not given, and that stick.
+    fn chosen(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Reads it; `None` where it provably does not exist. `applied`: what epid last sent, where it did.
+    async fn find(&self, work: Work<'_>, applied: Option<&Value>) -> Result<Option<Seen>, Failure>;
+
+    /// The request that makes it, with the operation's token and the owner's tags. Code `AlreadyExists` where the name
+    /// is taken.
+    async fn make(&self, work: Work<'_>, inputs: &Value) -> Result<(), Failure>;
+
+    /// What is left to do after `make`, for the durable note; empty where nothing is.
+    fn afterwards(&self, inputs: &Value) -> Vec<String>;
+
+    /// Waits until it is ready and changes whatever differs from `inputs`; safe to repeat. `applied`: what was sent
+    /// before, empty after a create; only what stands there is ever taken away.
+    async fn settle(&self, work: Work<'_>, applied: &Value, inputs: &Value) -> Result<(), Failure>;
+
+    /// Removes it and returns once it is gone; nothing to do where it is.
+    async fn remove(&self, work: Work<'_>) -> Result<(), Failure>;
+}
+
+/// Reads one resource.
+pub(crate) async fn observe(
+    kind: &dyn Named,
+    aws: &Clients,
+    cx: &Call,
+    query: &Query,
+) -> Result<Observed, Failure> {
+    let (id, applied) = match query {
+        Query::Record(record) => (Some(record.id.to_string()), Some(&record.applied)),
+        Query::Id { id, .. } => (Some(id.to_string()), None),
+        Query::Inputs { inputs, .. } => (kind.id(aws, &inputs.reveal(), None), None),
+    };
+    let Some(id) = id else {
+        // A name that is made up collides with nothing.
+        return Ok(Observed::Absent);
+    };
+    match look(kind, aws, cx, &id, applied).await? {
+        None => Ok(Observed::Absent),
+        Some(seen) if seen.leaving => Err(Failure::new(
+            "Deleting",
+            format_args!("{id} is being deleted by somebody"),
+        )
+        .with_hint("wait until it is gone, then run the command again")),
+        Some(seen) => Ok(Observed::Present(Box::new(seen.present))),
+    }
+}
+
+async fn look(
+    kind: &dyn Named,
+    aws: &Clients,
+    cx: &Call,
+    id: &str,
+    applied: Option<&Value>,
+) -> Result<Option<Seen>, Failure> {
+    let changed = AtomicBool::new(false);
+    let work = Work {
+        aws,
+        cx,
+        id,
+        changed: &changed,
+    };
+    kind.find(work, applied).await
+}
+
+/// Makes a resource and returns once it is ready.
+pub(crate) async fn create(
+    kind: &dyn Named,
+    aws: &Clients,
+    cx: &Call,
+    inputs: &Value,
+) -> Result<Recorded, Failure> {
+    let id = kind
+        .id(aws, inputs, Some((&cx.urn, &cx.token)))
+        .ok_or_else(|| Failure::new("NoName", "the inputs do not say what it is called"))?;
+    let changed = AtomicBool::new(false);
+    let work = Work {
+        aws,
+        cx,
+        id: &id,
+        changed: &changed,
+    };
+    if let Err(failure) = kind.make(work, inputs).await {
+        if failure.code != "AlreadyExists" {
+            return Err(failure);
+        }
+        // The answer to an earlier try of this very operation may have been lost.
+        let mine = kind
+            .find(work, None)
+            .await?
+            .is_some_and(|seen| seen.token.as_deref() == Some(cx.token.as_str()));
+        if !mine {
+            return Err(failure.with_hint(
+                "give it another name, or take the existing one over with the option `import` or `adopt`",
+            ));
+        }
+    }
+    let left = kind.afterwards(inputs);
+    let partial = |incomplete: Vec<String>| Partial {
+        id: Arc::from(id.as_str()),
+        outputs: Value::Map(Map::default()),
+        incomplete,
+    };
+    if !left.is_empty() {
+        cx.checkpoint(&partial(left.clone())).await?;
+    }
+    let finished = async {
+        kind.settle(work, &Value::Null, inputs).await?;
+        visible(kind, work, inputs).await
+    };
+    match finished.await {
+        Ok(seen) => Ok(recorded(kind, inputs, &seen)),
+        Err(failure) => {
+            let left = if left.is_empty() {
+                vec!["finish".to_owned()]
+            } else {
+                left
+            };
+            Err(failure.with_outcome(Outcome::Partial(Box::new(partial(left)))))
+        }
+    }
+}
+
+/// Changes a resource, or finishes it.
+pub(crate) async fn update(
+    kind: &dyn Named,
+    aws: &Clients,
+    cx: &Call,
+    record: &Record,
+    inputs: &Value,
+) -> Result<Recorded, Failure> {
+    let changed = AtomicBool::new(false);
+    let work = Work {
+        aws,
+        cx,
+        id: &record.id,
+        changed: &changed,
+    };
+    let finished = async {
+        kind.settle(work, &record.applied, inputs).await?;
+        visible(kind, work, inputs).await
+    };
+    match finished.await {
+        Ok(seen) => Ok(recorded(kind, inputs, &seen)),
+        Err(failure) if changed.load(Ordering::Relaxed) || !record.incomplete.is_empty() => {
+            let partial = Partial {
+                id: record.id.clone(),
+                outputs: Value::Map(Map::default()),
+                incomplete: vec!["finish the update".to_owned()],
+            };
+            Err(failure.with_outcome(Outcome::Partial(Box::new(partial))))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// What was just made or changed, read back; it may take a moment to show.
+async fn visible(kind: &dyn Named, work: Work<'_>, inputs: &Value) -> Result<Seen, Failure> {
+    let begun = work.cx.now();
+    loop {
+        match kind.find(work, Some(inputs)).await? {
+            Some(seen) => return Ok(seen),
+            None if work.cx.now().since(begun) >= QUIET => return Err(gone(work.id)),
+            None => work.cx.sleep(LOOK).await?,
+        }
+    }
+}
+
+/// The failure of changing what is not there; `recover` finds that out again and says so.
+pub(crate) fn gone(id: &str) -> Failure {
+    Failure::new("NotFound", format_args!("{id} does not exist any more")).with_outcome(Outcome::Unknown)
+}
+
+/// Removes a resource.
+pub(crate) async fn delete(kind: &dyn Named, aws: &Clients, cx: &Call, id: &str) -> Result<(), Failure> {
+    let changed = AtomicBool::new(false);
+    let work = Work {
+        aws,
+        cx,
+        id,
+        changed: &changed,
+    };
+    kind.remove(work).await.map_err(|failure| {
+        if changed.load(Ordering::Relaxed) {
+            failure.with_outcome(Outcome::Unknown)
+        } else {
+            failure
+        }
+    })
+}
+
+/// Finds out what became of an operation whose answer was lost.
+pub(crate) async fn recover(
+    kind: &dyn Named,
+    aws: &Clients,
+    cx: &Call,
+    intent: &Intent,
+) -> Result<Recovered, Failure> {
+    let inputs = intent.inputs.reveal();
+    match (intent.operation, &intent.record) {
+        (Operation::Create, _) => {
+            let known = intent.partial.as_ref().map(|partial| partial.id.to_string());
+            let Some(id) = known.or_else(|| kind.id(aws, &inputs, Some((&intent.urn, &intent.token)))) else {
+                return Ok(Recovered::NotDone);
+            };
+            loop {
+                match look(kind, aws, cx, &id, Some(&inputs)).await? {
+                    Some(seen) if seen.token.as_deref() != Some(intent.token.as_str()) => {
+                        return Ok(Recovered::NotDone);
+                    }
+                    Some(seen) if seen.leaving => cx.sleep(LOOK).await?,
+                    Some(seen) => return Ok(made(kind, &inputs, &seen)),
+                    None if cx.now() >= intent.begun.after(QUIET) => return Ok(Recovered::NotDone),
+                    None => cx.sleep(LOOK).await?,
+                }
+            }
+        }
+        (Operation::Update, Some(record)) => {
+            match look(kind, aws, cx, &record.id, Some(&inputs)).await? {
+                None => Ok(Recovered::Deleted),
+                Some(seen) => {
+                    let taken_away = diff(kind.schema(), &record.applied, &inputs)
+                        .changes
+                        .iter()
+                        .any(|change| change.op == Op::Remove);
+                    match made(kind, &inputs, &seen) {
+                        // Whether what was to go has gone is not seen in what was to stay: doing it again is safe.
+                        done @ Recovered::Done(_) if !taken_away => Ok(done),
+                        _ => Ok(Recovered::NotDone),
+                    }
+                }
+            }
+        }
+        (Operation::Delete, Some(record)) => loop {
+            match look(kind, aws, cx, &record.id, None).await? {
+                None => return Ok(Recovered::Deleted),
+                Some(seen) if seen.leaving => {
+                    cx.progress("DELETING");
+                    cx.sleep(LOOK).await?;
+                }
+                Some(_) => return Ok(Recovered::NotDone),
+            }
+        },
+        _ => Ok(Recovered::NotDone),
+    }
+}
+
+fn made(kind: &dyn Named, inputs: &Value, seen: &Seen) -> Recovered {
+    let mut incomplete = seen.unfinished.clone();
+    if incomplete.is_empty() && !drift(kind.schema(), inputs, &seen.present.properties).is_empty() {
+        incomplete.push("finish".to_owned());
+    }
+    if incomplete.is_empty() {
+        Recovered::Done(recorded(kind, inputs, seen))
+    } else {
+        Recovered::Partial(Partial {
+            id: seen.present.id.clone(),
+            outputs: seen.present.outputs.clone(),
+            incomplete,
+        })
+    }
+}
+
+fn recorded(kind: &dyn Named, inputs: &Value, seen: &Seen) -> Recorded {
+    let chosen = kind.chosen().iter().filter_map(|name| {
+        let given = inputs.get(name).is_some_and(|value| !value.is_null());
+        let value = seen.present.properties.get(name).filter(|_| !given)?;
+        Some((*name, value.clone()))
+    });
+    Recorded {
+        resolved: Value::map(chosen),
+        ..Recorded::new(seen.present.id.clone(), seen.present.outputs.clone())
+    }
+}
+
+/// A kind with names of its own, as the provider's table holds it.
+pub(crate) struct OfName<K>(pub(crate) K);
+
+#[async_trait]
+impl<K: Named> ResourceKind for OfName<K> {
+    fn schema(&self) -> KindSchema {
+        self.0.schema().clone()
+    }
+
+    fn identity(&self, inputs: &Value) -> Option<String> {
+        self.0.key(inputs)
+    }
+
+    fn check(&self, properties: &Value) -> Vec<Problem> {
+        self.0.check(properties)
+    }
+
+    fn diff(&self, _schema: &KindSchema, record: &Record, desired: &Desired) -> Diff {
+        self.0.diff(record, &desired.properties)
+    }
+
+    async fn observe(&self, cx: Cx<'_>, queries: &[&Query]) -> Vec<Result<Observed, Failure>> {
+        // Neither IAM nor EKS lists what is asked here; many single reads at once would only be throttled.
+        let mut reads = Vec::with_capacity(queries.len());
+        for query in queries {
+            reads.push(observe(&self.0, cx.clients, cx.call, query).boxed());
+        }
+        futures::stream::iter(reads).buffered(READS).collect().await
+    }
+
+    async fn create(&self, cx: Cx<'_>, inputs: &Value) -> Result<Recorded, Failure> {
+        create(&self.0, cx.clients, cx.call, inputs).await
+    }
+
+    async fn update(&self, cx: Cx<'_>, record: &Record, inputs: &Value) -> Result<Recorded, Failure> {
+        update(&self.0, cx.clients, cx.call, record, inputs).await
+    }
+
+    async fn delete(&self, cx: Cx<'_>, record: &Record) -> Result<(), Failure> {
+        delete(&self.0, cx.clients, cx.call, &record.id).await
+    }
+
+    async fn find_created(&self, cx: Cx<'_>, intent: &Intent) -> Result<Option<Present>, Failure> {
+        let inputs = intent.inputs.reveal();
+        let Some(id) = self.0.id(cx.clients, &inputs, Some((&intent.urn, &intent.token))) else {
+            return Ok(None);
+        };
+        let seen = look(&self.0, cx.clients, cx.call, &id, Some(&inputs)).await?;
+        let mine = seen.filter(|seen| seen.token.as_deref() == Some(intent.token.as_str()));
+        Ok(mine.map(|seen| seen.present))
+    }
+
+    fn quiet(&self) -> Duration {
+        QUIET
+    }
+
+    async fn recover(&self, cx: Cx<'_>, intent: &Intent) -> Result<Recovered, Failure> {
+        recover(&self.0, cx.clients, cx.call, intent).await
+    }
+}
+
+/// The failure of an SDK call. `action` as IAM policies spell it: `iam:CreateRole`.
+pub(crate) fn sdk<E>(action: &'static str) -> impl Fn(SdkError<E, HttpResponse>) -> Failure + Send
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    move |error| of_sdk(error, action)
+}
+
+/// The operation that made what carries these tags.
+pub(crate) fn token_of(tags: &Tags) -> Option<Arc<str>> {
+    tags.get(TOKEN).map(|token| Arc::from(token.as_str()))
+}

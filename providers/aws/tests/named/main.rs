@@ -1,0 +1,5 @@
+//! Kinds of IAM, STS and EKS against the sandbox in the process, on tokio's paused clock; and, where asked for, against
+//! moto over HTTP.
+
+mod iam;
+mod lab;
