@@ -4,10 +4,16 @@
 mod adoption;
 #[path = "lifecycle/basics.rs"]
 mod basics;
+#[path = "lifecycle/crashes.rs"]
+mod crashes;
 #[path = "lifecycle/faults.rs"]
 mod faults;
 #[path = "lifecycle/interrupts.rs"]
 mod interrupts;
+#[path = "lifecycle/programs.rs"]
+mod programs;
+#[path = "lifecycle/properties.rs"]
+mod properties;
 #[path = "lifecycle/replacement.rs"]
 mod replacement;
 #[path = "lifecycle/stack.rs"]

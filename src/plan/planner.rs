@@ -376,8 +376,11 @@ impl<'a> Planner<'a> {
         if let Some(Observed::Present(present)) = observed {
             drifted = self.drifted(node, entry, present, &desired, &mut diff);
         }
-        if self.forced.contains(&node.urn) || self.connection_replaced(node) || self.container_replaced(node)
-        {
+        let mut own = diff.replace();
+        if self.forced.contains(&node.urn) {
+            force(&mut diff);
+            own = Replace::Yes;
+        } else if self.connection_replaced(node) || self.container_replaced(node) {
             force(&mut diff);
         }
         let is_provider = provider_type(&node.kind).is_some();
@@ -398,7 +401,7 @@ impl<'a> Planner<'a> {
                 let decided = if promise == Replace::No {
                     self.change(node, entry, Action::Update, desired, &diff, overrides, after)
                 } else {
-                    self.replace(node, entry, promise, desired, &diff, overrides, after)
+                    self.replace(node, entry, own, desired, &diff, overrides, after)
                 };
                 if let Some(step) = decided.step.and_then(|id| self.steps.get_mut(id as usize)) {
                     step.undo_drift = drifted;
@@ -613,7 +616,7 @@ impl<'a> Planner<'a> {
         &mut self,
         node: &'a Node,
         entry: &'a Entry,
-        promise: Replace,
+        own: Replace,
         desired: Value,
         diff: &Diff,
         overrides: Vec<(Path, Value)>,
@@ -635,15 +638,16 @@ impl<'a> Planner<'a> {
             self.problems
                 .push(PlanProblem::new(Some(&node.urn), node.span, message).hint(hint));
         }
-        let replaced = self.replacement_order(node, entry, &desired, diff);
+        let replaced = self.replacement_order(node, entry, &desired);
         let target = RecordKey {
             urn: node.urn.clone(),
             generation: self.next_generation(&node.urn),
         };
         let (id, decide) = if replaced == Replaced::DeleteFirst {
             let decide = match self.pushed_by(node).map(|below| below.decide) {
+                _ if own == Replace::Yes => None,
                 Some(inherited) => inherited,
-                None if promise == Replace::IfChanged => {
+                None if own == Replace::IfChanged => {
                     let mut step = self.step(node, Action::Decide, target.clone(), after.clone());
                     step.desired = Some(inputs(node, overrides.clone()));
                     step.from = Some(entry.key_of());
@@ -700,7 +704,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Delete-first where both cannot live at once, where the program says so, or where what it stands on goes first.
-    fn replacement_order(&mut self, node: &Node, entry: &Entry, desired: &Value, diff: &Diff) -> Replaced {
+    fn replacement_order(&mut self, node: &Node, entry: &Entry, desired: &Value) -> Replaced {
         let collision = self.collision(node, entry, desired);
         match (node.options.delete_before_replace, collision) {
             (Some(false), Some(what)) => {
@@ -716,17 +720,38 @@ impl<'a> Planner<'a> {
             }
             (Some(true), _) | (None, Some(_)) => Replaced::DeleteFirst,
             (order, None) => {
-                let follows = diff.changes.iter().any(|c| c.replace == Replace::IfChanged)
-                    || self.container_replaced(node)
-                    || self.connection_replaced(node);
-                let pushed = order.is_none() && follows && self.pushed_by(node).is_some();
-                if pushed {
-                    Replaced::DeleteFirst
-                } else {
-                    Replaced::CreateFirst
+                let Some(below) = self.goes_first(node, entry) else {
+                    return Replaced::CreateFirst;
+                };
+                if order == Some(false) {
+                    let message = format!(
+                        "`{}` has to be replaced together with `{}`, which is deleted first and so cannot go before it, \
+                         but its options say deleteBeforeReplace = false",
+                        node.address,
+                        below.path()
+                    );
+                    self.problems
+                        .push(PlanProblem::new(Some(&node.urn), node.span, message).hint("drop the option"));
                 }
+                Replaced::DeleteFirst
             }
         }
+    }
+
+    /// What a node stands on, now and as it is recorded, and that is deleted before it is made again: the old one of the
+    /// node has to go even before that.
+    fn goes_first(&self, node: &Node, entry: &Entry) -> Option<Urn> {
+        let below = |to: &&Urn| {
+            self.decided
+                .get(to)
+                .is_some_and(|d| d.replaced == Replaced::DeleteFirst)
+        };
+        let recorded = |to: &&Urn| {
+            let provider = entry.provider.as_ref().map(|p| &p.urn);
+            entry.edges().chain(provider).any(|urn| urn == *to)
+        };
+        let mut edges = node.edges.iter().map(|edge| &edge.to);
+        edges.find(|to| below(to) && recorded(to)).cloned()
     }
 
     /// What the old and the new one would both hold: the physical name, or an exclusive field that stays.
