@@ -515,7 +515,11 @@ impl Connection for FakeConnection {
                 let thing = self.thing(&record.id).ok_or_else(|| not_found(&record.id))?;
                 let applied = given.as_map().into_iter().flat_map(Map::iter);
                 let mut same = applied.map(|(k, v)| thing.properties.get(k) == Some(v));
-                if same.all(|s| s) {
+                let before = record.applied.as_map().into_iter().flat_map(Map::keys);
+                let mut dropped =
+                    before.filter(|k| given.get(k).is_none() && !["name", "class"].contains(&&***k));
+                let gone = dropped.all(|k| thing.properties.get(k).is_none());
+                if gone && same.all(|s| s) {
                     what_is(&thing)
                 } else {
                     Ok(Recovered::NotDone)
