@@ -105,20 +105,11 @@ impl Builder<'_> {
                 .bindings
                 .insert(address.clone(), Binding::Component(outputs.clone()));
         }
-        let mut groups: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<str>>> = BTreeMap::new();
-        for address in self.names.bindings.keys() {
-            if let Some((name, key)) = instance_key(address) {
-                groups
-                    .entry(Arc::from(name))
-                    .or_default()
-                    .insert(key, address.clone());
-            }
-        }
-        for (name, instances) in groups {
+        for (name, instances) in &expanded.groups {
             self.names
                 .bindings
-                .entry(name)
-                .or_insert(Binding::Group(instances));
+                .entry(name.clone())
+                .or_insert(Binding::Group(instances.clone()));
         }
     }
 
@@ -524,11 +515,4 @@ fn place(node: &Node, problem: Problem) -> Diagnostic {
         hint: problem.hint,
         ..Diagnostic::error(span, message)
     }
-}
-
-/// `subnet` and `a` of `subnet["a"]`.
-fn instance_key(address: &str) -> Option<(&str, Arc<str>)> {
-    let inner = address.strip_suffix("\"]")?;
-    let (name, key) = inner.rsplit_once("[\"")?;
-    Some((name, Arc::from(key.replace("\\\"", "\"").replace("\\\\", "\\"))))
 }

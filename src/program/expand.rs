@@ -1,12 +1,19 @@
 //! Components, `forEach` and `if` become plain instances.
 
-use std::collections::BTreeMap;
+mod early;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use epid_provider::{Kind, Map, Value};
 
 use super::component::Components;
-use super::declaration::{Declaration, Options, Program};
+use super::declaration::{Options, Program};
 use super::diagnostic::Diagnostic;
 use crate::expression::{Access, Located, Reference, Span, Template};
 
@@ -28,8 +35,13 @@ pub struct Setting<'a> {
 pub struct Expanded {
     /// Providers first, then resources in the order of declaration, children in place of their component.
     pub declarations: Vec<Instance>,
-    /// The outputs of each component by its address: a [`Template::Map`].
+    /// The outputs of each component by its address: a [`Template::Map`]. What an `if` took out stands here as a
+    /// literal `null`.
     pub components: BTreeMap<Arc<str>, Template>,
+    /// What each `forEach` made, by the address without keys: key to address. Empty where it made nothing.
+    pub groups: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<str>>>,
+    /// The addresses of all resources.
+    addresses: BTreeSet<Arc<str>>,
 }
 
 /// One resource or provider.
@@ -79,81 +91,51 @@ impl Expanded {
         if let Some(found) = self.exact(root, path) {
             return Some(found);
         }
-        if let [Access::Key(key), rest @ ..] = path
-            && let Some(found) = self.exact(&instance_address(root, key), rest)
-        {
-            return Some(found);
+        let group = self.groups.get(root)?;
+        match path {
+            [] => Some(Target::Each(group.clone())),
+            [Access::Key(key), rest @ ..] => self.exact(group.get(key)?, rest),
+            [Access::Index(_), ..] => None,
         }
-        let prefix = format!("{root}[");
-        let instances = self
-            .declarations
-            .iter()
-            .filter(|d| !d.is_provider)
-            .map(|d| &d.address);
-        let each: BTreeMap<Arc<str>, Arc<str>> = instances
-            .chain(self.components.keys())
-            .filter_map(|address| {
-                let key = address.strip_prefix(&prefix)?.strip_suffix(']')?;
-                let key: String = serde_json::from_str(key).ok()?;
-                Some((Arc::from(key), address.clone()))
-            })
-            .collect();
-        (!each.is_empty() && path.is_empty()).then_some(Target::Each(each))
     }
 
     fn exact(&self, address: &str, path: &[Access]) -> Option<Target> {
         if let Some((address, _)) = self.components.get_key_value(address) {
             return Some(Target::Component(address.clone(), path.to_vec()));
         }
-        let found = self
-            .declarations
-            .iter()
-            .find(|d| !d.is_provider && &*d.address == address)?;
-        Some(Target::Instance(found.address.clone(), path.to_vec()))
+        let address = self.addresses.get(address)?;
+        Some(Target::Instance(address.clone(), path.to_vec()))
     }
 
-    /// The resources that an address in an option stands for: itself, its instances, everything in a component.
+    /// The resources that an address in an option stands for: itself, its instances, everything in a component; in
+    /// the order of their addresses.
     #[must_use]
     pub fn members(&self, address: &str) -> Vec<Arc<str>> {
-        self.declarations
-            .iter()
-            .filter(|d| !d.is_provider)
-            .filter(|d| {
-                d.address
-                    .strip_prefix(address)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '/']))
-            })
-            .map(|d| d.address.clone())
-            .collect()
+        let below = |sign: char| {
+            let prefix = format!("{address}{sign}");
+            let from = self
+                .addresses
+                .range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded));
+            from.take_while(move |a| a.starts_with(&prefix)).cloned()
+        };
+        let itself = self.addresses.get(address).cloned();
+        itself.into_iter().chain(below('/')).chain(below('[')).collect()
     }
 }
 
-/// `subnet["a"]`.
+/// `subnet["a"]`. Keys that would need escapes are refused before.
 pub(super) fn instance_address(name: &str, key: &str) -> String {
-    format!("{name}[{}]", Value::str(key))
+    format!("{name}[\"{key}\"]")
 }
 
-/// Expands a program.
+/// Expands a program: every component, nested ones too, every `forEach` and every `if`.
+///
+/// `forEach` and `if` take configuration and literals. A component's children inherit its `provider` (where it is of
+/// the type they need), `protect`, `retainOnDelete`, `adopt`, `dependsOn`, `deletedWith` and `servedBy`; its aliases
+/// move everything in it.
 ///
 /// # Errors
-/// Everything wrong with components, `forEach` and `if`.
+/// Everything wrong with components, their properties, `forEach` and `if`.
 pub fn expand(program: &Program, setting: &Setting<'_>) -> Result<Expanded, Vec<Diagnostic>> {
-    let _ = setting;
-    let instance = |declaration: &Declaration, is_provider| Instance {
-        address: declaration.name.clone(),
-        kind: declaration.kind.clone(),
-        properties: declaration.properties.clone(),
-        options: declaration.options.clone(),
-        each: None,
-        is_provider,
-        span: declaration.span,
-        kind_span: declaration.kind_span,
-    };
-    let providers = program.providers.iter().map(|d| instance(d, true));
-    Ok(Expanded {
-        declarations: providers
-            .chain(program.resources.iter().map(|d| instance(d, false)))
-            .collect(),
-        components: BTreeMap::new(),
-    })
+    walk::Walk::new(program, setting).run()
 }

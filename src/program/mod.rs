@@ -5,6 +5,7 @@
 //! | `declaration` | [`Program`], [`Declaration`], [`Options`]: what a program says |
 //! | `project` | [`Project`], [`StackFile`]: the files around programs |
 //! | `diagnostic` | [`Diagnostic`] and [`Sources`]: what is wrong, and where |
+//! | `config_values` | [`config_values()`]: declared configuration against what a stack gives |
 //! | `component` | [`Component`] and [`Expansion`]: declarations that stand for several |
 //! | `load` | [`load()`]: files become a [`Project`], with everything wrong with them |
 //! | `expand` | [`expand()`]: components, `forEach` and `if` become plain [`Instance`]s |
@@ -12,6 +13,7 @@
 //! Uses expressions and the contract; only `load` opens files. Knows no kind and no provider.
 
 mod component;
+mod config_values;
 mod declaration;
 mod diagnostic;
 mod expand;
@@ -19,6 +21,7 @@ mod load;
 mod project;
 
 pub use component::{Child, Component, Components, Expansion, File};
+pub use config_values::config_values;
 pub use declaration::{
     ConfigDeclaration, ConfigType, Declaration, Options, OutputDeclaration, Program, Timeouts,
 };
