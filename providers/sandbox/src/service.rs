@@ -423,6 +423,12 @@ impl Inner {
         response
     }
 
+    /// When something happens by itself next: in the world, or a watch ends.
+    fn next_due(&self) -> Option<Timestamp> {
+        let ends = self.watches.iter().filter_map(|(watch, _)| watch.deadline());
+        ends.chain(self.world.next_due()).min()
+    }
+
     /// Sends new events; forgets watches whose client or cluster is gone.
     fn feed_watches(&mut self) {
         let world = &self.world;
@@ -438,11 +444,7 @@ impl Inner {
 async fn drive(shared: Weak<Mutex<Inner>>, clock: Clock, wake: Arc<Notify>) {
     loop {
         let due = match shared.upgrade() {
-            Some(shared) => shared
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .world
-                .next_due(),
+            Some(shared) => shared.lock().unwrap_or_else(PoisonError::into_inner).next_due(),
             None => return,
         };
         let wait = due.map_or(Duration::from_secs(3600), |due| due.since(clock.now()));
@@ -451,11 +453,12 @@ async fn drive(shared: Weak<Mutex<Inner>>, clock: Clock, wake: Arc<Notify>) {
             () = wake.notified() => {}
             () = clock.sleep(wait.max(Duration::from_millis(1))) => {
                 let Some(shared) = shared.upgrade() else { return };
-                let passed = shared.lock().unwrap_or_else(PoisonError::into_inner).pass(clock.now());
-                if passed.is_err() {
+                let mut inner = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                if inner.pass(clock.now()).is_err() {
                     // The next caller hears why.
                     return;
                 }
+                inner.feed_watches();
             }
         }
     }

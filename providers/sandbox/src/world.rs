@@ -65,6 +65,13 @@ pub struct ClusterWatch {
     watch: kubernetes::Watch,
 }
 
+impl ClusterWatch {
+    /// When the watch ends by itself.
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        self.watch.deadline()
+    }
+}
+
 /// A request that was recognised and whose sender is known. What is recorded of it holds no credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Admitted {
@@ -375,10 +382,10 @@ impl World {
         inside.chain(self.aws.next_due()).min()
     }
 
-    /// New lines of a watch; `None` once its cluster is gone.
+    /// New lines of a watch; `None` once it is over or its cluster is gone.
     pub fn poll_watch(&self, watch: &mut ClusterWatch) -> Option<Vec<Bytes>> {
         let inside = self.clusters.get(&watch.id)?;
-        Some(inside.cluster.poll_watch(&mut watch.watch))
+        inside.cluster.poll_watch(self.now, &mut watch.watch)
     }
 
     fn step(&mut self, now: Timestamp) {

@@ -1,67 +1,124 @@
 //! An API server in memory, with its controllers.
+//!
+//! Text of requests -> [`request`] -> [`discovery`] or [`api`] -> [`write`](mod@write) ([`defaults`], [`admission`],
+//! [`validate`], [`immutable`], [`managed`]) -> [`store`] -> [`watch`]. The [`controllers`] write through the
+//! same door as clients. Shapes come from [`schema`]; nothing here knows one kind's fields but `defaults`,
+//! `validate`, `immutable`, `columns` and the controllers.
+//!
+//! Pure: time and the cloud are handed in; names and addresses are drawn from a seed.
+
+mod admission;
+mod api;
+mod columns;
+mod controllers;
+mod defaults;
+mod discovery;
+mod failure;
+mod fields;
+mod immutable;
+mod json;
+mod managed;
+mod openapi;
+mod patch;
+mod quantity;
+mod request;
+mod resource;
+mod schema;
+mod selector;
+mod store;
+#[cfg(test)]
+mod tests;
+mod typed;
+mod validate;
+mod watch;
+mod write;
 
 use crate::cloud::{Cloud, Principal};
 use crate::{Answer, Timestamp};
 use bytes::Bytes;
+use request::Request;
 use serde::{Deserialize, Serialize};
+use store::Store;
+
+pub use watch::Watch;
 
 /// A cluster: its objects and controllers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cluster {
     version: String,
+    seed: u64,
+    drawn: u64,
+    store: Store,
+    controllers: controllers::State,
 }
-
-/// An open watch: what it selects and how far it has read.
-#[derive(Debug, Clone)]
-pub struct Watch {}
 
 impl Cluster {
     /// A new cluster of the given minor version, e.g. `1.34`.
-    pub fn new(_seed: u64, version: &str, _now: Timestamp) -> Self {
-        Self {
+    pub fn new(seed: u64, version: &str, now: Timestamp) -> Self {
+        let mut cluster = Self {
             version: version.to_owned(),
-        }
+            seed,
+            drawn: 0,
+            store: Store::default(),
+            controllers: controllers::State::default(),
+        };
+        cluster.begin(now);
+        cluster
     }
 
     /// Answers one request.
     pub fn handle(
         &mut self,
-        _now: Timestamp,
-        _who: &Principal,
-        _request: &http::Request<Bytes>,
-        _cloud: &mut dyn Cloud,
+        now: Timestamp,
+        who: &Principal,
+        request: &http::Request<Bytes>,
+        cloud: &mut dyn Cloud,
     ) -> Answer {
-        let mut response = http::Response::new(Bytes::from_static(b"not simulated"));
-        *response.status_mut() = http::StatusCode::NOT_IMPLEMENTED;
-        Answer::Done(response)
+        let request = Request::read(request);
+        if let Some(answer) = self.directory(&request) {
+            return match request.method.as_str() {
+                "GET" | "HEAD" => answer,
+                _ => Answer::Done(failure::Refused::method().response()),
+            };
+        }
+        let Some(place) = request.place() else {
+            return discovery::nothing_here(&request);
+        };
+        if let Some(answer) = self.review(who, &request, &place, cloud) {
+            return answer;
+        }
+        match self.objects(now, who, &request, &place, cloud) {
+            Ok(answer) => answer,
+            Err(refused) => Answer::Done(refused.response()),
+        }
     }
 
     /// Runs the controllers up to `now`.
-    pub fn advance(&mut self, _now: Timestamp, _cloud: &mut dyn Cloud) {}
+    pub fn advance(&mut self, now: Timestamp, cloud: &mut dyn Cloud) {
+        self.reconcile(now, cloud);
+    }
 
     /// When [`Cluster::advance`] has something to do next.
     pub fn next_due(&self) -> Option<Timestamp> {
-        None
+        self.controllers.next_due()
     }
 
-    /// New event lines since the watch was polled last.
-    pub fn poll_watch(&self, _watch: &mut Watch) -> Vec<Bytes> {
-        Vec::new()
-    }
-
-    /// Installs the workload of an EKS add-on, e.g. the Deployment `coredns`. Unknown names install nothing.
-    pub fn install_addon(&mut self, _now: Timestamp, _name: &str, _config: &serde_json::Value) {}
-
-    /// Removes the workload of an EKS add-on.
-    pub fn remove_addon(&mut self, _now: Timestamp, _name: &str) {}
-
-    /// Whether the workload of an add-on is available; true for add-ons that run nothing here.
-    pub fn addon_healthy(&self, _name: &str) -> bool {
-        false
+    /// New event lines since the watch was polled last; `None` once it is over.
+    pub fn poll_watch(&self, now: Timestamp, watch: &mut Watch) -> Option<Vec<Bytes>> {
+        watch.poll(self, now)
     }
 
     /// Changes the control plane's minor version, e.g. to `1.35`.
     pub fn set_version(&mut self, version: &str) {
         version.clone_into(&mut self.version);
+    }
+
+    /// The next number of the seed's sequence.
+    fn draw(&mut self) -> u64 {
+        self.drawn += 1;
+        crate::aws::splitmix(
+            self.seed
+                .wrapping_add(self.drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+        )
     }
 }
