@@ -18,7 +18,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("builtin", &[]),
     (
         "cli",
-        &["apply", "builtin", "components", "expression", "graph", "observe", "plan", "program", "state"],
+        &[
+            "apply",
+            "builtin",
+            "components",
+            "expression",
+            "graph",
+            "observe",
+            "plan",
+            "program",
+            "state",
+        ],
     ),
 ];
 
@@ -82,7 +92,9 @@ fn code(path: &Path) -> String {
 /// The names that follow `prefix` in a text: `graph` of `crate::graph::build`.
 fn after<'a>(text: &'a str, prefix: &str) -> BTreeSet<&'a str> {
     let word = |rest: &'a str| {
-        let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| !(c.is_alphanumeric() || c == '_'))
+            .unwrap_or(rest.len());
         &rest[..end]
     };
     text.match_indices(prefix)
@@ -94,7 +106,8 @@ fn after<'a>(text: &'a str, prefix: &str) -> BTreeSet<&'a str> {
 fn files() -> Vec<PathBuf> {
     let mut files = Vec::new();
     sources(&root().join("src"), &mut files);
-    let of_tests = |path: &PathBuf| path.components().any(|c| c.as_os_str() == "tests") || path.ends_with("tests.rs");
+    let of_tests =
+        |path: &PathBuf| path.components().any(|c| c.as_os_str() == "tests") || path.ends_with("tests.rs");
     files.retain(|path| !of_tests(path));
     files
 }
@@ -142,9 +155,15 @@ fn providers_know_the_contract_and_not_the_engine() {
         let manifest = fs::read_to_string(root().join("providers").join(name).join("Cargo.toml")).unwrap();
         let dependencies = manifest.split("[dependencies]").nth(1).unwrap_or_default();
         let dependencies = dependencies.split("\n[").next().unwrap_or_default();
-        let ours = dependencies.lines().filter_map(|line| line.split(['.', ' ', '=']).next()).filter(|n| n.starts_with("epid"));
+        let ours = dependencies
+            .lines()
+            .filter_map(|line| line.split(['.', ' ', '=']).next())
+            .filter(|n| n.starts_with("epid"));
         for dependency in ours {
-            assert!(may.contains(&dependency), "providers/{name} may not depend on {dependency}");
+            assert!(
+                may.contains(&dependency),
+                "providers/{name} may not depend on {dependency}"
+            );
         }
     }
 }

@@ -8,7 +8,7 @@ use super::dispatcher::Dispatcher;
 use super::event::{Did, Trouble};
 use super::resolve::Verdict;
 use crate::plan::{Action, Step};
-use crate::state::{Change, Ending, Entry, RecordKey, Role};
+use crate::state::{Change, Ending, Entry, Intent, RecordKey, Role};
 
 impl Dispatcher<'_> {
     /// Does a step that needs no call. False where it needs one.
@@ -75,6 +75,23 @@ impl Dispatcher<'_> {
     }
 
     fn forget(&mut self, step: &Step) -> Result<(Did, bool), Trouble> {
+        let open = self.executor.session.with(|snapshot| {
+            let mut intents = snapshot.intents.values();
+            let through = |i: &&Arc<Intent>| {
+                i.before.as_ref().unwrap_or(&i.entry).provider.as_ref() == Some(&step.target)
+            };
+            intents.find(through).map(|i| i.entry.urn().path().to_owned())
+        });
+        if let Some(path) = open {
+            // Without its provider nobody could ever find out.
+            let message =
+                format!("a call for `{path}` was made through it, and nobody can tell yet what became of it");
+            let trouble = Trouble::new("Unclear", message).hint("run the same command again later");
+            return Err(Trouble {
+                unclear: true,
+                ..trouble
+            });
+        }
         let keys = step.takes.iter().chain([&step.target]);
         let there = |key: &&RecordKey| self.executor.session.with(|snapshot| snapshot.get(key).is_some());
         let changes: Vec<Change> = keys.filter(there).cloned().map(Change::Remove).collect();

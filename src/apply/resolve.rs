@@ -67,6 +67,13 @@ impl Resolver<'_> {
                     .collect();
                 Trouble::new("Expression", all.join("; "))
             })?;
+        let schema = self.providers.schema(&step.kind);
+        let marked = |value: Value| {
+            schema
+                .as_ref()
+                .map_or_else(|| value.clone(), |s| s.mark_inputs(&value))
+        };
+        value = marked(value);
         let mut overrides = BTreeMap::new();
         for (path, kept) in &planned.overrides {
             if !step
@@ -79,9 +86,7 @@ impl Resolver<'_> {
             }
             value = overlay(&value, path.segments(), kept);
         }
-        if let Some(schema) = self.providers.schema(&step.kind) {
-            value = schema.mark_inputs(&value);
-        }
+        value = marked(value);
         let inputs = Resolved::new(value).map_err(|error| {
             Trouble::new("Unresolved", format!("{} is {error}", step.address))
                 .hint("a resource that it needs was not made; run epid up again")
@@ -107,6 +112,15 @@ impl Resolver<'_> {
                 format!("this epid has no provider `{}`", step.kind.provider()),
             )
         })?;
+        // What is kept instead of the program's value is there already, or was seen there and accepted.
+        let kept = step.desired.iter().flat_map(|planned| &planned.overrides);
+        let applied = kept.fold(record.applied.clone(), |applied, (path, value)| {
+            overlay(&applied, path.segments(), value)
+        });
+        let record = &Record {
+            applied,
+            ..record.clone()
+        };
         let mut changes = if provider_type(&step.kind).is_some() {
             diff(&provider.config(), &record.applied, inputs.value()).changes
         } else {

@@ -370,11 +370,16 @@ impl<'a> Planner<'a> {
             });
             return self.recreate(node, entry, desired, after);
         }
-        let (desired, overrides) = settle(node, entry, desired);
+        let (mut desired, mut overrides) = settle(node, entry, desired);
         let mut diff = self.difference(node, entry, &desired);
         let mut drifted = false;
         if let Some(Observed::Present(present)) = observed {
-            drifted = self.drifted(node, entry, present, &desired, &mut diff);
+            let accepted;
+            (drifted, accepted) = self.drifted(node, entry, present, &desired, &mut diff);
+            for (path, seen) in &accepted {
+                desired = overlay(&desired, path.segments(), seen);
+            }
+            overrides.extend(accepted);
         }
         let mut own = diff.replace();
         if self.forced.contains(&node.urn) {
@@ -388,14 +393,16 @@ impl<'a> Planner<'a> {
             return self.reconnect(node, entry, desired, after);
         }
         match diff.replace() {
-            _ if is_provider && diff.is_empty() => self.keep(node, entry, moved, desired, after),
+            _ if is_provider && diff.is_empty() => self.keep(node, entry, moved, desired, overrides, after),
             _ if is_provider => self.change(node, entry, Action::Connect, desired, &diff, overrides, after),
-            _ if node.schema.lookup && diff.is_empty() => self.keep(node, entry, moved, desired, after),
+            _ if node.schema.lookup && diff.is_empty() => {
+                self.keep(node, entry, moved, desired, overrides, after)
+            }
             _ if node.schema.lookup => {
                 self.change(node, entry, Action::Read, desired, &diff, overrides, after)
             }
             Replace::No if diff.is_empty() && !drifted && entry.record.incomplete.is_empty() => {
-                self.keep(node, entry, moved, desired, after)
+                self.keep(node, entry, moved, desired, overrides, after)
             }
             promise => {
                 let decided = if promise == Replace::No {
@@ -433,7 +440,8 @@ impl<'a> Planner<'a> {
         diff
     }
 
-    /// Adds drift to the plan; true where an update has to put something back that the program did not change.
+    /// Adds drift to the plan. True where an update has to put something back that the program did not change; and what
+    /// is accepted instead.
     fn drifted(
         &mut self,
         node: &Node,
@@ -441,20 +449,16 @@ impl<'a> Planner<'a> {
         present: &Present,
         desired: &Value,
         diff: &mut Diff,
-    ) -> bool {
+    ) -> (bool, Vec<(Path, Value)>) {
         let Some(provider) = self.request.providers.of(&node.kind) else {
-            return false;
+            return (false, Vec::new());
         };
         let mut drift = provider.drift(&entry.record, present);
-        drift.changes.retain(|change| {
-            !covered(&node.options.ignore_changes, &change.path)
-                && entry
-                    .overrides
-                    .get(&change.path)
-                    .is_none_or(|kept| *kept != change.after)
-        });
+        drift
+            .changes
+            .retain(|change| !covered(&node.options.ignore_changes, &change.path));
         if drift.is_empty() {
-            return false;
+            return (false, Vec::new());
         }
         self.drift.push(Drift {
             urn: node.urn.clone(),
@@ -462,7 +466,12 @@ impl<'a> Planner<'a> {
             changes: shown(&drift.changes),
         });
         if self.request.refresh == Refresh::Accept {
-            return false;
+            let seen = drift
+                .changes
+                .into_iter()
+                .map(|change| (change.path, change.after));
+            let asked = |path: &Path| diff.changes.iter().any(|c| c.path == *path);
+            return (false, seen.filter(|(path, _)| !asked(path)).collect());
         }
         for change in drift.changes {
             if diff.changes.iter().any(|c| c.path == change.path) {
@@ -478,7 +487,7 @@ impl<'a> Planner<'a> {
                 replace: Replace::No,
             });
         }
-        true
+        (true, Vec::new())
     }
 
     fn connection_replaced(&self, node: &Node) -> bool {
@@ -506,12 +515,13 @@ impl<'a> Planner<'a> {
         entry: &Entry,
         moved: bool,
         desired: Value,
+        overrides: Vec<(Path, Value)>,
         after: Vec<StepId>,
     ) -> Decided {
         let facts = facts(node);
-        let accept = self.request.refresh == Refresh::Accept
-            && self.drift.last().is_some_and(|d| d.urn == node.urn && !d.gone);
-        let action = if moved || accept || !facts.describes(entry) || entry.record.applied != desired {
+        let kept = |path: &Path| overrides.iter().any(|(p, _)| p == path);
+        let dropped = entry.overrides.keys().any(|path| !kept(path));
+        let action = if moved || dropped || !facts.describes(entry) || entry.record.applied != desired {
             Some(Action::Record)
         } else if after.is_empty() {
             None
@@ -527,7 +537,7 @@ impl<'a> Planner<'a> {
             let mut step = self.step(node, action, target, after);
             step.expected = Duration::ZERO;
             step.from = moved.then(|| entry.key_of());
-            step.desired = (action == Action::Record).then(|| inputs(node, Vec::new()));
+            step.desired = (action == Action::Record).then(|| inputs(node, overrides));
             self.push(step)
         });
         let known = Known {
@@ -929,7 +939,8 @@ fn leaves(schema: &KindSchema, desired: &Value) -> Vec<Change> {
     changes
 }
 
-/// Ignored paths keep what was applied, accepted drift what was seen.
+/// Ignored paths keep what was applied; so does accepted drift, until the program says something else than when it was
+/// accepted.
 fn settle(node: &Node, entry: &Entry, desired: Value) -> (Value, Vec<(Path, Value)>) {
     let mut settled = desired;
     let mut overrides = Vec::new();
@@ -938,9 +949,9 @@ fn settle(node: &Node, entry: &Entry, desired: Value) -> (Value, Vec<(Path, Valu
         .ignore_changes
         .iter()
         .map(|p| (p, at(&entry.record.applied, p.segments())));
-    let accepted = entry.overrides.iter().filter_map(|(path, kept)| {
-        let unchanged = at(&settled, path.segments()) == at(&entry.record.applied, path.segments());
-        unchanged.then(|| (path, kept.clone()))
+    let accepted = entry.overrides.iter().filter_map(|(path, said)| {
+        let unchanged = at(&settled, path.segments()) == *said;
+        unchanged.then(|| (path, at(&entry.record.applied, path.segments())))
     });
     let all: Vec<(Path, Value)> = ignored.chain(accepted).map(|(p, v)| (p.clone(), v)).collect();
     for (path, value) in all {

@@ -171,3 +171,26 @@ fn ignored_changes_are_neither_sent_nor_recorded() {
         assert_eq!(stack.world.at("a")[0].text("value"), "1");
     });
 }
+
+#[test]
+fn recording_new_options_keeps_what_is_ignored() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |value: &str, protect: bool, ignore: &str| {
+            format!(
+                r#"{{"a": {{"type": "Item", "properties": {{"value": "{value}"}}, "options": {{"ignoreChanges": [{ignore}], "protect": {protect}}}}}}}"#
+            )
+        };
+        stack.up(&text("1", false, r#""value""#)).await;
+        assert_eq!(
+            stack.up(&text("2", true, r#""value""#)).await.did(),
+            ["Recorded a"]
+        );
+        stack.up(&text("2", true, "")).await;
+        assert_eq!(
+            stack.world.at("a")[0].text("value"),
+            "2",
+            "what was never sent is not taken for sent"
+        );
+    });
+}

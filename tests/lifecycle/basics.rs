@@ -2,7 +2,7 @@
 
 use epid::apply::{Did, Event, PlanRefused};
 use epid::observe::Depth;
-use epid::plan::{Mode, Selection};
+use epid::plan::{Mode, Refresh, Selection};
 use epid_fake::Api;
 use epid_provider::{Observed, Value};
 
@@ -212,6 +212,41 @@ fn drift_is_put_back() {
         assert_eq!(stack.world.at("b").len(), 1);
         assert_eq!(stack.snapshot().entries.len(), 3);
         assert!(stack.plan(&graph, Mode::Up).is_empty());
+    });
+}
+
+#[test]
+fn accepted_drift_holds_until_the_program_says_something_else() {
+    on_clock(async {
+        let mut stack = Stack::new();
+        let text = |value: &str, tag: &str| {
+            format!(
+                r#"{{"a": {{"type": "Item", "properties": {{"name": "a", "value": "{value}", "tags": ["{tag}"]}}}}}}"#
+            )
+        };
+        stack.up(&text("mine", "x")).await;
+        stack.world.tamper("item-1", "value", "theirs");
+        stack.refresh = Refresh::Accept;
+        let graph = stack.graph(&text("mine", "x"));
+        let seen = stack.look(&graph, Depth::Refresh).await;
+        let plan = stack
+            .plan_with(&graph, Mode::Up, &seen.found, &Selection::default())
+            .unwrap();
+        assert_eq!(stack.apply(plan).await.did(), ["Recorded a"]);
+        stack.refresh = Refresh::Undo;
+        let seen = stack.look(&graph, Depth::Refresh).await;
+        let plan = stack
+            .plan_with(&graph, Mode::Up, &seen.found, &Selection::default())
+            .unwrap();
+        assert!(plan.is_empty() && plan.drift.is_empty(), "accepted is accepted");
+        stack.up(&text("mine", "y")).await;
+        assert_eq!(
+            stack.world.at("a")[0].text("value"),
+            "theirs",
+            "another change leaves it"
+        );
+        stack.up(&text("new", "y")).await;
+        assert_eq!(stack.world.at("a")[0].text("value"), "new");
     });
 }
 

@@ -1,6 +1,8 @@
 //! Calls that go wrong.
 
 use epid::apply::{Event, Fate};
+use epid::graph::ResourceGraph;
+use epid::plan::Mode;
 use epid_fake::fault::Api;
 use epid_fake::{Effect, Fault};
 
@@ -183,5 +185,26 @@ fn credentials_that_are_not_accepted_stop_what_is_behind_them() {
         assert_eq!(ran.failed(), [("fake", "Unauthorized")].into());
         assert_eq!(ran.skipped().len(), 4);
         stack.up(CHAIN).await;
+    });
+}
+
+#[test]
+fn a_provider_stays_while_a_call_through_it_is_unclear() {
+    on_clock(async {
+        let stack = Stack::new();
+        stack
+            .world
+            .fault(Fault::new(Effect::LoseAnswer).api(Api::Create).path("a"));
+        stack
+            .world
+            .fault(Fault::new(Effect::Unwell).api(Api::Recover).nth(0));
+        stack.run(CHAIN).await;
+        let plan = stack.plan(&ResourceGraph::empty(), Mode::Destroy);
+        let ran = stack.apply(plan).await;
+        assert_eq!(ran.failed(), [("fake", "Unclear")].into());
+        stack.world.heal();
+        stack.recover().await;
+        stack.destroy().await;
+        assert!(stack.world.things().is_empty());
     });
 }

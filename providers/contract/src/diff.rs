@@ -380,11 +380,19 @@ fn leaf(old: &Value, new: &Value, path: &Path, immutable: bool, changes: &mut Ve
         (true, true) => Replace::IfChanged,
         (true, false) => Replace::Yes,
     };
+    // What a service tells of a secret is not marked: where one side is a secret, so is the other.
+    let secret = |value: &Value| matches!(value, Value::Secret(_) | Value::Opaque(_));
+    let hide = secret(old) || secret(new);
+    let shown = |value: &Value| match value {
+        Value::Null | Value::Unknown(_) => value.clone(),
+        value if hide => value.clone().into_secret(),
+        value => value.clone(),
+    };
     changes.push(Change {
         path: path.clone(),
         op,
-        before: old.clone(),
-        after: new.clone(),
+        before: shown(old),
+        after: shown(new),
         replace,
     });
 }
@@ -525,5 +533,18 @@ mod tests {
             .map(|c| format!("{:?} {}", c.op, c.path))
             .collect();
         assert_eq!(found, ["Remove rules[1]", "Change tags.x"]);
+    }
+
+    #[test]
+    fn what_replaced_a_secret_is_hidden_too() {
+        let any = KindSchema::new(Kind::parse("test:a:Any").unwrap(), "", Object::any());
+        let one = |value: Value| Value::map([("key", value)]);
+        let changes = diff(
+            &any,
+            &one(Value::str("mine").into_secret()),
+            &one(Value::str("theirs")),
+        )
+        .changes;
+        assert!(!format!("{changes:?}").contains("theirs"), "{changes:?}");
     }
 }
