@@ -1,5 +1,6 @@
 //! The only writer of a state.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
@@ -55,7 +56,6 @@ pub struct Session {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     inner: Mutex<Inner>,
     keys: StackKeys,
@@ -291,6 +291,15 @@ impl Session {
         });
         let closed = closing.await;
         closed.unwrap_or_else(|died| Err(StateError::Abandoned(died.to_string())))
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = self.place.as_ref().map(|(_, location)| location);
+        f.debug_struct("Session")
+            .field("location", &place)
+            .finish_non_exhaustive()
     }
 }
 

@@ -159,12 +159,12 @@ pub(in crate::state) fn head(bytes: &[u8]) -> Result<(SegmentHead, usize), Damag
             format!("it is a file of kind `{}`, not a journal", version.epid),
         ));
     }
+    if version.format > FORMAT {
+        return Err(Damage::Newer(version.format));
+    }
     let second = line_end(end + 1).ok_or_else(cut)?;
     if hex(&fingerprint(&[line])).as_bytes() != &bytes[end + 1..second] {
         return Err(Damage::at(0, "the checksum of its first line is wrong"));
-    }
-    if version.format > FORMAT {
-        return Err(Damage::Newer(version.format));
     }
     Ok((serde_json::from_slice(line).map_err(unreadable)?, second + 1))
 }

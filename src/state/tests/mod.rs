@@ -1,4 +1,11 @@
 //! The room as a whole, over memory and over a real folder.
 
+mod crash;
+mod damage;
+mod folder;
+mod random;
 mod sample;
+mod secrets;
 mod session;
+mod sharing;
+mod store;

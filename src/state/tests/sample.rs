@@ -8,11 +8,10 @@ use tempfile::TempDir;
 use crate::state::blobs::{Blobs, MemoryBlobs};
 use crate::state::{
     Change, Ending, Entropy, Entry, Holder, Intent, JournalEntry, KeyDirectory, Location, Opening, Run,
-    RunResult, Store,
+    RunResult, Session, StateError, Store, Ticket,
 };
 
 /// A store in memory, whose keys are files.
-#[expect(dead_code, reason = "held so that it lives")]
 pub(super) struct Sample {
     pub(super) blobs: MemoryBlobs,
     pub(super) store: Store,
@@ -89,7 +88,6 @@ pub(super) fn entry(name: &str) -> Entry {
         incomplete: Vec::new(),
     });
     entry.source = Some("stacks/dev.toml:12".into());
-    entry.dependencies = Vec::new();
     entry
 }
 
@@ -121,4 +119,24 @@ pub(super) fn make(number: u64, entry: &Entry) -> [JournalEntry; 2] {
             at: Timestamp(number + 5),
         },
     ]
+}
+
+/// Appends some lines; the ticket of the last.
+pub(super) fn ticket(
+    session: &Session,
+    lines: impl IntoIterator<Item = JournalEntry>,
+) -> Result<Ticket, StateError> {
+    let mut last = Err(StateError::Closed);
+    for line in lines {
+        last = Ok(session.append(line)?);
+    }
+    last
+}
+
+/// Appends some lines.
+pub(super) fn append(
+    session: &Session,
+    lines: impl IntoIterator<Item = JournalEntry>,
+) -> Result<(), StateError> {
+    ticket(session, lines).map(|_| ())
 }

@@ -1,0 +1,204 @@
+//! What a store tells of its states, and how they come and go.
+
+use super::sample::{Sample, append, close, dev, entry, holder, make, opening, run, ticket};
+use crate::state::{Location, Opening, Session, StateError};
+
+async fn once(sample: &Sample, location: &Location) {
+    let session = Session::open(&sample.store, location, opening()).await.unwrap();
+    append(&session, [run(1), close(2)]).unwrap();
+    session.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_state_is_made_only_where_that_is_asked_for() {
+    let sample = Sample::new();
+    let error = Session::open(&sample.store, &dev(), Opening::new(holder()))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, StateError::NotFound(_)), "{error}");
+    assert!(sample.store.read(&dev()).await.unwrap().is_none());
+    assert!(sample.store.header(&dev()).await.unwrap().is_none());
+    assert!(sample.store.history(&dev()).await.unwrap().is_empty());
+    assert!(sample.blobs.contents().is_empty(), "looking left files behind");
+}
+
+#[tokio::test]
+async fn a_store_lists_its_states() {
+    let sample = Sample::new();
+    let hostile = Location::new("sandbox:..", "../../p", "Dev/../x");
+    for location in [&hostile, &dev()] {
+        once(&sample, location).await;
+    }
+    assert_eq!(sample.store.list().await.unwrap(), [dev(), hostile.clone()]);
+    let header = sample.store.header(&hostile).await.unwrap().unwrap();
+    assert_eq!(
+        (&*header.stack, header.serial, header.lineage.len()),
+        ("Dev/../x", 1, 32)
+    );
+}
+
+#[tokio::test]
+async fn looking_writes_nothing_and_needs_no_lock() {
+    let sample = Sample::new();
+    once(&sample, &dev()).await;
+    let session = Session::open(&sample.store, &dev(), opening()).await.unwrap();
+    let before = sample.blobs.writes();
+    sample.store.read(&dev()).await.unwrap().unwrap();
+    sample.store.header(&dev()).await.unwrap().unwrap();
+    sample.store.history(&dev()).await.unwrap();
+    sample.store.list().await.unwrap();
+    assert_eq!(sample.blobs.writes(), before);
+    assert_eq!(sample.store.holder(&dev()).await.unwrap(), Some(holder()));
+    session.close().await.unwrap();
+    assert_eq!(sample.store.holder(&dev()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn history_keeps_every_run_the_dead_ones_too() {
+    let sample = Sample::new();
+    for round in 1..=5 {
+        let session = Session::open(&sample.store, &dev(), opening()).await.unwrap();
+        append(&session, [run(round)]).unwrap();
+        append(&session, make(round, &entry(&format!("v{round}")))).unwrap();
+        if round % 2 == 1 {
+            append(&session, [close(round)]).unwrap();
+            session.close().await.unwrap();
+        } else {
+            let last = ticket(&session, make(100 + round, &entry(&format!("w{round}")))).unwrap();
+            session.durable(last).await.unwrap();
+        }
+    }
+    let runs = sample.store.history(&dev()).await.unwrap();
+    let told: Vec<_> = runs
+        .iter()
+        .map(|run| (run.serial, run.end.is_some(), run.steps.len()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (1, true, 1),
+            (2, false, 2),
+            (3, true, 1),
+            (4, false, 2),
+            (5, true, 1)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn changes_outside_a_run_raise_the_serial_too() {
+    let sample = Sample::new();
+    once(&sample, &dev()).await;
+    let session = Session::open(&sample.store, &dev(), opening()).await.unwrap();
+    append(&session, make(1, &entry("a"))).unwrap();
+    session.close().await.unwrap();
+    assert_eq!(sample.store.header(&dev()).await.unwrap().unwrap().serial, 2);
+    Session::open(&sample.store, &dev(), opening())
+        .await
+        .unwrap()
+        .close()
+        .await
+        .unwrap();
+    assert_eq!(sample.store.header(&dev()).await.unwrap().unwrap().serial, 2);
+}
+
+#[tokio::test]
+async fn a_stack_of_a_cloud_does_not_slip_into_another_world() {
+    let sample = Sample::new();
+    let [sandbox, cloud, other] =
+        ["sandbox:a", "cloud", "aws/1"].map(|world| Location::new(world, "p", "dev"));
+    // From a sandbox to a cloud is the ordinary way.
+    once(&sample, &sandbox).await;
+    once(&sample, &cloud).await;
+    once(&sample, &sandbox).await;
+    let error = Session::open(&sample.store, &other, opening()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "dev already has resources in cloud, and was about to start anew in aws/1; ask for a copy if that is meant"
+    );
+    let second = Location::new("sandbox:b", "p", "dev");
+    assert!(matches!(
+        Session::open(&sample.store, &second, opening()).await,
+        Err(StateError::OtherWorld { .. })
+    ));
+    let mut copy = opening();
+    copy.another_world = true;
+    Session::open(&sample.store, &second, copy).await.unwrap();
+    assert_eq!(
+        sample.store.worlds("p", "dev").await.unwrap(),
+        ["cloud", "sandbox:a", "sandbox:b"]
+    );
+}
+
+#[tokio::test]
+async fn a_state_that_was_moved_is_not_taken_for_another() {
+    let sample = Sample::new();
+    once(&sample, &dev()).await;
+    let bytes = sample.blobs.contents()["cloud/p/dev/state"].clone();
+    sample.blobs.overwrite("cloud/p/prod/state", Some(bytes));
+    let prod = Location::new("cloud", "p", "prod");
+    let error = Session::open(&sample.store, &prod, opening()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "memory:cloud/p/prod/state is the state of p/dev in cloud, not of p/prod in cloud; move it back to where it was"
+    );
+}
+
+#[tokio::test]
+async fn only_an_empty_state_can_be_removed_and_then_all_of_it_is_gone() {
+    let sample = Sample::new();
+    let session = Session::open(&sample.store, &dev(), opening()).await.unwrap();
+    let made = entry("a");
+    append(&session, make(1, &made)).unwrap();
+    let locked = sample.store.remove(&dev(), holder()).await.unwrap_err();
+    assert!(matches!(locked, StateError::Locked { .. }), "{locked}");
+    session.close().await.unwrap();
+    let error = sample.store.remove(&dev(), holder()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "p/dev in cloud is in use: it has one resource; run `epid destroy` first"
+    );
+    assert!(!sample.store.is_closing(&dev()).await.unwrap());
+    let session = Session::open(&sample.store, &dev(), opening()).await.unwrap();
+    let gone = crate::state::JournalEntry::End {
+        token: None,
+        ending: crate::state::Ending::Done,
+        changes: vec![crate::state::Change::Remove(made.key_of())],
+        at: epid_provider::Timestamp(9),
+    };
+    append(&session, [run(1), gone, close(2)]).unwrap();
+    session.publish_outputs().await.unwrap();
+    session.close().await.unwrap();
+    sample.store.remove(&dev(), holder()).await.unwrap();
+    sample.store.remove(&dev(), holder()).await.unwrap();
+    assert!(
+        sample.blobs.contents().is_empty(),
+        "{:?}",
+        sample.blobs.contents().keys()
+    );
+    assert!(sample.store.read(&dev()).await.unwrap().is_none());
+    once(&sample, &dev()).await;
+}
+
+#[tokio::test]
+async fn a_removal_cut_short_anywhere_leaves_the_state_or_nothing() {
+    for write in 0.. {
+        let sample = Sample::new();
+        once(&sample, &dev()).await;
+        once(&sample, &dev()).await;
+        let before = sample.blobs.writes();
+        sample
+            .blobs
+            .fail_at(before + write, crate::state::blobs::Fault::CrashAfter);
+        if sample.store.remove(&dev(), holder()).await.is_ok() {
+            assert!(write > 5, "{write}");
+            break;
+        }
+        sample.blobs.revive();
+        if let Some((state, _)) = sample.store.read(&dev()).await.unwrap() {
+            assert_eq!(state.header.serial, 2);
+        }
+        sample.store.remove(&dev(), holder()).await.unwrap();
+        assert!(sample.store.read(&dev()).await.unwrap().is_none());
+    }
+}
