@@ -60,7 +60,7 @@ pub(super) fn body(reader: &mut Reader<'_>, root: &mut Table<'_, '_>, program: &
 }
 
 /// Why a text is no name, with what to do; `None` where it is one.
-pub(super) fn name_problem(name: &str, root: bool) -> Option<(String, String)> {
+pub(in crate::program) fn name_problem(name: &str, root: bool) -> Option<(String, String)> {
     let letters = name.starts_with(|c: char| c.is_ascii_alphabetic());
     if !letters || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
         let hint = match camel(name) {

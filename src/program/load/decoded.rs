@@ -246,7 +246,7 @@ mod tests {
             assert_eq!(decoded.text, "one\ntwo");
         });
         with(r#"a = "one\r\ntwo""#, |decoded| {
-            assert_eq!(decoded.text, "one\r\ntwo")
+            assert_eq!(decoded.text, "one\r\ntwo");
         });
     }
 

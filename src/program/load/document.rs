@@ -268,13 +268,13 @@ fn syntax_error(text: &str, span: Span, message: &str) -> Diagnostic {
             let key = text
                 .get(span.start as usize..span.end as usize)
                 .unwrap_or_default();
-            Diagnostic::error(span, format!("`{key}` is given twice"))
-                .with_hint("a key and a table header stand once; put what belongs together in one place")
+            Diagnostic::error(span, format!("`{key}` is given twice")).with_hint("put both into one")
         }
         "recursion limit" => Diagnostic::error(span, "the document is nested too deeply"),
+        "string values must be quoted" => Diagnostic::error(span, "this is not TOML: a string needs quotes"),
         _ => {
             let problem = Diagnostic::error(span, format!("this is not TOML: {what}"));
-            match expected {
+            match expected.filter(|e| *e != "nothing") {
                 Some(expected) => problem.with_label(format!("expected {expected}")),
                 None => problem,
             }

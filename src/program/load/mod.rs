@@ -43,7 +43,9 @@ mod stack;
 mod tests;
 mod value;
 
+pub(super) use declarations::name_problem;
 pub use files::read_files;
+pub(super) use options::is_address;
 
 /// What loading a project found.
 #[derive(Debug, Clone, Default)]

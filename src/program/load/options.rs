@@ -126,7 +126,7 @@ fn address(reader: &mut Reader<'_>, text: &str, span: Span) -> Option<Arc<str>> 
 }
 
 /// True for names with an optional `["key"]`, joined by `/`.
-fn is_address(text: &str) -> bool {
+pub(in crate::program) fn is_address(text: &str) -> bool {
     let mut rest = text;
     loop {
         let end = rest
