@@ -83,8 +83,11 @@ pub(crate) trait Named: Send + Sync {
     fn key(&self, inputs: &Value) -> Option<String>;
 
     /// The changes from what was applied to what is desired; the schema decides unless a kind knows better.
-    fn diff(&self, record: &Record, desired: &Value) -> Diff {
-        diff(self.schema(), &record.applied, desired)
+    fn diff(&self, record: &Record, desired: &Value) -> Diff
+    where
+        Self: Sized,
+    {
+        diff_of(self, record, desired)
     }
 
     /// Inputs that the service or epid chooses where they are not given, and that stick.
@@ -108,6 +111,29 @@ pub(crate) trait Named: Send + Sync {
 
     /// Removes it and returns once it is gone; nothing to do where it is.
     async fn remove(&self, work: Work<'_>) -> Result<(), Failure>;
+}
+
+/// The changes by the schema. What is declared for the first time and is as the service chose it is no change.
+pub(crate) fn diff_of(kind: &dyn Named, record: &Record, desired: &Value) -> Diff {
+    let mut before = record.applied.as_map().cloned().unwrap_or_default();
+    for name in kind.chosen() {
+        let wanted = desired.get(name).filter(|value| !value.is_null());
+        if let (None, Some(chosen), Some(wanted)) = (before.get(name), record.resolved.get(name), wanted) {
+            before = before.with(name, cut(chosen, wanted));
+        }
+    }
+    diff(kind.schema(), &Value::Map(before), desired)
+}
+
+/// `chosen` with those entries only that `wanted` has too.
+fn cut(chosen: &Value, wanted: &Value) -> Value {
+    match (chosen, wanted) {
+        (Value::Map(chosen), Value::Map(wanted)) => Value::map(chosen.iter().filter_map(|(key, value)| {
+            let wanted = wanted.get(key)?;
+            Some((key.clone(), cut(value, wanted)))
+        })),
+        _ => chosen.clone(),
+    }
 }
 
 /// Reads one resource.
