@@ -4,6 +4,8 @@
 mod adoption;
 #[path = "lifecycle/basics.rs"]
 mod basics;
+#[path = "lifecycle/builtin.rs"]
+mod builtin;
 #[path = "lifecycle/crashes.rs"]
 mod crashes;
 #[path = "lifecycle/faults.rs"]
