@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use epid_provider::{
-    Call, Desired, Diff, Failure, Intent, Kind, KindSchema, Observed, Operation, Outcome, Present, Problem,
-    Query, Record, Recorded, Recovered, Retry, Value, diff, diff::drift,
+    Call, Desired, Diff, Failure, Intent, Kind, KindSchema, Map, Observed, Operation, Outcome, Present,
+    Problem, Query, Record, Recorded, Recovered, Retry, Value, diff, diff::drift,
 };
 
 use crate::clients::Clients;
@@ -65,6 +65,12 @@ pub(crate) trait ResourceKind: Send + Sync {
     /// What the create of `intent` made, by client token, name or the tag `epid:token`; `None` where nothing is seen.
     async fn find_created(&self, cx: Cx<'_>, intent: &Intent) -> Result<Option<Present>, Failure>;
 
+    /// What the service chose where `inputs` leave the choice; it sticks.
+    fn resolved(&self, inputs: &Value, present: &Present) -> Value {
+        let _ = (inputs, present);
+        Value::Map(Map::default())
+    }
+
     /// How long after a create without client token its absence counts; zero where a read sees it at once.
     fn quiet(&self) -> Duration {
         Duration::from_secs(60)
@@ -114,13 +120,16 @@ fn finished<K: ResourceKind + ?Sized>(kind: &K, intent: &Intent, present: Presen
         kind: intent.kind.clone(),
         id: present.id.clone(),
         applied: intent.inputs.reveal(),
-        resolved: Value::map::<&str>([]),
+        resolved: Value::Map(Map::default()),
         outputs: present.outputs.clone(),
         incomplete: Vec::new(),
     };
     let missing = kind.drift(&kind.schema(), &record, &present);
     if missing.is_empty() {
-        return Recovered::Done(Recorded::new(present.id, present.outputs));
+        return Recovered::Done(Recorded {
+            resolved: kind.resolved(&record.applied, &present),
+            ..Recorded::new(present.id, present.outputs)
+        });
     }
     Recovered::Partial(epid_provider::Partial {
         id: present.id,
