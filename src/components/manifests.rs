@@ -61,12 +61,9 @@ impl Component for Manifests {
                         let place = format!("{}:{}", file.path.display(), object.line);
                         (place, object.kind, object.properties)
                     })),
-                    Err(error) => {
-                        problems.push(Problem::new(
-                            path.clone(),
-                            format!("{}: {error}", file.path.display()),
-                        ));
-                    }
+                    Err(errors) => problems.extend(errors.into_iter().map(|error| {
+                        Problem::new(path.clone(), format!("{}: {error}", file.path.display()))
+                    })),
                 }
             }
         }
