@@ -140,7 +140,11 @@ impl Lab {
         self.connection.observe(&call, &[query]).await.remove(0)
     }
 
-    #[expect(dead_code, reason = "clusters, which need a network, land next")]
+    /// Lets time pass.
+    pub(crate) async fn runtime_sleep(&self, seconds: u64) {
+        self.runtime.clock.sleep(Duration::from_secs(seconds)).await;
+    }
+
     /// A request in EC2's protocol without any client; the text of the first element of that name.
     pub(crate) async fn ec2(&self, action: &str, pairs: &[(&str, &str)], element: &str) -> String {
         let mut form = url::form_urlencoded::Serializer::new(String::new());
@@ -169,6 +173,89 @@ impl Lab {
         found
             .unwrap_or_else(|| panic!("no {element} in {body}"))
             .to_owned()
+    }
+
+    /// A VPC with two public and two private subnets, in that order.
+    pub(crate) async fn network(&self) -> Vec<String> {
+        let vpc = self
+            .ec2("CreateVpc", &[("CidrBlock", "192.168.0.0/16")], "vpcId")
+            .await;
+        for attribute in ["EnableDnsSupport.Value", "EnableDnsHostnames.Value"] {
+            self.ec2(
+                "ModifyVpcAttribute",
+                &[("VpcId", &vpc), (attribute, "true")],
+                "return",
+            )
+            .await;
+        }
+        let gateway = self.ec2("CreateInternetGateway", &[], "internetGatewayId").await;
+        let pairs = [("VpcId", vpc.as_str()), ("InternetGatewayId", &gateway)];
+        self.ec2("AttachInternetGateway", &pairs, "return").await;
+        let table = self
+            .ec2("CreateRouteTable", &[("VpcId", &vpc)], "routeTableId")
+            .await;
+        let route = [
+            ("RouteTableId", table.as_str()),
+            ("DestinationCidrBlock", "0.0.0.0/0"),
+            ("GatewayId", &gateway),
+        ];
+        self.ec2("CreateRoute", &route, "return").await;
+        let mut subnets = Vec::new();
+        for place in 0..4 {
+            let cidr = format!("192.168.{}.0/19", place * 32);
+            let zone = ["us-east-1a", "us-east-1b"][place % 2];
+            let pairs = [
+                ("VpcId", vpc.as_str()),
+                ("CidrBlock", &cidr),
+                ("AvailabilityZone", zone),
+            ];
+            let subnet = self.ec2("CreateSubnet", &pairs, "subnetId").await;
+            if place < 2 {
+                let pairs = [("RouteTableId", table.as_str()), ("SubnetId", &subnet)];
+                self.ec2("AssociateRouteTable", &pairs, "associationId").await;
+            }
+            subnets.push(subnet);
+        }
+        subnets
+    }
+
+    /// A role of a service with one AWS-managed policy; its ARN.
+    pub(crate) async fn role(&self, name: &str, service: &str, policy: &str) -> String {
+        let inputs = Value::map([
+            ("roleName", Value::str(name)),
+            ("assumeRolePolicyDocument", trust(service)),
+            (
+                "managedPolicyArns",
+                Value::list([Value::from(format!("arn:aws:iam::aws:policy/{policy}"))]),
+            ),
+        ]);
+        let record = self.make("aws:iam:Role", name, inputs).await.unwrap();
+        record
+            .outputs
+            .get("arn")
+            .and_then(Value::as_str)
+            .unwrap()
+            .to_owned()
+    }
+
+    /// What a cluster is made with: roles and network are there.
+    pub(crate) async fn cluster_inputs(&self) -> (Value, Vec<String>) {
+        let role = self
+            .role("control-plane", "eks.amazonaws.com", "AmazonEKSClusterPolicy")
+            .await;
+        let subnets = self.network().await;
+        let list = Value::list(subnets.iter().map(|id| Value::str(id)));
+        let inputs = Value::map([
+            ("name", Value::str("demo")),
+            ("roleArn", Value::from(role)),
+            ("resourcesVpcConfig", Value::map([("subnetIds", list)])),
+            (
+                "accessConfig",
+                json(r#"{"authenticationMode":"API","bootstrapClusterCreatorAdminPermissions":false}"#),
+            ),
+            ("bootstrapSelfManagedAddons", Value::Bool(false)),
+        ]);
+        (inputs, subnets)
     }
 }
 
