@@ -650,3 +650,11 @@ proptest! {
         prop_assert_eq!(names(&plain), names(&other));
     }
 }
+
+#[test]
+fn the_project_of_this_repository_is_sound() {
+    let loaded = load(Path::new(env!("CARGO_MANIFEST_DIR")));
+    let shown = render(&loaded.diagnostics, &loaded.sources, false, 100);
+    assert!(shown.is_empty(), "{shown}");
+    assert_eq!(usable(&loaded), ["dev", "platform", "prod"]);
+}
