@@ -1,5 +1,7 @@
 //! A sandbox, a connection to it, and calls on its clock.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot ask has failed")]
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -74,7 +76,21 @@ impl Lab {
             async move { service.call(request).await }
         };
         let now = move || SystemTime::UNIX_EPOCH + Duration::from_millis(clock.wall().as_millis());
-        let provider = Aws::new(Settings::simulated(handler, now));
+        Self::connected(Settings::simulated(handler, now), sandbox).await
+    }
+
+    /// The emulator at this address, in real time; the sandbox serves for its clock only.
+    pub(crate) async fn emulator(endpoint: &str) -> Self {
+        let clock = Clock::starting_at(epid_sandbox::Timestamp::parse("2026-11-22T10:00:00Z").unwrap());
+        let sandbox = Sandbox::open(Box::new(MemoryStore::default()), clock, World::default()).unwrap();
+        let settings = Settings::ordinary()
+            .with_endpoint(endpoint)
+            .with_credentials("AKIATEST", "test");
+        Self::connected(settings, sandbox).await
+    }
+
+    async fn connected(settings: Settings, sandbox: Sandbox) -> Self {
+        let provider = Aws::new(settings);
         let runtime = Arc::new(Runtime {
             clock: sandbox.clock().clone(),
             notes: Mutex::default(),
@@ -82,7 +98,11 @@ impl Lab {
         });
         let urn = Urn::new("p", "s", &Kind::parse("epid:provider:aws").unwrap(), "aws");
         let call = call(&runtime, &urn, &Token::from_bytes([1; 16]));
-        let connection = provider.connect(&call, &Resolved::default()).await.unwrap();
+        let region = Value::map([("region", Value::str("us-east-1"))]);
+        let connection = provider
+            .connect(&call, &Resolved::new(region).unwrap())
+            .await
+            .unwrap();
         Self {
             sandbox,
             provider,

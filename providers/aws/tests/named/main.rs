@@ -4,3 +4,4 @@
 mod eks;
 mod iam;
 mod lab;
+mod moto;
