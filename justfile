@@ -25,6 +25,7 @@ ci:
 bench:
     cargo bench --bench engine
     cargo bench --bench layered
+    cargo bench --bench state
 
 # Licences, advisories and banned crates
 deny:

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod folder;
+mod format;
 mod random;
 mod sample;
 mod secrets;
