@@ -73,7 +73,11 @@ impl FileStore {
         const PAUSE: Duration = Duration::from_millis(50);
         fs::create_dir_all(&self.folder)?;
         let path = self.folder.join("lock");
-        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)?;
         let mut left = patience;
         loop {
             match file.try_lock() {

@@ -41,6 +41,7 @@ impl Cluster {
                     return Err(Refused::forbidden("pods", "", &name, &why));
                 }
                 self.prioritize(object, &name)?;
+                self.lend_role(object, namespace, cloud.region());
                 take_to_fargate(object, namespace, cloud);
                 Ok(())
             }
@@ -52,6 +53,40 @@ impl Cluster {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What EKS's webhook gives to a pod whose service account names a role.
+    fn lend_role(&self, pod: &mut Value, namespace: &str, region: &str) {
+        let account = text(pod, "/spec/serviceAccountName");
+        let role = self
+            .store
+            .get(&Id::new("", "serviceaccounts", namespace, account))
+            .map(|account| account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"].clone());
+        let Some(Value::String(role)) = role else { return };
+        const FOLDER: &str = "/var/run/secrets/eks.amazonaws.com/serviceaccount";
+        let token = format!("{FOLDER}/token");
+        for container in pod["spec"]["containers"].as_array_mut().into_iter().flatten() {
+            let mut variables = list(container, "/env").to_vec();
+            for (name, value) in [
+                ("AWS_STS_REGIONAL_ENDPOINTS", "regional"),
+                ("AWS_DEFAULT_REGION", region),
+                ("AWS_REGION", region),
+                ("AWS_ROLE_ARN", &role),
+                ("AWS_WEB_IDENTITY_TOKEN_FILE", &token),
+            ] {
+                if !variables.iter().any(|variable| variable["name"] == name) {
+                    variables.push(json!({"name": name, "value": value}));
+                }
+            }
+            container["env"] = Value::Array(variables);
+            let mut mounts = list(container, "/volumeMounts").to_vec();
+            mounts.push(json!({"name": "aws-iam-token", "mountPath": FOLDER, "readOnly": true}));
+            container["volumeMounts"] = Value::Array(mounts);
+        }
+        let mut volumes = list(pod, "/spec/volumes").to_vec();
+        volumes.push(json!({"name": "aws-iam-token", "projected": {"defaultMode": 420, "sources": [
+            {"serviceAccountToken": {"audience": "sts.amazonaws.com", "expirationSeconds": 86400, "path": "token"}}]}}));
+        pod["spec"]["volumes"] = Value::Array(volumes);
     }
 
     fn prioritize(&self, pod: &mut Value, name: &str) -> Result<(), Refused> {

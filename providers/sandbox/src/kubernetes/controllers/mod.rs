@@ -3,9 +3,18 @@
 //! Controllers look at the objects whenever something changed or something is due, until nothing changes any
 //! more. They write as clients do.
 
+mod balancer;
+mod batch;
+mod deployment;
+mod endpoints;
+mod event;
+mod garbage;
+mod pod;
+mod replica;
 mod start;
 
 use super::Cluster;
+use super::failure::Refused;
 use super::json::{self, text};
 use super::managed::Writer;
 use super::resource;
@@ -24,12 +33,18 @@ const ROUNDS: u32 = 100;
 /// What controllers remember beside the objects.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct State {
-    /// Revision up to which everything was looked at.
-    seen: u64,
     /// When something is due next.
     due: Option<Timestamp>,
     /// When custom kinds will be served, by uid of their definition.
     established: BTreeMap<String, Timestamp>,
+    /// By uid of the pod.
+    pods: BTreeMap<String, pod::Life>,
+    /// Nodes made so far.
+    nodes: u32,
+    /// By uid of the Deployment.
+    rollouts: BTreeMap<String, deployment::Progress>,
+    /// By the load balancer controller's key.
+    balances: BTreeMap<String, balancer::Balance>,
 }
 
 impl State {
@@ -52,12 +67,24 @@ impl Cluster {
         self.controllers.due = None;
         for _ in 0..ROUNDS {
             let before = self.store.revision;
+            self.controllers.due = None;
             self.establish(now, cloud);
+            self.furnish(now, cloud);
+            self.run_deployments(now, cloud);
+            self.run_replica_sets(now, cloud);
+            self.run_stateful_sets(now, cloud);
+            self.run_daemon_sets(now, cloud);
+            self.run_jobs(now, cloud);
+            self.run_pods(now, cloud);
+            self.run_endpoints(now, cloud);
+            self.balance(now, cloud);
+            self.collect_garbage(now, cloud);
+            self.end_namespaces(now, cloud);
+            self.forget_events(now);
             if self.store.revision == before {
                 break;
             }
         }
-        self.controllers.seen = self.store.revision;
     }
 
     /// Creates an object as a controller; `None` where the API refuses it.
@@ -68,7 +95,18 @@ impl Cluster {
         manager: &str,
         object: Value,
     ) -> Option<Arc<Value>> {
-        let found = resource::by_kind(&self.store, text(&object, "/apiVersion"), text(&object, "/kind"))?;
+        self.try_make(now, cloud, manager, object).ok()
+    }
+
+    fn try_make(
+        &mut self,
+        now: Timestamp,
+        cloud: &mut dyn Cloud,
+        manager: &str,
+        object: Value,
+    ) -> Result<Arc<Value>, Refused> {
+        let found = resource::by_kind(&self.store, text(&object, "/apiVersion"), text(&object, "/kind"))
+            .ok_or_else(|| Refused::plain("no such kind"))?;
         let namespace = text(&object, "/metadata/namespace").to_owned();
         let writer = Writer {
             name: manager.to_owned(),
@@ -77,7 +115,7 @@ impl Cluster {
             applied: false,
             dry: false,
         };
-        self.create(&found, &namespace, object, &writer, cloud).ok()
+        self.create(&found, &namespace, object, &writer, cloud)
     }
 
     /// Changes an object as a controller; true if that changed anything.

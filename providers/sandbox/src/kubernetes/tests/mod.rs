@@ -1,7 +1,10 @@
 //! The API server and its controllers, asked directly.
 
 mod apply;
+mod balancer;
+mod never_panics;
 mod verbs;
+mod workloads;
 
 use super::{Cluster, Watch};
 use crate::cloud::{Access, Cloud, LoadBalancerRequest, LoadBalancerState, Principal};
