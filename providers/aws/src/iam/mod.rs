@@ -13,7 +13,7 @@ mod tags;
 
 use std::time::Duration;
 
-use epid_provider::{Failure, Value};
+use epid_provider::{Durations, Failure, Value};
 
 use crate::kind::ResourceKind;
 use crate::named::OfName;
@@ -26,6 +26,16 @@ pub(crate) fn kinds() -> Vec<Box<dyn ResourceKind>> {
         Box::new(OfName(policy::Policy::new())),
         Box::new(OfName(oidc_provider::OidcProvider::new())),
     ]
+}
+
+/// Five minutes for everything: what IAM has to make known first may take two.
+fn timeouts() -> Durations {
+    let most = Duration::from_secs(300);
+    Durations {
+        create: most,
+        update: most,
+        delete: most,
+    }
 }
 
 /// True for an empty list or map.

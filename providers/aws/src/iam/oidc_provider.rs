@@ -67,6 +67,7 @@ impl OidcProvider {
                 "The issuer without https://, as the condition keys of a trust policy name it.",
             ),
         ];
+        schema.timeouts = super::timeouts();
         Self { schema }
     }
 }

@@ -69,6 +69,7 @@ impl Policy {
             Output::new("policyName", "Its name, given or generated."),
             Output::new("policyId", "Its unique id, such as ANPA…"),
         ];
+        schema.timeouts = super::timeouts();
         Self { schema }
     }
 }

@@ -80,6 +80,7 @@ impl Role {
                 "Its unique id, such as AROA…; a role made again under the same name has another.",
             ),
         ];
+        schema.timeouts = super::timeouts();
         Self { schema }
     }
 }

@@ -46,7 +46,7 @@ async fn every_kind_of_iam_conforms() {
                 ])),
                 with(
                     &role,
-                    r#"{"roleName":"worker","path":"/team/","permissionsBoundary":"arn:aws:iam::aws:policy/AdministratorAccess"}"#,
+                    r#"{"roleName":"worker","path":"/team/"}"#,
                 ),
             ],
         ),

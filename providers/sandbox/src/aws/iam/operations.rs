@@ -58,6 +58,11 @@ pub(super) const ALL: &[(&str, Operation, &[&str])] = &[
     ),
     ("DeleteRole", role::delete, &["RoleName"]),
     (
+        "DeleteRolePermissionsBoundary",
+        role::delete_boundary,
+        &["RoleName"],
+    ),
+    (
         "DeleteRolePolicy",
         role_policy::delete_inline,
         &["PolicyName", "RoleName"],
@@ -137,6 +142,11 @@ pub(super) const ALL: &[(&str, Operation, &[&str])] = &[
         &["Marker", "MaxItems", "RoleName"],
     ),
     ("ListRoles", role::list, &["Marker", "MaxItems", "PathPrefix"]),
+    (
+        "PutRolePermissionsBoundary",
+        role::put_boundary,
+        &["PermissionsBoundary", "RoleName"],
+    ),
     (
         "PutRolePolicy",
         role_policy::put_inline,

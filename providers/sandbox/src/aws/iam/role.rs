@@ -147,10 +147,8 @@ pub(super) fn create(iam: &mut Iam, cx: &mut Cx<'_>, params: &Params) -> Result<
     let name = name(params, "RoleName", NAME)?;
     let trust = params.require("AssumeRolePolicyDocument")?;
     let boundary = params.get("PermissionsBoundary");
-    if let Some(arn) = boundary.filter(|arn| !iam.policy_exists(arn)) {
-        return Err(no_such_entity(format!(
-            "Scope ARN: {arn} does not exist or is not attachable."
-        )));
+    if let Some(arn) = boundary {
+        check_boundary(iam, arn)?;
     }
     if iam.roles.keys().any(|other| other.eq_ignore_ascii_case(name)) {
         return Err(already_exists(format!("Role with name {name} already exists.")));
@@ -204,6 +202,34 @@ pub(super) fn update_trust(iam: &mut Iam, cx: &mut Cx<'_>, params: &Params) -> R
     let role = iam.role_mut(name)?;
     (role.trust, role.trust_since) = (trust.to_owned(), cx.now);
     Ok(Xml::new())
+}
+
+fn check_boundary(iam: &Iam, arn: &str) -> Result<(), ApiError> {
+    match iam.policy_exists(arn) {
+        true => Ok(()),
+        false => Err(no_such_entity(format!(
+            "Scope ARN: {arn} does not exist or is not attachable."
+        ))),
+    }
+}
+
+pub(super) fn put_boundary(iam: &mut Iam, _cx: &mut Cx<'_>, params: &Params) -> Result<Xml, ApiError> {
+    let name = name(params, "RoleName", NAME)?;
+    let arn = params.require("PermissionsBoundary")?;
+    iam.find_role(name)?;
+    check_boundary(iam, arn)?;
+    iam.role_mut(name)?.boundary = Some(arn.to_owned());
+    Ok(Xml::new())
+}
+
+pub(super) fn delete_boundary(iam: &mut Iam, _cx: &mut Cx<'_>, params: &Params) -> Result<Xml, ApiError> {
+    let name = name(params, "RoleName", NAME)?;
+    match iam.role_mut(name)?.boundary.take() {
+        Some(_) => Ok(Xml::new()),
+        None => Err(no_such_entity(format!(
+            "The role with name {name} has no permissions boundary."
+        ))),
+    }
 }
 
 pub(super) fn delete(iam: &mut Iam, _cx: &mut Cx<'_>, params: &Params) -> Result<Xml, ApiError> {
