@@ -4,13 +4,49 @@
 //! empty value (`false`, `0`, `""`, `[]`, `{}`) and is not there is the same as applied: the server leaves such out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use epid_provider::{Diff, Field, KindSchema, Object, Type, Value, diff};
 
 /// The drift of an object.
 pub(crate) fn drift(schema: &KindSchema, applied: &Value, live: &Value) -> Diff {
-    let seen = in_object(&schema.inputs, applied, live);
-    diff(schema, applied, &seen)
+    let applied = schema.mark_inputs(&folded(applied));
+    let seen = in_object(&schema.inputs, &applied, live);
+    diff(schema, &applied, &seen)
+}
+
+/// A Secret as the server keeps it: `stringData` in base64 in `data`. Everything else, and a Secret of which only a
+/// digest is at hand, stays as it is.
+pub(crate) fn folded(properties: &Value) -> Value {
+    let (Some(map), Some(clear)) = (properties.as_map(), properties.get("stringData")) else {
+        return properties.clone();
+    };
+    let data = map.get("data").unwrap_or(&Value::Null);
+    let (Some(clear), true) = (
+        clear.expose().as_map(),
+        matches!(data.expose(), Value::Map(_) | Value::Null),
+    ) else {
+        return properties.clone();
+    };
+    let packed = clear.iter().map(|(key, value)| {
+        let value = match value.expose() {
+            Value::Str(text) => Value::str(&STANDARD.encode(&**text)),
+            other => other.clone(),
+        };
+        (key.clone(), value)
+    });
+    let given = data
+        .expose()
+        .as_map()
+        .into_iter()
+        .flat_map(|d| d.entries().iter().cloned());
+    let data: Vec<(Arc<str>, Value)> = given.chain(packed).collect();
+    Value::Map(
+        map.without("stringData")
+            .with("data", Value::map(data).into_secret()),
+    )
 }
 
 fn in_object(object: &Object, applied: &Value, live: &Value) -> Value {
@@ -136,6 +172,25 @@ mod tests {
         assert_eq!(
             found(kind, applied, r#"{"spec":{"rules":[{"a":2}]}}"#),
             ["spec.rules[0].a 1 -> 2"]
+        );
+    }
+
+    #[test]
+    fn text_in_clear_is_compared_with_what_the_server_keeps() {
+        let applied = r#"{"data":{"user":"YQ=="},"stringData":{"password":"b"}}"#;
+        let kind = "kubernetes:v1:Secret";
+        assert!(
+            found(
+                kind,
+                applied,
+                r#"{"data":{"user":"YQ==","password":"Yg==","more":"x"}}"#
+            )
+            .is_empty()
+        );
+        assert_eq!(
+            found(kind, applied, r#"{"data":{"user":"YQ==","password":"Yw=="}}"#),
+            ["data (secret) -> (secret)"],
+            "and never shown"
         );
     }
 

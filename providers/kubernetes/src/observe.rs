@@ -134,7 +134,7 @@ fn observed(query: &Query, target: &Target, live: Option<&Json>) -> Observed {
     }
     let applied = record.map(|record| &record.applied);
     let scaled = applied.and_then(|applied| without_autoscaling(live, applied));
-    let properties = wire::properties(&target.kind, scaled.as_ref().unwrap_or(live), applied);
+    let properties = wire::properties(&target.kind, scaled.as_ref().unwrap_or(live));
     Observed::Present(Box::new(Present {
         id: target.place.id(),
         properties,

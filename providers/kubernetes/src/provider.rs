@@ -67,7 +67,14 @@ impl Provider for Kubernetes {
         let Some(schema) = self.schema(&desired.kind) else {
             return Diff::default();
         };
-        let mut diff = diff(&schema, &record.applied, &desired.properties);
+        let (mut before, mut after) = (record.applied.clone(), desired.properties.clone());
+        if (before.get("stringData").is_some() != after.get("stringData").is_some())
+            && (desired.kind.module(), desired.kind.name()) == ("v1", "Secret")
+        {
+            // The same text, given the other way.
+            (before, after) = (drift::folded(&before), drift::folded(&after));
+        }
+        let mut diff = diff(&schema, &schema.mark_inputs(&before), &schema.mark_inputs(&after));
         let frozen = matches!(desired.kind.name(), "Secret" | "ConfigMap")
             && desired.kind.module() == "v1"
             && record.applied.get("immutable").map(Value::expose) == Some(&Value::Bool(true));

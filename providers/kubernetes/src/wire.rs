@@ -104,9 +104,8 @@ pub(crate) fn from_json(json: &Json) -> Value {
     }
 }
 
-/// A live object in the shape of declared properties. `applied` tells which keys of a Secret were given as
-/// `stringData`.
-pub(crate) fn properties(kind: &Kind, live: &Json, applied: Option<&Value>) -> Value {
+/// A live object in the shape of declared properties.
+pub(crate) fn properties(kind: &Kind, live: &Json) -> Value {
     let mut object = live.as_object().cloned().unwrap_or_default();
     for key in ["apiVersion", "kind", "status"] {
         object.remove(key);
@@ -124,38 +123,11 @@ pub(crate) fn properties(kind: &Kind, live: &Json, applied: Option<&Value>) -> V
             }
         }
     }
-    if is_secret(kind)
-        && let Some(clear) = applied
-            .and_then(|a| a.get("stringData"))
-            .and_then(|d| d.expose().as_map())
-    {
-        unfold_string_data(&mut object, clear.keys());
-    }
     let value = from_json(&Json::Object(object));
     match schema::schema(kind) {
         Some(schema) => schema.mark_inputs(&value),
         None => value,
     }
-}
-
-fn unfold_string_data<'a>(object: &mut Map<String, Json>, keys: impl Iterator<Item = &'a Arc<str>>) {
-    let Some(Json::Object(data)) = object.get_mut("data") else {
-        return;
-    };
-    let mut clear = Map::new();
-    for key in keys {
-        if let Some(Json::String(packed)) = data.remove(&**key) {
-            let text = STANDARD
-                .decode(&packed)
-                .ok()
-                .and_then(|bytes| String::from_utf8(bytes).ok());
-            clear.insert(key.to_string(), json!(text.unwrap_or(packed)));
-        }
-    }
-    if data.is_empty() {
-        object.remove("data");
-    }
-    object.insert("stringData".to_owned(), Json::Object(clear));
 }
 
 /// What an object gives to others: its identity, its status, and of a Service its addresses and ports.
@@ -326,24 +298,13 @@ mod tests {
     }
 
     #[test]
-    fn string_data_goes_as_data_and_comes_back_as_it_was_given() {
-        let secret = kind("kubernetes:v1:Secret");
+    fn string_data_goes_as_data() {
         let mut object = json!({"data": {"a": "eA=="}, "stringData": {"b": "y"}})
             .as_object()
             .unwrap()
             .clone();
         fold_string_data(&mut object);
-        assert_eq!(
-            Json::Object(object.clone()),
-            json!({"data": {"a": "eA==", "b": "eQ=="}})
-        );
-        let applied = from_json(&json!({"data": {"a": "eA=="}, "stringData": {"b": "y"}}));
-        let seen = properties(&secret, &Json::Object(object), Some(&applied));
-        assert_eq!(
-            seen.get("stringData").unwrap().expose(),
-            &from_json(&json!({"b": "y"}))
-        );
-        assert!(seen.get("data").unwrap().has_secret());
+        assert_eq!(Json::Object(object), json!({"data": {"a": "eA==", "b": "eQ=="}}));
     }
 
     #[test]
@@ -353,7 +314,7 @@ mod tests {
             "metadata": {"name": "n", "namespace": "s", "uid": "u", "resourceVersion": "1",
                          "annotations": {LINEAGE: "l", URN: "urn:epid:p:s:kubernetes:core:ConfigMap:c", TOKEN: "t"}}
         });
-        let seen = properties(&kind("kubernetes:v1:ConfigMap"), &live, None);
+        let seen = properties(&kind("kubernetes:v1:ConfigMap"), &live);
         assert_eq!(
             seen,
             from_json(&json!({"data": {"a": "1"}, "metadata": {"name": "n", "namespace": "s"}}))
