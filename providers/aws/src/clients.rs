@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 
 use aws_config::SdkConfig;
-use aws_smithy_types::retry::RetryConfig;
-use epid_provider::{Call, Failure, Outcome, Retry};
+use epid_provider::Failure;
 
 use crate::ec2;
 use crate::failure;
-use crate::wait::Pace;
 
 /// The service clients of one region of one account.
 #[derive(Debug)]
@@ -25,8 +23,6 @@ pub(crate) struct Clients {
     pub(crate) ec2: ec2::Client,
     /// IAM, repeating calls: for reads and for changes that have the same effect twice.
     pub(crate) iam: aws_sdk_iam::Client,
-    /// IAM without repetition, for creates: see [`Clients::once`].
-    pub(crate) iam_once: aws_sdk_iam::Client,
     /// STS.
     pub(crate) sts: aws_sdk_sts::Client,
     /// EKS, repeating calls: its creates carry client tokens.
@@ -46,9 +42,6 @@ impl Clients {
             .await
             .map_err(|error| failure::of_sdk(error, "sts:GetCallerIdentity"))?;
         let arn = caller.arn().unwrap_or_default();
-        let once = aws_sdk_iam::config::Builder::from(config)
-            .retry_config(RetryConfig::disabled())
-            .build();
         Ok(Self {
             account: caller.account().unwrap_or_default().to_owned(),
             region: config.region().map(ToString::to_string).unwrap_or_default(),
@@ -56,28 +49,8 @@ impl Clients {
             default_tags,
             ec2: ec2::Client::new(config),
             iam: aws_sdk_iam::Client::new(config),
-            iam_once: aws_sdk_iam::Client::from_conf(once),
             sts,
             eks: aws_sdk_eks::Client::new(config),
         })
-    }
-
-    /// Sends what must not be sent twice: again only where the request never left or was throttled. A lost answer is
-    /// a failure with outcome `Unknown`, for `recover`.
-    pub(crate) async fn once<T, F>(cx: &Call, mut send: impl FnMut() -> F) -> Result<T, Failure>
-    where
-        F: Future<Output = Result<T, Failure>>,
-    {
-        let mut pace = Pace::of_retries();
-        loop {
-            match send().await {
-                Err(failure) if failure.outcome == Outcome::NotStarted && failure.retry != Retry::No => {
-                    if !pace.retry(cx, &failure).await? {
-                        return Err(failure);
-                    }
-                }
-                other => return other,
-            }
-        }
     }
 }

@@ -46,6 +46,10 @@ const DENIED: &[&str] = &[
 /// The failure that an SDK error is. `action` is what was asked, as IAM policies spell it: `ec2:CreateVpc`.
 ///
 /// The outcome is that of a change; for a read it does not matter.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it stands in `map_err`, which gives the error away"
+)]
 pub(crate) fn of_sdk<E>(error: SdkError<E, HttpResponse>, action: &str) -> Failure
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
@@ -62,7 +66,7 @@ where
             id,
         );
     }
-    if let Some(credentials) = credentials_error(&error) {
+    if let Some(credentials) = source::<CredentialsError>(&error) {
         return no_credentials(credentials);
     }
     let lost = |code: &str| {
@@ -177,12 +181,6 @@ fn source<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'
         at = error.source();
     }
     None
-}
-
-fn credentials_error<'a, E: Error + Send + Sync + 'static>(
-    error: &'a SdkError<E, HttpResponse>,
-) -> Option<&'a CredentialsError> {
-    source::<CredentialsError>(error)
 }
 
 /// Whether the request provably never reached the service: no name, no connection.

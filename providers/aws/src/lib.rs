@@ -15,11 +15,6 @@
 //!
 //! Nothing here reads the environment except the SDK's own configuration loader, and nothing knows the engine.
 
-#![expect(
-    dead_code,
-    reason = "the kinds that use the rest of the skeleton land one by one"
-)]
-
 mod clients;
 mod connection;
 mod ec2;

@@ -254,11 +254,7 @@ where
                 .try_into_http1x()
                 .map_err(|error| ConnectorError::user(error.into()))?;
             let (head, body) = request.into_parts();
-            let body = body
-                .collect()
-                .await
-                .map_err(|error| ConnectorError::user(error.into()))?
-                .to_bytes();
+            let body = body.collect().await.map_err(ConnectorError::user)?.to_bytes();
             let response = handler(http::Request::from_parts(head, body))
                 .await
                 .map_err(|error| ConnectorError::io(error.into()))?;

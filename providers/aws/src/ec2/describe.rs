@@ -125,7 +125,10 @@ pub(super) async fn by_id<T: Thing>(cx: Cx<'_>, id: &str) -> Result<Option<T>, F
 /// What a create with the token of an intent made.
 pub(super) async fn by_token<T: Thing>(cx: Cx<'_>, token: &str) -> Result<Option<T>, Failure> {
     let filter = format!("tag:{}", tags::TOKEN);
-    Ok(by_filter::<T>(cx, &filter, &[token]).await?.into_iter().next())
+    let found = by_filter::<T>(cx, &filter, &[token]).await?;
+    // A service that ignores the filter must not make another operation's thing this one's.
+    let made = |thing: &T| thing.tags().get(tags::TOKEN).is_some_and(|tag| tag == token);
+    Ok(found.into_iter().find(made))
 }
 
 /// The things that queries ask for by id, in their order; `None` for what is not there or not asked for by id.

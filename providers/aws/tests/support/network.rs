@@ -67,7 +67,7 @@ impl Ground {
                 self.fill(create),
                 updates.iter().map(|json| self.fill(json)),
             )
-            .unwrap()
+            .expect("a kind")
         };
         vec![
             of(

@@ -1,0 +1,33 @@
+//! EC2's kinds against moto, over HTTP: another reading of the same service.
+//!
+//! Run it with a server: `moto_server -p 5000`, then
+//! `EPID_MOTO_ENDPOINT=http://127.0.0.1:5000 cargo test -p epid-aws --test ec2_moto -- --ignored`, or start one with `tests/moto/up.sh`.
+//!
+//! What moto 5.2 does otherwise than EC2, and so does not test.
+//!
+//! | moto | EC2 |
+//! |---|---|
+//! | networks, subnets and NAT gateways are ready and gone at once | they take seconds to minutes |
+//! | the client token of a NAT gateway or route table is not honoured | one token makes one |
+//! | an address can be released while a NAT gateway has it | `InvalidIPAddress.InUse` |
+//! | a gateway can be detached while addresses are mapped | `DependencyViolation` |
+//! | DescribeNatGateways ignores filters by tag | it lists only those that match |
+//! | `DryRun` really creates | `DryRunOperation` |
+
+#[path = "support/network.rs"]
+mod network;
+mod support;
+
+use network::Ground;
+use support::Rig;
+
+#[tokio::test]
+#[ignore = "needs a moto server, whose URL stands in EPID_MOTO_ENDPOINT"]
+async fn every_kind_conforms() {
+    #[expect(clippy::disallowed_methods, reason = "the one setting of this test")]
+    let endpoint = std::env::var("EPID_MOTO_ENDPOINT").expect("EPID_MOTO_ENDPOINT holds moto's URL");
+    let rig = Rig::emulator(&endpoint).await;
+    let ground = Ground::make(&rig).await;
+    let problems = ground.problems(&rig, &ground.cases()).await;
+    assert!(problems.is_empty(), "{problems:#?}");
+}
