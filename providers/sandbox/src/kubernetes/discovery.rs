@@ -310,10 +310,15 @@ impl Cluster {
         if request.method != "POST" {
             return Some(Answer::Done(Refused::method().response()));
         }
-        let mut body = match request.json() {
-            Ok(body) if body.is_object() => body,
-            _ => return Some(Answer::Done(Refused::bad("the body is no object").response())),
+        let (kind, version) = match place.plural.as_str() {
+            "selfsubjectreviews" => ("SelfSubjectReview", "authentication.k8s.io"),
+            _ => ("SelfSubjectAccessReview", "authorization.k8s.io"),
         };
+        let mut body = request.json().unwrap_or(Value::Null);
+        // What is asked in protobuf is answered all the same: the answer does not depend on it.
+        if !body.is_object() {
+            body = json!({"kind": kind, "apiVersion": format!("{version}/{}", place.version), "metadata": {}, "spec": {}});
+        }
         body["status"] = status;
         Some(Answer::Done(respond(201, &body)))
     }

@@ -125,7 +125,8 @@ impl Request {
                 415,
                 "UnsupportedMediaType",
                 "the body of the request was in an unknown format - accepted media types include: application/json, \
-                 application/yaml",
+                 application/yaml; the sandbox reads no protobuf: instead of `kubectl create KIND NAME` pipe \
+                 `kubectl create KIND NAME --dry-run=client -o yaml` into `kubectl create -f -`",
             ));
         }
         match serde_json::from_slice(&self.body) {
