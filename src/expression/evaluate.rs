@@ -9,226 +9,23 @@ use std::sync::Arc;
 
 use epid_provider::Value;
 
+use super::arithmetic::{compare_mixed, computed, overflow};
 use super::functions::{Fault, Function, Run};
-use super::parsed::{Access, ExpressionError, Reference};
-use super::parser::did_you_mean;
+use super::logic::Logic;
+use super::lookup::{look_up, step};
+use super::outcome::{Failure, Outcome, a, bare, fail, first_unknown, mark, open};
+use super::parsed::Access;
 use super::scope::Scope;
 use super::syntax::{Binary, Fold, Node, Syntax};
 
 /// What one evaluation may cost, in nodes visited and bytes or items made.
 const BUDGET: usize = 8_000_000;
 
-/// What cannot be computed.
-pub(super) struct Failure {
-    pub(super) error: ExpressionError,
-    /// It fails whatever the other side of `&&` or `||` is: a name that does not exist.
-    certain: bool,
-}
-
-type Outcome = Result<Value, Failure>;
-
 pub(super) struct Evaluator<'s> {
     scope: &'s dyn Scope,
     /// The values of names bound by macros, outermost first.
     locals: Vec<Value>,
     left: usize,
-}
-
-/// A value without its mark, and whether it had one.
-pub(super) fn open(value: &Value) -> (Value, bool) {
-    match value {
-        Value::Secret(inner) => ((**inner).clone(), true),
-        Value::Opaque(_) => (Value::unknown(""), true),
-        other => (other.clone(), false),
-    }
-}
-
-/// A value without any marks in it.
-pub(super) fn bare(value: &Value) -> Value {
-    value.replaced(&mut |v| match v {
-        Value::Secret(inner) => Some(bare(inner)),
-        _ => None,
-    })
-}
-
-/// `value`, marked where something secret led to it.
-pub(super) fn mark(value: Value, secret: bool) -> Value {
-    match value {
-        value if !secret => value,
-        Value::Secret(_) | Value::Opaque(_) => value,
-        value if value.has_secret() => bare(&value).into_secret(),
-        value => value.into_secret(),
-    }
-}
-
-/// The first unknown in a value; a digest stands for one.
-fn first_unknown(value: &Value) -> Option<Value> {
-    match value {
-        Value::Unknown(_) => Some(value.clone()),
-        Value::Opaque(_) => Some(Value::unknown("")),
-        Value::Secret(inner) => first_unknown(inner),
-        Value::List(items) => items.iter().find_map(first_unknown),
-        Value::Map(map) => map.iter().find_map(|(_, v)| first_unknown(v)),
-        _ => None,
-    }
-}
-
-fn fail(range: &Range<u32>, message: impl Into<String>) -> Failure {
-    Failure {
-        error: ExpressionError {
-            range: range.clone(),
-            message: message.into(),
-            hint: None,
-        },
-        certain: false,
-    }
-}
-
-impl Failure {
-    fn hint(mut self, hint: Option<String>) -> Self {
-        self.error.hint = hint;
-        self
-    }
-
-    fn certain(mut self) -> Self {
-        self.certain = true;
-        self
-    }
-}
-
-/// The value of a path, straight from the scope.
-pub(super) fn look_up(scope: &dyn Scope, root: &str, path: &[Access], range: &Range<u32>) -> Outcome {
-    match scope.lookup(root, path) {
-        Ok(Some(value)) => Ok(value),
-        Ok(None) => Err(absent(scope, root, path, range)),
-        Err(message) => Err(fail(range, message).certain()),
-    }
-}
-
-/// Why there is nothing at a path.
-fn absent(scope: &dyn Scope, root: &str, path: &[Access], range: &Range<u32>) -> Failure {
-    let name = |path: &[Access]| {
-        Reference {
-            root: Arc::from(root),
-            path: path.to_vec(),
-            range: 0..0,
-        }
-        .to_string()
-    };
-    let found = path.iter().enumerate().rev().find_map(|(at, access)| {
-        let above = path.get(..at)?;
-        let value = scope.lookup(root, above).ok().flatten()?;
-        Some((above, value, access))
-    });
-    let Some((above, value, access)) = found else {
-        let problem = fail(range, format!("`{}` is not declared", name(&[]))).certain();
-        let mut all = scope.candidates(None);
-        all.extend(["config", "stacks"].map(str::to_owned));
-        let hint = match root {
-            "each" => Some("`each` is there where `forEach` is set".to_owned()),
-            _ => did_you_mean(root, &all),
-        };
-        return problem.hint(hint);
-    };
-    let owner = name(above);
-    let (inner, secret) = open(&value);
-    let problem = match (&inner, access) {
-        (Value::List(items), Access::Index(at)) => {
-            if secret {
-                fail(range, format!("`{owner}` has no such item"))
-            } else {
-                fail(
-                    range,
-                    format!("`{owner}` has {} items, there is no [{at}]", items.len()),
-                )
-            }
-        }
-        (Value::Map(_) | Value::Unknown(_), Access::Key(key)) => {
-            let mut candidates = if above.is_empty() && !secret {
-                scope.candidates(Some(root))
-            } else {
-                Vec::new()
-            };
-            if !secret && let Value::Map(map) = &inner {
-                candidates.extend(map.keys().map(ToString::to_string));
-            }
-            let hint = match (did_you_mean(key, &candidates), root, above) {
-                (None, "config", []) => Some(format!("declare it: [config.{key}]")),
-                (None, "stacks", []) => Some("name the stack under [references]".to_owned()),
-                (hint, ..) => hint,
-            };
-            fail(range, format!("`{owner}` has no `{key}`")).hint(hint)
-        }
-        (_, Access::Key(key)) => fail(range, format!("`{owner}` is {}, which has no `{key}`", a(&inner))),
-        (_, Access::Index(_)) => fail(range, format!("`{owner}` is {}, not a list", a(&inner))),
-    };
-    problem.certain()
-}
-
-/// `a string`, `an integer`.
-pub(super) fn a(value: &Value) -> String {
-    match value {
-        Value::Null => "null".to_owned(),
-        Value::Int(_) | Value::Unknown(_) => format!("an {}", value.type_name()),
-        other => format!("a {}", other.type_name()),
-    }
-}
-
-/// What has been seen of the parts of `&&`, `||`, `all` or `exists`.
-struct Logic {
-    /// The value that decides.
-    decides: bool,
-    decided_in_secret: bool,
-    secret: bool,
-    unknown: Option<Value>,
-    failure: Option<Failure>,
-}
-
-impl Logic {
-    fn new(decides: bool) -> Self {
-        Self {
-            decides,
-            decided_in_secret: false,
-            secret: false,
-            unknown: None,
-            failure: None,
-        }
-    }
-
-    /// Takes one part; true where it decides everything.
-    fn take(&mut self, part: Outcome, range: &Range<u32>, what: &str) -> Result<bool, Failure> {
-        match part.map(|value| open(&value)) {
-            Ok((Value::Bool(b), secret)) if b == self.decides => {
-                self.decided_in_secret |= secret;
-                return Ok(!secret);
-            }
-            Ok((Value::Bool(_), secret)) => self.secret |= secret,
-            Ok((unknown @ Value::Unknown(_), secret)) => {
-                self.secret |= secret;
-                self.unknown = self.unknown.take().or(Some(unknown));
-            }
-            Ok((other, _)) => {
-                let problem = fail(range, format!("{what} takes booleans, not {}", a(&other)));
-                self.failure = self.failure.take().or(Some(problem));
-            }
-            Err(failure) if failure.certain => return Err(failure),
-            Err(failure) => self.failure = self.failure.take().or(Some(failure)),
-        }
-        Ok(false)
-    }
-
-    fn finish(self) -> Outcome {
-        if self.decided_in_secret {
-            return Ok(Value::Bool(self.decides).into_secret());
-        }
-        if let Some(unknown) = self.unknown {
-            return Ok(mark(unknown, self.secret));
-        }
-        match self.failure {
-            Some(failure) => Err(failure),
-            None => Ok(mark(Value::Bool(!self.decides), self.secret)),
-        }
-    }
 }
 
 impl<'s> Evaluator<'s> {
@@ -334,16 +131,20 @@ impl<'s> Evaluator<'s> {
 
     /// Selections and indices. What stands on a path asks the scope for the whole path at once.
     fn access(&mut self, node: &Node) -> Outcome {
-        let mut steps: Vec<(&Node, Option<&Node>, Option<&Arc<str>>)> = Vec::new();
+        enum Step<'n> {
+            Name(&'n Arc<str>),
+            Index(&'n Node),
+        }
+        let mut steps: Vec<(&Node, Step<'_>)> = Vec::new();
         let mut base = node;
         loop {
             match &base.syntax {
                 Syntax::Select(of, name) => {
-                    steps.push((base, None, Some(name)));
+                    steps.push((base, Step::Name(name)));
                     base = of;
                 }
                 Syntax::Index(of, index) => {
-                    steps.push((base, Some(index), None));
+                    steps.push((base, Step::Index(index)));
                     base = of;
                 }
                 _ => break,
@@ -352,9 +153,9 @@ impl<'s> Evaluator<'s> {
         let mut accesses: Vec<(Access, &Node)> = Vec::with_capacity(steps.len());
         let mut secret = false;
         let mut unknown = None;
-        for (at, index, name) in steps.into_iter().rev() {
-            let access = match (index, name) {
-                (Some(index), _) => {
+        for (at, taken) in steps.into_iter().rev() {
+            let access = match taken {
+                Step::Index(index) => {
                     let (key, hidden) = open(&self.value(index)?);
                     secret |= hidden;
                     match key {
@@ -370,7 +171,7 @@ impl<'s> Evaluator<'s> {
                         }
                     }
                 }
-                (None, name) => Access::Key(name.cloned().unwrap_or_default()),
+                Step::Name(name) => Access::Key(name.clone()),
             };
             accesses.push((access, at));
         }
@@ -501,7 +302,7 @@ impl<'s> Evaluator<'s> {
                         None => {
                             unknown = unknown
                                 .or_else(|| first_unknown(item))
-                                .or(first_unknown(candidate))
+                                .or(first_unknown(candidate));
                         }
                     }
                 }
@@ -529,41 +330,17 @@ impl<'s> Evaluator<'s> {
 
     /// Arithmetic, concatenation and order.
     fn computed(&mut self, operator: Binary, left: &Value, right: &Value, range: &Range<u32>) -> Outcome {
-        let ((l, left_secret), (r, right_secret)) = (open(left), open(right));
+        let ((left, left_secret), (right, right_secret)) = (open(left), open(right));
         let secret = left_secret || right_secret;
-        if let Value::Unknown(_) = l {
-            return Ok(mark(l, secret));
+        for side in [&left, &right] {
+            match side {
+                Value::Unknown(_) => return Ok(mark(side.clone(), secret)),
+                Value::Str(text) => self.spend(text.len(), range)?,
+                Value::List(items) => self.spend(items.len(), range)?,
+                _ => {}
+            }
         }
-        if let Value::Unknown(_) = r {
-            return Ok(mark(r, secret));
-        }
-        let value = match (&l, &r) {
-            (Value::Int(a), Value::Int(b)) => whole(operator, *a, *b, range)?,
-            (Value::Float(a), Value::Float(b)) => float(operator, *a, *b, range)?,
-            (Value::Int(a), Value::Float(b)) => {
-                compared(operator, compare_mixed(*a, *b)).ok_or_else(|| mismatch(operator, &l, &r, range))?
-            }
-            (Value::Float(a), Value::Int(b)) => {
-                let order = compare_mixed(*b, *a).map(Ordering::reverse);
-                compared(operator, order).ok_or_else(|| mismatch(operator, &l, &r, range))?
-            }
-            (Value::Str(a), Value::Str(b)) if operator == Binary::Add => {
-                self.spend(a.len() + b.len(), range)?;
-                Value::from(format!("{a}{b}"))
-            }
-            (Value::List(a), Value::List(b)) if operator == Binary::Add => {
-                self.spend(a.len() + b.len(), range)?;
-                Value::list(a.iter().chain(b.iter()).cloned())
-            }
-            (Value::Str(a), Value::Str(b)) => {
-                compared(operator, Some(a.cmp(b))).ok_or_else(|| mismatch(operator, &l, &r, range))?
-            }
-            (Value::Bool(a), Value::Bool(b)) => {
-                compared(operator, Some(a.cmp(b))).ok_or_else(|| mismatch(operator, &l, &r, range))?
-            }
-            _ => return Err(mismatch(operator, &l, &r, range)),
-        };
-        Ok(mark(value, secret))
+        Ok(mark(computed(operator, &left, &right, range)?, secret))
     }
 
     fn fold(&mut self, fold: Fold, over: &Node, body: &[Node], range: &Range<u32>) -> Outcome {
@@ -731,148 +508,5 @@ impl Each {
             (_, None) => Value::list(std::mem::take(&mut self.made)),
         };
         Ok(mark(value, self.secret))
-    }
-}
-
-/// One step into a value that is not on a path of the scope.
-fn step(value: &Value, access: &Access, range: &Range<u32>, hide: bool) -> Outcome {
-    match (value, access) {
-        (Value::Unknown(_), _) => Ok(value.clone()),
-        (Value::Opaque(_), _) => Ok(Value::unknown("").into_secret()),
-        (Value::Secret(inner), _) => Ok(mark(step(inner, access, range, true)?, true)),
-        (Value::Map(map), Access::Key(key)) => map.get(key).cloned().ok_or_else(|| {
-            if hide {
-                return fail(range, "the map has no such key");
-            }
-            let candidates: Vec<String> = map.keys().map(ToString::to_string).collect();
-            fail(range, format!("the map has no `{key}`")).hint(did_you_mean(key, &candidates))
-        }),
-        (Value::List(items), Access::Index(at)) => usize::try_from(*at)
-            .ok()
-            .and_then(|at| items.get(at).cloned())
-            .ok_or_else(|| {
-                if hide {
-                    return fail(range, "the list has no such item");
-                }
-                fail(
-                    range,
-                    format!("the list has {} items, there is no [{at}]", items.len()),
-                )
-            }),
-        (Value::List(_), Access::Key(_)) => Err(fail(range, "the index of a list is an integer")),
-        (Value::Map(_), Access::Index(_)) => Err(fail(range, "the key of a map is a string")),
-        (other, Access::Key(key)) if !hide => Err(fail(range, format!("{} has no `{key}`", a(other)))),
-        (other, _) => Err(fail(range, format!("{} has no items", a(other)))),
-    }
-}
-
-fn overflow(range: &Range<u32>) -> Failure {
-    fail(range, "the result is too large for a whole number of 64 bits")
-}
-
-fn mismatch(operator: Binary, left: &Value, right: &Value, range: &Range<u32>) -> Failure {
-    let takes = match operator {
-        Binary::Add => "two integers, two numbers, two strings or two lists",
-        Binary::Remainder => "two integers",
-        Binary::Subtract | Binary::Multiply | Binary::Divide => "two integers or two numbers",
-        _ => "two numbers, two strings or two booleans",
-    };
-    let message = format!(
-        "`{}` takes {takes}, not {} and {}",
-        operator.sign(),
-        a(left),
-        a(right)
-    );
-    fail(range, message).hint(match (left, right) {
-        (Value::Int(_), Value::Float(_)) | (Value::Float(_), Value::Int(_)) => {
-            Some("double(…) makes a number of an integer".to_owned())
-        }
-        (Value::Str(_), Value::Int(_) | Value::Float(_) | Value::Bool(_))
-        | (Value::Int(_) | Value::Float(_) | Value::Bool(_), Value::Str(_)) => {
-            Some("string(…) makes a string of it".to_owned())
-        }
-        _ => None,
-    })
-}
-
-fn whole(operator: Binary, a: i64, b: i64, range: &Range<u32>) -> Outcome {
-    let zero = || fail(range, "division by zero");
-    let result = match operator {
-        Binary::Add => a.checked_add(b),
-        Binary::Subtract => a.checked_sub(b),
-        Binary::Multiply => a.checked_mul(b),
-        Binary::Divide if b == 0 => return Err(zero()),
-        Binary::Divide => a.checked_div(b),
-        Binary::Remainder if b == 0 => return Err(zero()),
-        Binary::Remainder => a.checked_rem(b),
-        _ => {
-            let value = compared(operator, Some(a.cmp(&b)));
-            return value.ok_or_else(|| overflow(range));
-        }
-    };
-    result.map(Value::Int).ok_or_else(|| overflow(range))
-}
-
-fn float(operator: Binary, a: f64, b: f64, range: &Range<u32>) -> Outcome {
-    let result = match operator {
-        Binary::Add => a + b,
-        Binary::Subtract => a - b,
-        Binary::Multiply => a * b,
-        Binary::Divide if b == 0.0 => return Err(fail(range, "division by zero")),
-        Binary::Divide => a / b,
-        _ => {
-            let value = compared(operator, a.partial_cmp(&b));
-            return value.ok_or_else(|| mismatch(operator, &Value::Float(a), &Value::Float(b), range));
-        }
-    };
-    if result.is_finite() {
-        Ok(Value::Float(result))
-    } else {
-        Err(fail(range, "the result is too large for a number"))
-    }
-}
-
-/// What a comparison says; `None` where the operator is none.
-fn compared(operator: Binary, order: Option<Ordering>) -> Option<Value> {
-    let order = order?;
-    let holds = match operator {
-        Binary::Less => order.is_lt(),
-        Binary::AtMost => order.is_le(),
-        Binary::More => order.is_gt(),
-        Binary::AtLeast => order.is_ge(),
-        _ => return None,
-    };
-    Some(Value::Bool(holds))
-}
-
-/// An integer against a number, exactly.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the number has been found to lie within the integers"
-)]
-fn compare_mixed(a: i64, b: f64) -> Option<Ordering> {
-    const BEYOND: f64 = 9_223_372_036_854_775_808.0;
-    if b.is_nan() {
-        return None;
-    }
-    if b >= BEYOND {
-        return Some(Ordering::Less);
-    }
-    if b < -BEYOND {
-        return Some(Ordering::Greater);
-    }
-    let whole = b.trunc();
-    let rest = 0.0_f64.partial_cmp(&(b - whole))?;
-    Some(a.cmp(&(whole as i64)).then(rest))
-}
-
-/// Text of a value that stands within text; `None` for what has none.
-pub(super) fn text_of(value: &Value) -> Option<Arc<str>> {
-    match value {
-        Value::Str(text) => Some(text.clone()),
-        Value::Bool(b) => Some(Arc::from(if *b { "true" } else { "false" })),
-        Value::Int(n) => Some(Arc::from(n.to_string())),
-        Value::Float(n) => Some(Arc::from(n.to_string())),
-        _ => None,
     }
 }

@@ -12,8 +12,8 @@ use epid_provider::Value;
 use epid_provider::check::nearest;
 use sha2::{Digest as _, Sha256};
 
-use super::evaluate::{a, text_of};
 use super::network;
+use super::outcome::{a, text_of};
 
 /// A function.
 pub(super) struct Function {

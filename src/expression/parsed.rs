@@ -7,8 +7,9 @@ use std::sync::Arc;
 use epid_provider::Value;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::evaluate::{Evaluator, look_up};
+use super::evaluate::Evaluator;
 use super::lexer::quoted;
+use super::lookup::look_up;
 use super::parser::parse;
 use super::scope::Scope;
 use super::span::Span;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use epid_provider::{Path, Segment, Value};
 
-use super::evaluate::{a, mark, open, text_of};
 use super::lexer::{closing_brace, error, quoted};
+use super::outcome::{a, mark, open, text_of};
 use super::parsed::{Access, Expression, ExpressionError, Reference};
 use super::scope::Scope;
 use super::span::Span;

@@ -90,3 +90,16 @@ proptest! {
         prop_assert_eq!(ours(&text), oracle(&text), "{}", text);
     }
 }
+
+#[test]
+fn the_oracle_answers() {
+    assert_eq!(
+        oracle("size('a' + config.name) * 2 - config.count"),
+        Some(Value::Int(7))
+    );
+    assert_eq!(
+        oracle("[1, 2].exists(x, x == 2) && 'ab'.contains('b')"),
+        Some(Value::Bool(true))
+    );
+    assert_eq!(oracle("9223372036854775807 + 1"), None);
+}

@@ -109,12 +109,10 @@ impl<'a> Walk<'a> {
             };
             match self.condition(&one) {
                 Some(true) => self.instance(one, place),
-                Some(false) if self.is_new(&one, place) => {
-                    if !place.is_provider {
-                        self.made
-                            .components
-                            .insert(one.address, Template::Literal(Value::Null));
-                    }
+                Some(false) if self.is_new(&one, place) && !place.is_provider => {
+                    self.made
+                        .components
+                        .insert(one.address, Template::Literal(Value::Null));
                 }
                 _ => {}
             }
