@@ -44,7 +44,10 @@ use error::Error;
 use ui::Terminal;
 use workspace::Workspace;
 
-use crate::program::{Loaded, ProgramBuilder};
+use crate::program::{Diagnostic, Loaded, Program, ProgramBuilder, Sources};
+
+/// A program that was built in Rust.
+type Built = (Program, Sources, Vec<Diagnostic>);
 
 /// What every command is given.
 pub(crate) struct Context {
@@ -69,7 +72,7 @@ pub fn main() -> Exit {
 }
 
 /// The command line around a program written in Rust: every stack of the project in the current folder (or `--cwd`)
-/// runs the program that `build` declares, with its own configuration.
+/// runs the program that `define` declares, with its own configuration.
 ///
 /// ```no_run
 /// fn main() -> std::process::ExitCode {
@@ -80,13 +83,11 @@ pub fn main() -> Exit {
 /// }
 /// ```
 #[must_use]
-pub fn run(build: impl FnOnce(&mut ProgramBuilder)) -> std::process::ExitCode {
-    let mut builder = ProgramBuilder::new();
-    build(&mut builder);
-    start(Some(builder)).into()
+pub fn run(define: impl FnOnce(&ProgramBuilder)) -> std::process::ExitCode {
+    start(Some(ProgramBuilder::build(define))).into()
 }
 
-fn start(builder: Option<ProgramBuilder>) -> Exit {
+fn start(built: Option<Built>) -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -99,7 +100,7 @@ fn start(builder: Option<ProgramBuilder>) -> Exit {
     };
     let terminal = Terminal::new(cli.color, cli.json, &surroundings::variable);
     let done = folder(cli.cwd.as_deref()).and_then(|folder| {
-        let built = builder.map(|builder| built(builder, &folder)).transpose()?;
+        let built = built.map(|built| around(built, &folder)).transpose()?;
         let context = Context { terminal, folder, command: command_line(), built };
         dispatch(&context, cli.command)
     });
@@ -110,12 +111,12 @@ fn start(builder: Option<ProgramBuilder>) -> Exit {
 }
 
 /// The project around a program that was built in Rust.
-fn built(builder: ProgramBuilder, folder: &Path) -> Result<Loaded, Error> {
+fn around(built: Built, folder: &Path) -> Result<Loaded, Error> {
     let root = crate::program::find_project(folder).ok_or_else(|| {
         Error::invalid(format!("there is no Epid.toml in {} or above it", folder.display()))
             .hint("run the program within a project, or name its folder with --cwd DIR")
     })?;
-    Ok(crate::program::load_with(&root, builder.finish()))
+    Ok(crate::program::load_with(&root, built))
 }
 
 fn folder(asked: Option<&Path>) -> Result<PathBuf, Error> {

@@ -12,7 +12,7 @@ use crate::cli::exit::Exit;
 use crate::cli::ui::shown_json;
 use crate::cli::workspace::Workspace;
 use crate::cli::{Context, surroundings};
-use crate::program::{ConfigType, StackFile, edit};
+use crate::program::{ConfigType, StackFile, set_config, set_secret, unset};
 
 pub(crate) fn config(context: &Context, command: ConfigCommand) -> Result<Exit, Error> {
     match command {
@@ -138,7 +138,7 @@ fn set(
     let new = if secret {
         seal(&workspace, stack, name, &value, &old)?
     } else {
-        edit::set_config(&old, name, &value).map_err(|error| Error::invalid(error.to_string()))?
+        set_config(&old, name, &value).map_err(|error| Error::invalid(error.to_string()))?
     };
     if new != old {
         write(&path, &new)?;
@@ -163,7 +163,7 @@ fn seal(workspace: &Workspace, stack: &StackFile, name: &str, value: &Value, old
         },
     };
     let sealed = workspace.keys.seal_config(&id, name, value, &surroundings::randomness())?;
-    edit::set_secret(old, name, &sealed, &id).map_err(|error| Error::invalid(error.to_string()))
+    set_secret(old, name, &sealed, &id).map_err(|error| Error::invalid(error.to_string()))
 }
 
 /// Asks for a value: without echo where it is secret.
@@ -206,7 +206,7 @@ fn rm(context: &Context, args: &StackArgs, name: &str) -> Result<Exit, Error> {
     let workspace = context.workspace()?;
     let stack = workspace.stack(args.stack.as_deref())?;
     let (path, old) = file(&workspace, stack)?;
-    let new = edit::unset(&old, name).map_err(|error| Error::invalid(error.to_string()))?;
+    let new = unset(&old, name).map_err(|error| Error::invalid(error.to_string()))?;
     if new == old {
         return Err(Error::invalid(format!("{} sets no `{name}`", stack.path.display())));
     }
