@@ -44,7 +44,8 @@ use error::Error;
 use ui::Terminal;
 use workspace::Workspace;
 
-use crate::program::{Diagnostic, Loaded, Program, ProgramBuilder, Sources};
+use crate::program::builder::ProgramBuilder;
+use crate::program::{Diagnostic, Loaded, Program, Sources};
 
 /// A program that was built in Rust.
 type Built = (Program, Sources, Vec<Diagnostic>);

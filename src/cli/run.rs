@@ -34,7 +34,7 @@ struct Asked {
 impl Asked {
     fn new(mode: Mode, selection: &SelectionArgs, replace: &[String]) -> Result<Self, Error> {
         let selectors = |texts: &[String]| -> Result<Vec<Selector>, Error> {
-            texts.iter().map(|text| text.parse().map_err(Error::invalid::<String>)).collect()
+            texts.iter().map(|text| text.parse().map_err(Error::invalid)).collect()
         };
         Ok(Self {
             mode,

@@ -75,7 +75,7 @@ pub(crate) fn hear_signals(stopper: Stopper) {
 
 /// Where rooms that make keys get their randomness from.
 pub(crate) fn randomness() -> crate::state::Entropy {
-    std::sync::Arc::new(|bytes| getrandom::fill(bytes).map_err(std::io::Error::from))
+    std::sync::Arc::new(|bytes| getrandom::fill(bytes).map_err(|e| std::io::Error::other(e.to_string())))
 }
 
 /// A random number: the seed of a new sandbox.

@@ -15,7 +15,7 @@ use crate::graph::{Inputs, ResourceGraph, build};
 use crate::program::{
     Components, Diagnostic, Loaded, Project, Sources, StackFile, config_values,
 };
-use crate::state::blobs::Folder;
+use crate::state::blobs::FolderBlobs;
 use crate::state::{KeyDirectory, Location, Snapshot, StackKeys, Store};
 
 /// A project, found and read.
@@ -60,7 +60,7 @@ impl Workspace {
         };
         let home = home(&project)?;
         let keys = KeyDirectory::new(project.root.join(".epid").join("keys"));
-        let store = Store::new(Arc::new(Folder::new(home)), keys.clone(), surroundings::randomness());
+        let store = Store::new(Arc::new(FolderBlobs::new(home)), keys.clone(), surroundings::randomness());
         Ok(Self {
             sources: loaded.sources.clone(),
             project,

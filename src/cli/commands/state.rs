@@ -78,7 +78,7 @@ fn summary(entry: &Entry) -> serde_json::Value {
 
 /// The entries that a name on the command line means.
 fn find(snapshot: &Snapshot, name: &str) -> Result<Vec<Arc<Entry>>, Error> {
-    let selector: Selector = name.parse().map_err(Error::invalid::<String>)?;
+    let selector: Selector = name.parse().map_err(Error::invalid)?;
     let found: Vec<Arc<Entry>> =
         snapshot.entries.values().filter(|e| selector.matches(e.urn())).cloned().collect();
     if !found.is_empty() {
@@ -110,7 +110,7 @@ async fn show(context: &Context, args: &StackArgs, resource: &str) -> Result<Exi
             continue;
         }
         terminal.line(&terminal.paint.bold(record.urn.as_str()));
-        let mut field = |name: &str, text: &str| {
+        let field = |name: &str, text: &str| {
             if !text.is_empty() {
                 terminal.line(&format!("  {name:11} {text}"));
             }
