@@ -34,5 +34,5 @@ pub mod token;
 mod wait;
 
 pub use provider::Aws;
-pub use settings::Settings;
+pub use settings::{Account, Role, Settings};
 pub use token::cluster_token;

@@ -269,3 +269,115 @@ where
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use aws_credential_types::provider::error::CredentialsError;
+    use aws_credential_types::provider::{ProvideCredentials, future};
+    use epid_provider::{Outcome, Retry};
+    use http_body_util::Full;
+
+    use super::*;
+    use crate::clients::Clients;
+
+    #[derive(Debug)]
+    struct Nobody(fn() -> CredentialsError);
+
+    impl ProvideCredentials for Nobody {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            future::ProvideCredentials::ready(Err((self.0)()))
+        }
+    }
+
+    type Answer = Result<http::Response<Full<Bytes>>, std::io::Error>;
+
+    fn answering(answer: impl Fn() -> Answer + Send + Sync + 'static) -> Settings {
+        let handler = move |_request| std::future::ready(answer());
+        Settings::simulated(handler, || SystemTime::UNIX_EPOCH)
+    }
+
+    async fn failure(settings: &Settings) -> Failure {
+        let config = settings.load(&Account::default()).await.unwrap();
+        Clients::connect(&config, crate::tags::Tags::new())
+            .await
+            .unwrap_err()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_credentials_the_person_is_told_how_to_log_in() {
+        for (error, code, said) in [
+            (
+                (|| CredentialsError::not_loaded("none")) as fn() -> CredentialsError,
+                "NoCredentials",
+                "aws sso login",
+            ),
+            (
+                || CredentialsError::provider_error("the SSO session is over"),
+                "NoCredentials",
+                "log in again",
+            ),
+            (
+                || CredentialsError::invalid_configuration("profile loops"),
+                "NoCredentials",
+                "~/.aws/config",
+            ),
+        ] {
+            let mut settings = answering(|| Err(std::io::Error::other("nothing may be sent")));
+            settings.credentials = Some(SharedCredentialsProvider::new(Nobody(error)));
+            let failure = failure(&settings).await;
+            assert_eq!(
+                (failure.code.as_str(), failure.retry),
+                (code, Retry::No),
+                "{failure}"
+            );
+            assert!(
+                failure.hint.as_ref().is_some_and(|hint| hint.contains(said)),
+                "{failure:?}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unreachable_service_is_told_from_a_lost_answer() {
+        let refused = answering(|| Err(std::io::ErrorKind::ConnectionRefused.into()));
+        let unreachable = failure(&refused).await;
+        assert_eq!(
+            (unreachable.code.as_str(), unreachable.outcome),
+            ("Unreachable", Outcome::NotStarted)
+        );
+        let reset = answering(|| Err(std::io::ErrorKind::ConnectionReset.into()));
+        let lost = failure(&reset).await;
+        assert_eq!(
+            (lost.code.as_str(), lost.outcome),
+            ("ConnectionLost", Outcome::Unknown)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn expired_credentials_are_not_tried_again() {
+        let asked = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&asked);
+        let settings = answering(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let body = "<ErrorResponse><Error><Type>Sender</Type><Code>ExpiredToken</Code><Message>expired</Message>\
+                        </Error></ErrorResponse>";
+            let mut response = http::Response::new(Full::from(body));
+            *response.status_mut() = http::StatusCode::FORBIDDEN;
+            let id = http::HeaderValue::from_static("r-7");
+            response.headers_mut().insert("x-amzn-requestid", id);
+            Ok(response)
+        });
+        let failure = failure(&settings).await;
+        assert_eq!(
+            (failure.code.as_str(), failure.request_id.as_deref()),
+            ("ExpiredToken", Some("r-7"))
+        );
+        assert!(failure.hint.is_some_and(|hint| hint.contains("log in again")));
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
+}

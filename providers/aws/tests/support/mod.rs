@@ -3,7 +3,8 @@
 #![allow(
     dead_code,
     clippy::allow_attributes,
-    reason = "each test binary uses its part"
+    clippy::unwrap_used,
+    reason = "support of tests, of which each binary uses its part"
 )]
 
 use std::collections::BTreeMap;
