@@ -30,7 +30,7 @@ fn script(rules: &[(&str, When, Fault)]) -> FaultScript {
 }
 
 fn kind(name: &str) -> epid_provider::Kind {
-    epid_provider::Kind::parse(name).unwrap()
+    epid_provider::Kind::parse(name).expect("a kind")
 }
 
 #[tokio::test(start_paused = true)]
