@@ -13,7 +13,7 @@
 //! | [`apply`] | executes a plan: decides in which order, never what |
 //! | [`state`] | what was true: records, journal, integrity, keys, locks |
 //! | [`builtin`] | the provider `epid`: kinds that need no cloud |
-//! | `cli` | people: arguments, words, colour, exit codes, the environment, signals; which providers exist |
+//! | [`cli`] | people: arguments, words, colour, exit codes, the environment, signals; which providers exist |
 //!
 //! The crates beside this one: `epid-provider` (what engine and providers agree on), `epid-aws`, `epid-kubernetes`,
 //! `epid-sandbox` (both clouds simulated at the HTTP level) and `epid-fake` (a strict in-memory cloud for tests).
@@ -25,11 +25,12 @@
 //! | `.epid/state/**` | [`state`] | a snapshot and a journal for each stack and world, encrypted; its lock; outputs for other stacks |
 //! | `.epid/keys/*` | [`state`] | the keys that everything encrypted is sealed with; never committed |
 //! | `.epid/sandbox/*` | `epid-sandbox` | the simulated world |
-//! | `stacks/*.toml` | `cli` | edited in place by `epid config set` and `rm` |
-//! | `--save FILE` | `cli` | a saved plan, encrypted |
+//! | `stacks/*.toml` | [`cli`] | edited in place by `epid config set` and `rm` |
+//! | `--save FILE` | [`cli`] | a saved plan, encrypted |
 
 pub mod apply;
 pub mod builtin;
+pub mod cli;
 pub mod components;
 pub mod expression;
 pub mod graph;
@@ -37,3 +38,6 @@ pub mod observe;
 pub mod plan;
 pub mod program;
 pub mod state;
+
+pub use cli::run;
+pub use program::builder::ProgramBuilder;

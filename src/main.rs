@@ -1,2 +1,7 @@
-//! epid.
-fn main() {}
+//! The `epid` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    epid::cli::main().into()
+}

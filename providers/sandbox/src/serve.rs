@@ -2,7 +2,7 @@
 //! own authority. For clients outside the process: the aws CLI, boto3, kubectl.
 
 use crate::service::{Authority, Sandbox, SandboxBody, SandboxError};
-use crate::world::REGION;
+use crate::world::{REGION, World};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -68,6 +68,11 @@ pub async fn serve(
 }
 
 impl Sandbox {
+    /// The clusters that answer, as region and name, sorted.
+    pub fn clusters(&self) -> Vec<(String, String)> {
+        self.inner_world(World::running_clusters)
+    }
+
     /// A kubeconfig (YAML) for kubectl with a token that needs no AWS client; `None` unless the cluster runs.
     /// Everyone who can read it administers the simulated cluster.
     pub fn kubeconfig(&self, region: Option<&str>, cluster: &str) -> Option<String> {

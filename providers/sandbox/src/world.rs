@@ -285,6 +285,17 @@ impl World {
         Some(self.aws.endpoint_of(cluster))
     }
 
+    /// The clusters that answer, as region and name, sorted.
+    pub fn running_clusters(&mut self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        for region in self.aws.regions() {
+            self.aws.enter(&region);
+            let running = self.aws.eks.clusters().filter(|cluster| cluster.running());
+            found.extend(running.map(|cluster| (region.clone(), cluster.name.clone())));
+        }
+        found
+    }
+
     /// Admits and carries out one request: [`World::admit`], [`World::advance`], [`World::perform`].
     pub fn handle(
         &mut self,
