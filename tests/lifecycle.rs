@@ -1,5 +1,7 @@
 //! Lives of stacks against the fake cloud: programs, runs, faults, crashes, and what is left at the end.
 
+#![expect(clippy::unwrap_used, reason = "what fails in a story fails the test")]
+
 #[path = "lifecycle/adoption.rs"]
 mod adoption;
 #[path = "lifecycle/basics.rs"]

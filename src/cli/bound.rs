@@ -22,8 +22,10 @@ fn strength(action: Action) -> u8 {
 
 /// The resources for which `new` does more than `shown` promised.
 pub(crate) fn beyond<'a>(shown: &Plan, new: &'a Plan) -> Vec<&'a Urn> {
-    let promised: BTreeMap<&Urn, u8> =
-        principal(shown).into_iter().map(|s| (&s.target.urn, strength(s.action))).collect();
+    let promised: BTreeMap<&Urn, u8> = principal(shown)
+        .into_iter()
+        .map(|s| (&s.target.urn, strength(s.action)))
+        .collect();
     principal(new)
         .into_iter()
         .filter(|step| {

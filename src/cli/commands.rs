@@ -45,7 +45,11 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> Exit {
 pub(crate) async fn graph(context: &Context, args: &Graph) -> Result<Exit, Error> {
     let workspace = context.workspace()?;
     let (stack, _, world) = locate(&workspace, &args.stack)?;
-    let pending = stack.references.values().map(|(producer, _)| producer.clone()).collect();
+    let pending = stack
+        .references
+        .values()
+        .map(|(producer, _)| producer.clone())
+        .collect();
     let references = workspace.references(stack, &world, &pending).await?;
     let graph = workspace.graph(stack, &world, references, &|_| None)?;
     let text = match args.format {

@@ -1,14 +1,13 @@
 //! A stack drawn: DOT, Mermaid, or a picture made here.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
 
 use epid_provider::Urn;
 
 use crate::graph::{Node, ResourceGraph};
 
 /// What an arrow points at: dependents point to what they need.
-fn edges<'a>(graph: &'a ResourceGraph) -> Vec<(&'a Node, &'a Node)> {
+fn edges(graph: &ResourceGraph) -> Vec<(&Node, &Node)> {
     let mut edges = Vec::new();
     for node in graph.nodes() {
         let mut seen: Vec<&Urn> = Vec::new();
@@ -23,7 +22,11 @@ fn edges<'a>(graph: &'a ResourceGraph) -> Vec<(&'a Node, &'a Node)> {
 }
 
 fn numbers(graph: &ResourceGraph) -> HashMap<&Urn, usize> {
-    graph.nodes().enumerate().map(|(at, node)| (&node.urn, at)).collect()
+    graph
+        .nodes()
+        .enumerate()
+        .map(|(at, node)| (&node.urn, at))
+        .collect()
 }
 
 /// Nodes by the component they are in; the empty name is none.
@@ -37,7 +40,9 @@ fn grouped(graph: &ResourceGraph) -> BTreeMap<String, Vec<&Node>> {
 }
 
 fn short(node: &Node) -> &str {
-    node.address.rsplit_once('/').map_or(&*node.address, |(_, name)| name)
+    node.address
+        .rsplit_once('/')
+        .map_or(&*node.address, |(_, name)| name)
 }
 
 fn quoted(text: &str) -> String {
@@ -48,21 +53,26 @@ fn quoted(text: &str) -> String {
 pub(super) fn dot(graph: &ResourceGraph) -> String {
     let number = numbers(graph);
     let of = |node: &Node| number.get(&node.urn).copied().unwrap_or_default();
-    let mut out = String::from("digraph epid {\n  rankdir=LR;\n  node [shape=box, style=rounded, fontname=\"sans-serif\"];\n");
+    let mut out = String::from(
+        "digraph epid {\n  rankdir=LR;\n  node [shape=box, style=rounded, fontname=\"sans-serif\"];\n",
+    );
     for (at, (group, nodes)) in grouped(graph).into_iter().enumerate() {
         if !group.is_empty() {
-            let _ = writeln!(out, "  subgraph cluster_{at} {{\n    label={};", quoted(&group));
+            out.push_str(&format!(
+                "  subgraph cluster_{at} {{\n    label={};\n",
+                quoted(&group)
+            ));
         }
         for node in nodes {
             let label = quoted(&format!("{}\n{}", short(node), node.kind)).replace('\n', "\\n");
-            let _ = writeln!(out, "    n{} [label={label}];", of(node));
+            out.push_str(&format!("    n{} [label={label}];\n", of(node)));
         }
         if !group.is_empty() {
             out.push_str("  }\n");
         }
     }
     for (from, to) in edges(graph) {
-        let _ = writeln!(out, "  n{} -> n{};", of(from), of(to));
+        out.push_str(&format!("  n{} -> n{};\n", of(from), of(to)));
     }
     out.push_str("}\n");
     out
@@ -76,17 +86,22 @@ pub(super) fn mermaid(graph: &ResourceGraph) -> String {
     let mut out = String::from("flowchart LR\n");
     for (at, (group, nodes)) in grouped(graph).into_iter().enumerate() {
         if !group.is_empty() {
-            let _ = writeln!(out, "  subgraph g{at}[\"{}\"]", text(&group));
+            out.push_str(&format!("  subgraph g{at}[\"{}\"]\n", text(&group)));
         }
         for node in nodes {
-            let _ = writeln!(out, "    n{}[\"{}<br/><small>{}</small>\"]", of(node), text(short(node)), text(node.kind.as_str()));
+            out.push_str(&format!(
+                "    n{}[\"{}<br/><small>{}</small>\"]\n",
+                of(node),
+                text(short(node)),
+                text(node.kind.as_str())
+            ));
         }
         if !group.is_empty() {
             out.push_str("  end\n");
         }
     }
     for (from, to) in edges(graph) {
-        let _ = writeln!(out, "  n{} --> n{}", of(from), of(to));
+        out.push_str(&format!("  n{} --> n{}\n", of(from), of(to)));
     }
     out
 }
@@ -99,7 +114,13 @@ pub(super) fn svg(graph: &ResourceGraph) -> String {
     let mut column: HashMap<&Urn, usize> = HashMap::new();
     let mut rows: Vec<Vec<&Node>> = Vec::new();
     for node in graph.nodes() {
-        let at = node.edges.iter().filter_map(|e| column.get(&e.to)).map(|c| c + 1).max().unwrap_or(0);
+        let at = node
+            .edges
+            .iter()
+            .filter_map(|e| column.get(&e.to))
+            .map(|c| c + 1)
+            .max()
+            .unwrap_or(0);
         column.insert(&node.urn, at);
         if rows.len() <= at {
             rows.resize(at + 1, Vec::new());
@@ -116,32 +137,37 @@ pub(super) fn svg(graph: &ResourceGraph) -> String {
     }
     let width = 20 + rows.len() * (BOX.0 + GAP.0);
     let height = 20 + rows.iter().map(Vec::len).max().unwrap_or(0) * (BOX.1 + GAP.1);
-    let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let escape = |text: &str| {
+        text.replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
+    };
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
     );
     for (from, to) in edges(graph) {
-        let (Some(from), Some(to)) = (place.get(&from.urn), place.get(&to.urn)) else { continue };
+        let (Some(from), Some(to)) = (place.get(&from.urn), place.get(&to.urn)) else {
+            continue;
+        };
         let (x1, y1) = (to.0 + BOX.0, to.1 + BOX.1 / 2);
         let (x2, y2) = (from.0, from.1 + BOX.1 / 2);
         let (c1, c2) = (x1 + GAP.0 / 2, x2.saturating_sub(GAP.0 / 2));
-        let _ = writeln!(
-            out,
-            "<path d=\"M{x1} {y1} C{c1} {y1} {c2} {y2} {x2} {y2}\" fill=\"none\" stroke=\"#9aa4b2\"/>"
-        );
+        out.push_str(&format!(
+            "<path d=\"M{x1} {y1} C{c1} {y1} {c2} {y2} {x2} {y2}\" fill=\"none\" stroke=\"#9aa4b2\"/>\n"
+        ));
     }
     for node in graph.nodes() {
-        let Some((x, y)) = place.get(&node.urn) else { continue };
+        let Some((x, y)) = place.get(&node.urn) else {
+            continue;
+        };
         let fill = match node.kind.provider() {
             "aws" => "#fff3e0",
             "kubernetes" => "#e3f0ff",
             _ => "#f2f2f4",
         };
         let fit = |text: &str, limit: usize| super::ui::cut(text, limit);
-        let _ = writeln!(
-            out,
-            "<g><title>{}</title><rect x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{}\" rx=\"6\" fill=\"{fill}\" stroke=\"#5b6675\"/>\
-             <text x=\"{}\" y=\"{}\">{}</text><text x=\"{}\" y=\"{}\" fill=\"#5b6675\" font-size=\"10\">{}</text></g>",
+        out.push_str(&format!("<g><title>{}</title><rect x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{}\" rx=\"6\" fill=\"{fill}\" stroke=\"#5b6675\"/>\
+             <text x=\"{}\" y=\"{}\">{}</text><text x=\"{}\" y=\"{}\" fill=\"#5b6675\" font-size=\"10\">{}</text></g>\n",
             escape(node.urn.as_str()),
             BOX.0,
             BOX.1,
@@ -151,7 +177,7 @@ pub(super) fn svg(graph: &ResourceGraph) -> String {
             x + 10,
             y + 34,
             escape(&fit(node.kind.as_str(), 44)),
-        );
+        ));
     }
     out.push_str("</svg>\n");
     out

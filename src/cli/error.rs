@@ -1,7 +1,5 @@
 //! What can go wrong, for people: what, where, why, what next.
 
-use std::fmt::Write as _;
-
 use epid_provider::Failure;
 
 use super::exit::Exit;
@@ -33,12 +31,20 @@ pub(crate) enum Error {
 impl Error {
     /// The input is wrong in a way that has no place in a file.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
-        Self::Other { exit: Exit::Invalid, message: message.into(), hint: None }
+        Self::Other {
+            exit: Exit::Invalid,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// Something failed.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
-        Self::Other { exit: Exit::Failed, message: message.into(), hint: None }
+        Self::Other {
+            exit: Exit::Failed,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// With what to do next.
@@ -88,9 +94,9 @@ impl Error {
         let paint = terminal.paint;
         let mut out = String::new();
         let mut say = |message: &str, hint: Option<&str>| {
-            let _ = writeln!(out, "{}: {message}", paint.error());
+            out.push_str(&format!("{}: {message}\n", paint.error()));
             if let Some(hint) = hint {
-                let _ = writeln!(out, "  {} {hint}", paint.cyan("help:"));
+                out.push_str(&format!("  {} {hint}\n", paint.cyan("help:")));
             }
         };
         match self {

@@ -102,7 +102,12 @@ fn start(built: Option<Built>) -> Exit {
     let terminal = Terminal::new(cli.color, cli.json, &surroundings::variable);
     let done = folder(cli.cwd.as_deref()).and_then(|folder| {
         let built = built.map(|built| around(built, &folder)).transpose()?;
-        let context = Context { terminal, folder, command: command_line(), built };
+        let context = Context {
+            terminal,
+            folder,
+            command: command_line(),
+            built,
+        };
         dispatch(&context, cli.command)
     });
     done.unwrap_or_else(|error| {
@@ -114,8 +119,11 @@ fn start(built: Option<Built>) -> Exit {
 /// The project around a program that was built in Rust.
 fn around(built: Built, folder: &Path) -> Result<Loaded, Error> {
     let root = crate::program::find_project(folder).ok_or_else(|| {
-        Error::invalid(format!("there is no Epid.toml in {} or above it", folder.display()))
-            .hint("run the program within a project, or name its folder with --cwd DIR")
+        Error::invalid(format!(
+            "there is no Epid.toml in {} or above it",
+            folder.display()
+        ))
+        .hint("run the program within a project, or name its folder with --cwd DIR")
     })?;
     Ok(crate::program::load_with(&root, built))
 }
@@ -187,7 +195,8 @@ fn block_on(virtual_time: bool, command: impl Future<Output = Result<Exit, Error
     }
     #[cfg(not(feature = "sandbox"))]
     let _ = virtual_time;
-    let runtime =
-        runtime.build().map_err(|error| Error::failed(format!("the runtime cannot start: {error}")))?;
+    let runtime = runtime
+        .build()
+        .map_err(|error| Error::failed(format!("the runtime cannot start: {error}")))?;
     runtime.block_on(command)
 }

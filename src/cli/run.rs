@@ -34,7 +34,10 @@ struct Asked {
 impl Asked {
     fn new(mode: Mode, selection: &SelectionArgs, replace: &[String]) -> Result<Self, Error> {
         let selectors = |texts: &[String]| -> Result<Vec<Selector>, Error> {
-            texts.iter().map(|text| text.parse().map_err(Error::invalid)).collect()
+            texts
+                .iter()
+                .map(|text| text.parse().map_err(Error::invalid))
+                .collect()
         };
         Ok(Self {
             mode,
@@ -80,17 +83,31 @@ pub(crate) fn is_simulated(context: &Context, stacks: &StacksArgs) -> Result<boo
     } else if simulated == chosen.len() {
         Ok(true)
     } else {
-        Err(Error::invalid("some of these stacks always run in the sandbox, and some do not")
-            .hint("take them one by one, or all in the sandbox with --sandbox"))
+        Err(
+            Error::invalid("some of these stacks always run in the sandbox, and some do not")
+                .hint("take them one by one, or all in the sandbox with --sandbox"),
+        )
     }
 }
 
 fn choose<'a>(workspace: &'a Workspace, stacks: &StacksArgs) -> Result<Vec<&'a StackFile>, Error> {
-    if stacks.all { workspace.in_order() } else { Ok(vec![workspace.stack(stacks.one.stack.as_deref())?]) }
+    if stacks.all {
+        workspace.in_order()
+    } else {
+        Ok(vec![workspace.stack(stacks.one.stack.as_deref())?])
+    }
 }
 
-fn world(workspace: &Workspace, stacks: &[&StackFile], args: &StacksArgs, writes: bool) -> Result<World, Error> {
-    if stacks.iter().all(|stack| Workspace::simulated(stack, args.one.sandbox)) {
+fn world(
+    workspace: &Workspace,
+    stacks: &[&StackFile],
+    args: &StacksArgs,
+    writes: bool,
+) -> Result<World, Error> {
+    if stacks
+        .iter()
+        .all(|stack| Workspace::simulated(stack, args.one.sandbox))
+    {
         World::sandbox(&workspace.project.root, writes)
     } else {
         Ok(World::cloud())
@@ -103,7 +120,13 @@ pub(crate) async fn up(context: &Context, args: &Up) -> Result<Exit, Error> {
     let stacks = choose(&workspace, &args.stacks)?;
     let world = world(&workspace, &stacks, &args.stacks, true)?;
     let asked = Asked::new(Mode::Up, &args.selection, &args.replace)?.reading(args.refresh);
-    let run = Running { context, workspace: &workspace, world: &world, asked: &asked, yes: args.yes };
+    let run = Running {
+        context,
+        workspace: &workspace,
+        world: &world,
+        asked: &asked,
+        yes: args.yes,
+    };
     let exit = match &args.plan {
         Some(path) => run.saved(&stacks, path).await,
         None => run.all(&stacks).await,
@@ -114,12 +137,22 @@ pub(crate) async fn up(context: &Context, args: &Up) -> Result<Exit, Error> {
 
 /// `epid destroy`.
 pub(crate) async fn destroy(context: &Context, args: &Destroy) -> Result<Exit, Error> {
-    let workspace = context.workspace()?.with_broken().with_forgotten(args.stacks.one.stack.as_deref()).await?;
+    let workspace = context
+        .workspace()?
+        .with_broken()
+        .with_forgotten(args.stacks.one.stack.as_deref())
+        .await?;
     let mut stacks = choose(&workspace, &args.stacks)?;
     stacks.reverse();
     let world = world(&workspace, &stacks, &args.stacks, true)?;
     let asked = Asked::new(Mode::Destroy, &args.selection, &[])?;
-    let run = Running { context, workspace: &workspace, world: &world, asked: &asked, yes: args.yes };
+    let run = Running {
+        context,
+        workspace: &workspace,
+        world: &world,
+        asked: &asked,
+        yes: args.yes,
+    };
     let exit = run.all(&stacks).await;
     world.close()?;
     exit
@@ -135,17 +168,32 @@ pub(crate) async fn preview(context: &Context, args: &Preview) -> Result<Exit, E
     }
     let world = world(&workspace, &stacks, &args.stacks, false)?;
     let asked = Asked::new(mode, &args.selection, &args.replace)?.reading(args.refresh);
-    let run = Running { context, workspace: &workspace, world: &world, asked: &asked, yes: true };
+    let run = Running {
+        context,
+        workspace: &workspace,
+        world: &world,
+        asked: &asked,
+        yes: true,
+    };
     let planned = run.plan_all(&stacks).await?;
     run.show(&planned);
     if let (Some(path), [one]) = (&args.save, planned.as_slice()) {
         saved_plan::save(&workspace, &one.plan, path)?;
         if !context.terminal.json {
-            context.terminal.line(&format!("\n  saved to {}: `epid up --plan` executes it", path.display()));
+            context.terminal.line(&format!(
+                "\n  saved to {}: `epid up --plan` executes it",
+                path.display()
+            ));
         }
     }
-    let changes = planned.iter().any(|p| !p.plan.is_empty() || !p.plan.drift.is_empty());
-    Ok(if args.expect_no_changes && changes { Exit::Changes } else { Exit::Done })
+    let changes = planned
+        .iter()
+        .any(|p| !p.plan.is_empty() || !p.plan.drift.is_empty());
+    Ok(if args.expect_no_changes && changes {
+        Exit::Changes
+    } else {
+        Exit::Done
+    })
 }
 
 /// `epid refresh`.
@@ -156,7 +204,13 @@ pub(crate) async fn refresh(context: &Context, args: &RefreshCommand) -> Result<
     let mut asked = Asked::new(Mode::Up, &SelectionArgs::default(), &[])?;
     asked.look = true;
     asked.refresh = Refresh::Accept;
-    let run = Running { context, workspace: &workspace, world: &world, asked: &asked, yes: args.yes };
+    let run = Running {
+        context,
+        workspace: &workspace,
+        world: &world,
+        asked: &asked,
+        yes: args.yes,
+    };
     let mut exit = Exit::Done;
     for stack in stacks {
         let mut planned = run.plan(stack, &BTreeSet::new()).await?;
@@ -202,7 +256,11 @@ impl Running<'_> {
                 return Err(Error::invalid("there is nobody to ask whether to do this")
                     .hint("add --yes, or run it in a terminal"));
             }
-            let question = if self.asked.mode == Mode::Destroy { "Delete all this?" } else { "Do this?" };
+            let question = if self.asked.mode == Mode::Destroy {
+                "Delete all this?"
+            } else {
+                "Do this?"
+            };
             if !self.context.terminal.confirm(question) {
                 self.context.terminal.note("nothing was done");
                 return Ok(Exit::Done);
@@ -257,7 +315,9 @@ impl Running<'_> {
         let (_stopper, control) = Stopper::new();
         let executor = self.executor(session, control, &digest);
         let mut listener = Listener::new(self.context.terminal, None);
-        executor.recover(&mut |event: Event| listener.hear(&event)).await?;
+        executor
+            .recover(&mut |event: Event| listener.hear(&event))
+            .await?;
         Ok(())
     }
 
@@ -288,13 +348,19 @@ impl Running<'_> {
 
     async fn open(&self, location: &Location) -> Result<Arc<Session>, Error> {
         let mut opening = Opening::new(surroundings::holder(&self.context.command)).create();
-        let named = self.workspace.project.stack(&location.stack).and_then(|stack| stack.key.clone());
+        let named = self
+            .workspace
+            .project
+            .stack(&location.stack)
+            .and_then(|stack| stack.key.clone());
         if let Some(id) = named {
             // The sandbox does without a key that a fresh clone does not have.
             let needed = !self.world.simulated || self.workspace.keys.find(&id)?;
             opening.key = needed.then(|| id.to_string());
         }
-        Ok(Arc::new(Session::open(&self.workspace.store, location, opening).await?))
+        Ok(Arc::new(
+            Session::open(&self.workspace.store, location, opening).await?,
+        ))
     }
 
     async fn plan_all<'a>(&self, stacks: &[&'a StackFile]) -> Result<Vec<Planned<'a>>, Error> {
@@ -310,7 +376,11 @@ impl Running<'_> {
         Ok(planned)
     }
 
-    async fn plan<'a>(&self, stack: &'a StackFile, pending: &BTreeSet<Arc<str>>) -> Result<Planned<'a>, Error> {
+    async fn plan<'a>(
+        &self,
+        stack: &'a StackFile,
+        pending: &BTreeSet<Arc<str>>,
+    ) -> Result<Planned<'a>, Error> {
         let location = self.workspace.location(self.world, &stack.name);
         let recorded = self.workspace.recorded(&location).await?;
         self.plan_from(stack, location, &recorded, pending).await
@@ -345,7 +415,12 @@ impl Running<'_> {
         };
         let plan = plan(&request).map_err(|problems| Error::plan(problems, &self.workspace.sources))?;
         self.refuse_loss(&location, &graph, &plan).await?;
-        Ok(Planned { stack, location, plan, recorded: recorded.snapshot.entries.len() })
+        Ok(Planned {
+            stack,
+            location,
+            plan,
+            recorded: recorded.snapshot.entries.len(),
+        })
     }
 
     /// What exists, as far as it was asked for. Without a connection a plan is less sharp, but there is one; only what was
@@ -362,7 +437,11 @@ impl Running<'_> {
             graph,
             snapshot: &recorded.snapshot,
             providers: &self.world.providers,
-            depth: if self.asked.look { Depth::Refresh } else { Depth::Needed },
+            depth: if self.asked.look {
+                Depth::Refresh
+            } else {
+                Depth::Needed
+            },
             only: &|_| true,
             digest: &digest,
             call: &|urn| executor.look(urn),
@@ -370,15 +449,25 @@ impl Running<'_> {
         .await;
         match seen.failed.into_iter().next() {
             Some((urn, failure)) if self.asked.look => {
-                Err(Error::failed(format!("{} cannot be read: {}", urn.path(), failure.message))
-                    .hint(failure.hint.unwrap_or_else(|| "leave --refresh out to plan without reading".to_owned())))
+                Err(
+                    Error::failed(format!("{} cannot be read: {}", urn.path(), failure.message)).hint(
+                        failure
+                            .hint
+                            .unwrap_or_else(|| "leave --refresh out to plan without reading".to_owned()),
+                    ),
+                )
             }
             _ => Ok(seen.found),
         }
     }
 
     /// Refuses a plan that takes away what other stacks use.
-    async fn refuse_loss(&self, location: &Location, graph: &ResourceGraph, plan: &Plan) -> Result<(), Error> {
+    async fn refuse_loss(
+        &self,
+        location: &Location,
+        graph: &ResourceGraph,
+        plan: &Plan,
+    ) -> Result<(), Error> {
         if self.asked.mode == Mode::Destroy {
             return Ok(());
         }
@@ -389,11 +478,17 @@ impl Running<'_> {
         let lost: BTreeSet<&Urn> = principal(plan)
             .into_iter()
             .filter(|s| matches!(s.action, Action::Replace | Action::Refill | Action::Delete))
-            .filter(|s| s.changes.is_empty() || s.changes.iter().any(|c| c.replace == epid_provider::Replace::Yes))
+            .filter(|s| {
+                s.changes.is_empty() || s.changes.iter().any(|c| c.replace == epid_provider::Replace::Yes)
+            })
             .map(|s| &s.target.urn)
             .collect();
         for (name, value, _) in graph.outputs() {
-            let behind = value.template.references().into_iter().flat_map(|m| graph.names().resources(&m.reference));
+            let behind = value
+                .template
+                .references()
+                .into_iter()
+                .flat_map(|m| graph.names().resources(&m.reference));
             if let Some(urn) = behind.into_iter().find(|urn| lost.contains(urn)) {
                 return Err(Error::failed(format!(
                     "`{}` would be replaced or deleted, but output `{name}` of it is used by {}",
@@ -404,7 +499,13 @@ impl Running<'_> {
             }
         }
         let offered: BTreeSet<&str> = graph.outputs().iter().map(|(name, ..)| &**name).collect();
-        let published = self.workspace.store.outputs(location).await?.map(|o| o.values).unwrap_or_default();
+        let published = self
+            .workspace
+            .store
+            .outputs(location)
+            .await?
+            .map(|o| o.values)
+            .unwrap_or_default();
         match published.keys().find(|name| !offered.contains(&***name)) {
             Some(name) => Err(Error::failed(format!(
                 "output `{name}` would be removed, but {} may use it",
@@ -443,7 +544,11 @@ impl Running<'_> {
         let terminal = self.context.terminal;
         render_plan(
             &planned.plan,
-            Shown { paint: terminal.paint, width: terminal.width, recorded: planned.recorded },
+            Shown {
+                paint: terminal.paint,
+                width: terminal.width,
+                recorded: planned.recorded,
+            },
         )
     }
 
@@ -479,10 +584,16 @@ impl Running<'_> {
         } else {
             session.start_closing().await?;
         }
-        let recorded = Recorded { snapshot: session.snapshot(), keys: Some(session.keys().clone()) };
-        let fresh =
-            self.plan_from(stack, shown.location.clone(), &recorded, &BTreeSet::new()).await?;
-        let plan = if self.asked.refresh == Refresh::Accept && shown.plan.steps.iter().all(|s| s.action == Action::Record) {
+        let recorded = Recorded {
+            snapshot: session.snapshot(),
+            keys: Some(session.keys().clone()),
+        };
+        let fresh = self
+            .plan_from(stack, shown.location.clone(), &recorded, &BTreeSet::new())
+            .await?;
+        let plan = if self.asked.refresh == Refresh::Accept
+            && shown.plan.steps.iter().all(|s| s.action == Action::Record)
+        {
             fresh.plan.only(|step| step.action == Action::Record)
         } else {
             fresh.plan
@@ -498,7 +609,10 @@ impl Running<'_> {
             .hint("nothing of this stack was done; run it again to see what changes"));
         }
         let done = self.apply(session, stack, plan).await?;
-        if done == Exit::Done && self.asked.mode == Mode::Destroy && session.with(crate::state::Snapshot::is_empty) {
+        if done == Exit::Done
+            && self.asked.mode == Mode::Destroy
+            && session.with(crate::state::Snapshot::is_empty)
+        {
             self.leave(&shown.location).await?;
         }
         if self.asked.mode == Mode::Destroy {
@@ -525,7 +639,7 @@ impl Running<'_> {
         let begun = self.world.clock.now();
         let outcome = executor.apply(&plan, &mut |event| listener.hear(&event)).await;
         listener.end();
-        let outcome = outcome.map_err(refused)?;
+        let outcome = outcome.map_err(|refusal| refused(&refusal))?;
         let took = self.world.clock.now().since(begun);
         if self.asked.mode == Mode::Up && outcome.journal.is_none() {
             session.publish_outputs().await?;
@@ -556,7 +670,11 @@ impl Running<'_> {
 
     /// Leaves a marker with every stack that this one refers to, then makes sure that none is being destroyed.
     async fn announce(&self, stack: &StackFile, location: &Location) -> Result<(), Error> {
-        let used: BTreeSet<&str> = stack.references.values().map(|(producer, _)| &**producer).collect();
+        let used: BTreeSet<&str> = stack
+            .references
+            .values()
+            .map(|(producer, _)| &**producer)
+            .collect();
         for other in &self.workspace.project.stacks {
             let producer = self.workspace.location(self.world, &other.name);
             if used.contains(&*other.name) {
@@ -585,8 +703,14 @@ fn names(consumers: &[Location]) -> String {
 
 fn in_use(location: &Location, consumers: &[Location]) -> Error {
     let first = consumers.first().map_or("", |c| &*c.stack);
-    Error::failed(format!("stack `{}` is used by {}", location.stack, names(consumers)))
-        .hint(format!("`epid destroy --stack {first}` first, or destroy all in order with --all"))
+    Error::failed(format!(
+        "stack `{}` is used by {}",
+        location.stack,
+        names(consumers)
+    ))
+    .hint(format!(
+        "`epid destroy --stack {first}` first, or destroy all in order with --all"
+    ))
 }
 
 fn digest_of(session: &Arc<Session>) -> impl Fn(&[u8]) -> Option<String> + use<> {
@@ -594,7 +718,7 @@ fn digest_of(session: &Arc<Session>) -> impl Fn(&[u8]) -> Option<String> + use<>
     move |bytes| Some(keys.digest_bytes(bytes))
 }
 
-fn refused(refused: PlanRefused) -> Error {
+fn refused(refused: &PlanRefused) -> Error {
     Error::failed(refused.to_string()).hint("`epid preview` shows what would change now")
 }
 

@@ -45,12 +45,16 @@ pub(crate) async fn serve(context: &Context, port: u16, speed: f64) -> Result<Ex
     let sandbox = open(&workspace, epid_sandbox::Clock::scaled(now, speed))?;
     let listen = async |port: u16| {
         TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| {
-            Error::failed(format!("cannot listen on 127.0.0.1:{port}: {error}")).hint("--port 0 takes a free port")
+            Error::failed(format!("cannot listen on 127.0.0.1:{port}: {error}"))
+                .hint("--port 0 takes a free port")
         })
     };
     let (aws, clusters) = (listen(port).await?, listen(0).await?);
     let address = |listener: &TcpListener| {
-        listener.local_addr().map(|a| a.to_string()).map_err(|error| Error::failed(error.to_string()))
+        listener
+            .local_addr()
+            .map(|a| a.to_string())
+            .map_err(|error| Error::failed(error.to_string()))
     };
     let (aws_at, clusters_at) = (address(&aws)?, address(&clusters)?);
     let serving = epid_sandbox::serve::serve(&sandbox, aws, clusters);
@@ -74,7 +78,9 @@ pub(crate) async fn serve(context: &Context, port: u16, speed: f64) -> Result<Ex
             return Err(Error::failed(ended.err().map_or_else(String::new, |e| e.to_string())));
         }
     }
-    sandbox.close().map_err(|error| Error::failed(error.to_string()))?;
+    sandbox
+        .close()
+        .map_err(|error| Error::failed(error.to_string()))?;
     Ok(Exit::Done)
 }
 
@@ -87,11 +93,15 @@ fn kubeconfigs(
 ) -> Result<Vec<(String, std::path::PathBuf)>, Error> {
     let mut written = Vec::new();
     for (region, name) in sandbox.clusters() {
-        let Some(text) = sandbox.kubeconfig(Some(&region), &name) else { continue };
+        let Some(text) = sandbox.kubeconfig(Some(&region), &name) else {
+            continue;
+        };
         let path = folder(&workspace.project.root).join(format!("kubeconfig-{name}"));
         std::fs::write(&path, text)
             .map_err(|error| Error::failed(format!("{} cannot be written: {error}", path.display())))?;
-        let shown = path.strip_prefix(&context.folder).map_or(path.clone(), std::path::Path::to_path_buf);
+        let shown = path
+            .strip_prefix(&context.folder)
+            .map_or(path.clone(), std::path::Path::to_path_buf);
         written.push((name, shown));
     }
     Ok(written)
@@ -125,7 +135,10 @@ fn announce(
          \x20 aws eks list-clusters\n"
     ));
     for (_, file) in kubeconfigs {
-        text.push_str(&format!("  kubectl --kubeconfig {} get deploy,svc,ingress\n", file.display()));
+        text.push_str(&format!(
+            "  kubectl --kubeconfig {} get deploy,svc,ingress\n",
+            file.display()
+        ));
     }
     if kubeconfigs.is_empty() {
         text.push_str("\n  there is no cluster yet: `epid up --sandbox` makes what a stack declares\n");
@@ -134,17 +147,18 @@ fn announce(
 }
 
 /// `epid sandbox reset`.
-#[expect(clippy::disallowed_methods, reason = "a world that cannot be read is removed as files")]
 pub(crate) async fn reset(context: &Context, yes: bool) -> Result<Exit, Error> {
     let workspace = context.workspace()?;
     let terminal = context.terminal;
-    if !yes && !(terminal.asks && terminal.confirm("Forget the simulated cloud and its states?")) {
+    if !terminal.agrees(yes, "Forget the simulated cloud and its states?") {
         return Err(Error::invalid("nothing was reset").hint("add --yes to reset without being asked"));
     }
     let folder = folder(&workspace.project.root);
     match open(&workspace, epid_sandbox::Clock::starting_at(BEGINNING)) {
         Ok(sandbox) => {
-            sandbox.reset(u64::from(surroundings::random())).map_err(|error| unusable(&folder, &error))?;
+            sandbox
+                .reset(u64::from(surroundings::random()))
+                .map_err(|error| unusable(&folder, &error))?;
         }
         Err(_) if folder.exists() => {
             std::fs::remove_dir_all(&folder).map_err(|error| unusable(&folder, &error))?;

@@ -23,7 +23,9 @@ pub(crate) fn save(workspace: &Workspace, plan: &Plan, path: &Path) -> Result<()
         Some(id) => id.clone(),
         None => workspace.keys.mint(&surroundings::randomness())?,
     };
-    let sealed = workspace.keys.seal_config(&id, PURPOSE, &Value::from(text), &surroundings::randomness())?;
+    let sealed = workspace
+        .keys
+        .seal_config(&id, PURPOSE, &Value::from(text), &surroundings::randomness())?;
     std::fs::write(path, sealed + "\n")
         .map_err(|error| Error::failed(format!("{} cannot be written: {error}", path.display())))
 }
@@ -32,16 +34,24 @@ pub(crate) fn save(workspace: &Workspace, plan: &Plan, path: &Path) -> Result<()
 #[expect(clippy::disallowed_methods, reason = "the file was named on the command line")]
 pub(crate) fn open(workspace: &Workspace, path: &Path) -> Result<Plan, Error> {
     let unreadable = |why: &dyn std::fmt::Display| {
-        Error::invalid(format!("{} is no plan that this epid can read: {why}", path.display()))
-            .hint("make one with `epid preview --save FILE`")
+        Error::invalid(format!(
+            "{} is no plan that this epid can read: {why}",
+            path.display()
+        ))
+        .hint("make one with `epid preview --save FILE`")
     };
     let sealed = std::fs::read_to_string(path).map_err(|error| unreadable(&error))?;
     let value = workspace.keys.unseal_config(PURPOSE, sealed.trim())?;
     let text = value.as_str().ok_or_else(|| unreadable(&"it holds no text"))?;
-    let plan: Plan = epid_provider::with_secrets(|| serde_json::from_str(text)).map_err(|e| unreadable(&e))?;
+    let plan: Plan =
+        epid_provider::with_secrets(|| serde_json::from_str(text)).map_err(|e| unreadable(&e))?;
     if plan.format == Plan::FORMAT {
         Ok(plan)
     } else {
-        Err(unreadable(&format!("its format is {}, this epid reads {}", plan.format, Plan::FORMAT)))
+        Err(unreadable(&format!(
+            "its format is {}, this epid reads {}",
+            plan.format,
+            Plan::FORMAT
+        )))
     }
 }

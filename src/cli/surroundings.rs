@@ -41,7 +41,9 @@ pub(crate) fn token() -> Token {
 
 /// Who runs `command` here and now.
 pub(crate) fn holder(command: &str) -> Holder {
-    let user = variable("USER").or_else(|| variable("USERNAME")).unwrap_or_else(|| "unknown".to_owned());
+    let user = variable("USER")
+        .or_else(|| variable("USERNAME"))
+        .unwrap_or_else(|| "unknown".to_owned());
     let host = std::fs::read_to_string("/etc/hostname")
         .ok()
         .map(|name| name.trim().to_owned())
@@ -49,7 +51,13 @@ pub(crate) fn holder(command: &str) -> Holder {
         .or_else(|| variable("COMPUTERNAME"))
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| "localhost".to_owned());
-    Holder { pid: std::process::id(), user, host, since: wall(), command: command.to_owned() }
+    Holder {
+        pid: std::process::id(),
+        user,
+        host,
+        since: wall(),
+        command: command.to_owned(),
+    }
 }
 
 /// Hands every Ctrl-C and SIGTERM to `stopper`, for as long as the runtime lives.

@@ -12,9 +12,7 @@ use super::surroundings;
 use super::world::World;
 use crate::expression::Span;
 use crate::graph::{Inputs, ResourceGraph, build};
-use crate::program::{
-    Components, Diagnostic, Loaded, Project, Sources, StackFile, config_values,
-};
+use crate::program::{Components, Diagnostic, Loaded, Project, Sources, StackFile, config_values};
 use crate::state::blobs::FolderBlobs;
 use crate::state::{KeyDirectory, Location, Snapshot, StackKeys, Store};
 
@@ -49,8 +47,11 @@ impl Workspace {
             Some(loaded) => loaded,
             None => {
                 let root = crate::program::find_project(folder).ok_or_else(|| {
-                    Error::invalid(format!("there is no Epid.toml in {} or above it", folder.display()))
-                        .hint("run epid within a project, or name its folder with --cwd DIR")
+                    Error::invalid(format!(
+                        "there is no Epid.toml in {} or above it",
+                        folder.display()
+                    ))
+                    .hint("run epid within a project, or name its folder with --cwd DIR")
                 })?;
                 crate::program::load(&root)
             }
@@ -60,7 +61,11 @@ impl Workspace {
         };
         let home = home(&project)?;
         let keys = KeyDirectory::new(project.root.join(".epid").join("keys"));
-        let store = Store::new(Arc::new(FolderBlobs::new(home)), keys.clone(), surroundings::randomness());
+        let store = Store::new(
+            Arc::new(FolderBlobs::new(home)),
+            keys.clone(),
+            surroundings::randomness(),
+        );
         Ok(Self {
             sources: loaded.sources.clone(),
             project,
@@ -126,8 +131,15 @@ impl Workspace {
             let from = path.iter().position(|n| *n == stack.name).unwrap_or(0);
             let cycle: Vec<String> = path.iter().skip(from).map(|n| format!("`{n}`")).collect();
             let message = format!("stacks refer to each other: {}", cycle.join(" → "));
-            let span = stack.references.values().next().map_or(Span::NONE, |(_, span)| *span);
-            return Err(Error::Input(vec![Diagnostic::error(span, message)], self.sources.clone()));
+            let span = stack
+                .references
+                .values()
+                .next()
+                .map_or(Span::NONE, |(_, span)| *span);
+            return Err(Error::Input(
+                vec![Diagnostic::error(span, message)],
+                self.sources.clone(),
+            ));
         }
         path.push(stack.name.clone());
         for (producer, _) in stack.references.values() {
@@ -159,7 +171,10 @@ impl Workspace {
     pub(crate) async fn with_forgotten(mut self, named: Option<&str>) -> Result<Self, Error> {
         if let Some(name) = named {
             let kept = self.store.list().await?;
-            if kept.iter().any(|l| *l.stack == *name && l.project == self.project.name) {
+            if kept
+                .iter()
+                .any(|l| *l.stack == *name && l.project == self.project.name)
+            {
                 self.add_empty(Arc::from(name));
             }
         }
@@ -183,8 +198,15 @@ impl Workspace {
 
     /// Every stack, or what is wrong with those that cannot be taken.
     pub(crate) fn every(&self) -> Result<(), Error> {
-        let missing = self.loaded.stacks().any(|name| self.project.stack(name).is_none());
-        if missing { Err(self.input(self.loaded.diagnostics.clone())) } else { Ok(()) }
+        let missing = self
+            .loaded
+            .stacks()
+            .any(|name| self.project.stack(name).is_none());
+        if missing {
+            Err(self.input(self.loaded.diagnostics.clone()))
+        } else {
+            Ok(())
+        }
     }
 
     /// What is wrong with the input, with its place.
@@ -195,11 +217,17 @@ impl Workspace {
     /// What is recorded of a stack; nothing where it has never run.
     pub(crate) async fn recorded(&self, location: &Location) -> Result<Recorded, Error> {
         Ok(match self.store.read(location).await? {
-            Some((snapshot, keys)) => Recorded { snapshot, keys: Some(keys) },
+            Some((snapshot, keys)) => Recorded {
+                snapshot,
+                keys: Some(keys),
+            },
             None => {
                 let header =
                     crate::state::Header::new(&location.project, &location.stack, &location.world, "");
-                Recorded { snapshot: Snapshot::new(header), keys: None }
+                Recorded {
+                    snapshot: Snapshot::new(header),
+                    keys: None,
+                }
             }
         })
     }
@@ -266,7 +294,10 @@ impl Workspace {
                     let known = outputs.unwrap_or_default();
                     Value::map(file.program.outputs.iter().map(|output| {
                         let unknown = || Value::unknown(&format!("stacks.{producer}.{}", output.name));
-                        (output.name.clone(), known.get(&output.name).cloned().unwrap_or_else(unknown))
+                        (
+                            output.name.clone(),
+                            known.get(&output.name).cloned().unwrap_or_else(unknown),
+                        )
                     }))
                 }
                 (_, file) => {
@@ -287,7 +318,11 @@ impl Workspace {
             };
             found.push((name.clone(), value));
         }
-        if problems.is_empty() { Ok(found.into_iter().collect()) } else { Err(self.input(problems)) }
+        if problems.is_empty() {
+            Ok(found.into_iter().collect())
+        } else {
+            Err(self.input(problems))
+        }
     }
 
     /// Runs in the sandbox: asked for, or the stack always does.
@@ -299,9 +334,14 @@ impl Workspace {
 /// Where states are kept.
 fn home(project: &Project) -> Result<PathBuf, Error> {
     let default = project.root.join(".epid").join("state");
-    let Some(backend) = &project.backend else { return Ok(default) };
+    let Some(backend) = &project.backend else {
+        return Ok(default);
+    };
     match &*backend.kind {
-        "local" => Ok(backend.settings.get("path").map_or(default, |path| project.root.join(&**path))),
+        "local" => Ok(backend
+            .settings
+            .get("path")
+            .map_or(default, |path| project.root.join(&**path))),
         other => Err(Error::Other {
             exit: Exit::Invalid,
             message: format!("this epid keeps no states in `{other}`"),

@@ -28,7 +28,9 @@ pub(crate) struct World {
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("World").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("World")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -50,7 +52,10 @@ fn builtin() -> Providers {
 impl World {
     /// The real clouds, reached as their own tools would reach them.
     pub(crate) fn cloud() -> Self {
-        #[cfg_attr(not(feature = "aws"), expect(unused_mut, reason = "there is no provider to add"))]
+        #[cfg_attr(
+            not(feature = "aws"),
+            expect(unused_mut, reason = "there is no provider to add")
+        )]
         let mut providers = builtin();
         #[cfg(feature = "aws")]
         providers.add(Arc::new(epid_aws::Aws::new(epid_aws::Settings::ordinary())));
@@ -78,7 +83,9 @@ impl World {
             files.lock(PATIENCE).map_err(|error| unusable(&folder, &error))?;
             Box::new(files)
         } else {
-            Box::new(MemoryStore::of(files.load().map_err(|error| unusable(&folder, &error))?))
+            Box::new(MemoryStore::of(
+                files.load().map_err(|error| unusable(&folder, &error))?,
+            ))
         };
         let clock = epid_sandbox::Clock::starting_at(super::sandbox::BEGINNING);
         let sandbox = Sandbox::open(store, clock, epid_sandbox::Settings::default())
@@ -105,14 +112,17 @@ impl World {
     /// Without the feature there is no sandbox.
     #[cfg(not(feature = "sandbox"))]
     pub(crate) fn sandbox(_root: &Path, _writes: bool) -> Result<Self, Error> {
-        Err(Error::invalid("this epid was built without the sandbox").hint("build it with `--features sandbox`"))
+        Err(Error::invalid("this epid was built without the sandbox")
+            .hint("build it with `--features sandbox`"))
     }
 
     /// Ends the world in peace.
     pub(crate) fn close(&self) -> Result<(), Error> {
         #[cfg(feature = "sandbox")]
         if let Some(sandbox) = &self.sandbox {
-            sandbox.close().map_err(|error| Error::failed(error.to_string()))?;
+            sandbox
+                .close()
+                .map_err(|error| Error::failed(error.to_string()))?;
         }
         Ok(())
     }
@@ -126,6 +136,9 @@ pub(crate) fn folder(root: &Path) -> std::path::PathBuf {
 /// The sandbox's world cannot be opened.
 #[cfg(feature = "sandbox")]
 pub(crate) fn unusable(folder: &Path, error: &dyn fmt::Display) -> Error {
-    Error::failed(format!("the sandbox in {} cannot be opened: {error}", folder.display()))
-        .hint("`epid sandbox reset` begins anew")
+    Error::failed(format!(
+        "the sandbox in {} cannot be opened: {error}",
+        folder.display()
+    ))
+    .hint("`epid sandbox reset` begins anew")
 }

@@ -153,19 +153,10 @@ impl Component for FargateCluster {
         let cluster = x.child("cluster", kind("aws:eks:Cluster"), control_plane(x, &role));
         let cluster_name: Located = cluster.reference("name").into();
 
-        let mut entries = vec![entry(
-            x,
-            "access",
-            &cluster_name,
-            caller.reference("principalArn").into(),
-        )];
+        let own = caller.reference("principalArn").into();
+        let mut entries = vec![entry(x, "access", &cluster, own)];
         for (at, arn) in (1..).zip(&admins) {
-            entries.push(entry(
-                x,
-                &format!("admin{at}"),
-                &cluster_name,
-                arn.as_str().into(),
-            ));
+            entries.push(entry(x, &format!("admin{at}"), &cluster, arn.as_str().into()));
         }
 
         let source = text(&format!(
@@ -320,21 +311,23 @@ fn control_plane(x: &Expansion<'_>, role: &Child) -> Located {
 }
 
 /// Lets a principal do everything in the cluster.
-fn entry(x: &mut Expansion<'_>, name: &str, cluster: &Located, principal: Located) -> Child {
+fn entry(x: &mut Expansion<'_>, name: &str, cluster: &Child, principal: Located) -> Child {
     let policy = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy";
     let policies = list([map([
         ("policyArn", policy.into()),
         ("accessScope", map([("type", "cluster".into())])),
     ])]);
-    x.child(
-        name,
-        kind("aws:eks:AccessEntry"),
-        map([
-            ("clusterName", cluster.clone()),
-            ("principalArn", principal),
-            ("accessPolicies", policies),
-        ]),
-    )
+    let properties = map([
+        ("clusterName", cluster.reference("name").into()),
+        ("principalArn", principal),
+        ("accessPolicies", policies),
+    ]);
+    let entry = x.child(name, kind("aws:eks:AccessEntry"), properties);
+    if let Some(options) = x.options(&entry) {
+        // EKS deletes it with the cluster, and until then somebody may have to get in.
+        options.deleted_with = Some(cluster.address().clone());
+    }
+    entry
 }
 
 type Shape = (Vec<(String, Value)>, Vec<String>);

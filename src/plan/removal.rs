@@ -201,7 +201,8 @@ fn carry(planner: &Planner<'_>, removals: &mut [Removal<'_>], by_key: &BTreeMap<
                 above[at] |= above[below];
                 let provider = provider_type(&removals[below].entry.record.kind).is_some();
                 let alone = carriers[below] != Some(root) || held[below];
-                held[at] |= below != root && !provider && above[below] && alone;
+                // A provider has nothing to be removed; what is behind it stands on what it stands on.
+                held[at] |= below != root && above[below] && if provider { held[below] } else { alone };
             }
             if held[at] && carriers[at] == Some(root) {
                 carriers[at] = None;

@@ -1,5 +1,8 @@
 //! `epid config`.
-#![expect(clippy::disallowed_methods, reason = "these commands exist to edit stack files")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these commands exist to edit stack files"
+)]
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
@@ -16,8 +19,17 @@ use crate::program::{ConfigType, StackFile, set_config, set_secret, unset};
 
 pub(crate) fn config(context: &Context, command: ConfigCommand) -> Result<Exit, Error> {
     match command {
-        ConfigCommand::Get { stack, name, show_secret } => get(context, &stack, &name, show_secret),
-        ConfigCommand::Set { stack, name, value, secret } => set(context, &stack, &name, value, secret),
+        ConfigCommand::Get {
+            stack,
+            name,
+            show_secret,
+        } => get(context, &stack, &name, show_secret),
+        ConfigCommand::Set {
+            stack,
+            name,
+            value,
+            secret,
+        } => set(context, &stack, &name, value, secret),
         ConfigCommand::Rm { stack, name } => rm(context, &stack, &name),
         ConfigCommand::Ls { stack, show_secrets } => ls(context, &stack, show_secrets),
     }
@@ -38,7 +50,12 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
         .map_err(|error| Error::failed(format!("{} cannot be written: {error}", path.display())))
 }
 
-fn value_of(workspace: &Workspace, stack: &StackFile, name: &str, secrets: bool) -> Result<Option<Value>, Error> {
+fn value_of(
+    workspace: &Workspace,
+    stack: &StackFile,
+    name: &str,
+    secrets: bool,
+) -> Result<Option<Value>, Error> {
     if let Some((value, _)) = stack.config.get(name) {
         return Ok(Some(value.clone()));
     }
@@ -58,7 +75,8 @@ fn text_of(value: &Value, secrets: bool) -> String {
         return "(secret)".to_owned();
     }
     let bare = value.expose();
-    bare.as_str().map_or_else(|| shown_json(bare, true).to_string(), str::to_owned)
+    bare.as_str()
+        .map_or_else(|| shown_json(bare, true).to_string(), str::to_owned)
 }
 
 fn get(context: &Context, args: &StackArgs, name: &str, secrets: bool) -> Result<Exit, Error> {
@@ -67,10 +85,12 @@ fn get(context: &Context, args: &StackArgs, name: &str, secrets: bool) -> Result
     let Some(value) = value_of(&workspace, stack, name, secrets)? else {
         let names = names(stack);
         let problem = Error::invalid(format!("stack `{}` has no setting `{name}`", stack.name));
-        return Err(match epid_provider::check::nearest(name, names.iter().map(String::as_str)) {
-            Some(near) => problem.hint(format!("did you mean `{near}`?")),
-            None => problem.hint("`epid config ls` lists them"),
-        });
+        return Err(
+            match epid_provider::check::nearest(name, names.iter().map(String::as_str)) {
+                Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                None => problem.hint("`epid config ls` lists them"),
+            },
+        );
     };
     if value.has_secret() && !secrets {
         return Err(Error::invalid(format!("`{name}` is secret")).hint("--show-secret prints it"));
@@ -85,8 +105,11 @@ fn get(context: &Context, args: &StackArgs, name: &str, secrets: bool) -> Result
 
 fn names(stack: &StackFile) -> Vec<String> {
     let declared = stack.program.config.iter().map(|c| &c.name);
-    let mut names: Vec<String> =
-        declared.chain(stack.config.keys()).chain(stack.secrets.keys()).map(ToString::to_string).collect();
+    let mut names: Vec<String> = declared
+        .chain(stack.config.keys())
+        .chain(stack.secrets.keys())
+        .map(ToString::to_string)
+        .collect();
     names.sort();
     names.dedup();
     names
@@ -101,7 +124,9 @@ fn ls(context: &Context, args: &StackArgs, secrets: bool) -> Result<Exit, Error>
         let value = value_of(&workspace, stack, name, secrets)?;
         if context.terminal.json {
             let value = value.as_ref().map(|v| shown_json(v, secrets));
-            context.terminal.json(&serde_json::json!({"name": name, "value": value}));
+            context
+                .terminal
+                .json(&serde_json::json!({"name": name, "value": value}));
             continue;
         }
         let text = value.map_or_else(|| "(missing)".to_owned(), |v| text_of(&v, secrets));
@@ -123,10 +148,12 @@ fn set(
     if declared.is_none() && !stack.program.open_config {
         let names = names(stack);
         let problem = Error::invalid(format!("the program of stack `{}` takes no `{name}`", stack.name));
-        return Err(match epid_provider::check::nearest(name, names.iter().map(String::as_str)) {
-            Some(near) => problem.hint(format!("did you mean `{near}`?")),
-            None => problem.hint(format!("declare it in the program: [config.{name}]")),
-        });
+        return Err(
+            match epid_provider::check::nearest(name, names.iter().map(String::as_str)) {
+                Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                None => problem.hint(format!("declare it in the program: [config.{name}]")),
+            },
+        );
     }
     let secret = secret || declared.is_some_and(|c| c.secret) || stack.secrets.contains_key(name);
     let text = match value {
@@ -144,14 +171,25 @@ fn set(
         write(&path, &new)?;
     }
     let what = if secret { "sealed" } else { "set" };
-    context.terminal.line(&format!("{name} {what} in {}", stack.path.display()));
+    context
+        .terminal
+        .line(&format!("{name} {what} in {}", stack.path.display()));
     Ok(Exit::Done)
 }
 
-fn seal(workspace: &Workspace, stack: &StackFile, name: &str, value: &Value, old: &str) -> Result<String, Error> {
+fn seal(
+    workspace: &Workspace,
+    stack: &StackFile,
+    name: &str,
+    value: &Value,
+    old: &str,
+) -> Result<String, Error> {
     // The same secret sealed again is another text; a file that says the same stays the same.
     if let Some((sealed, _)) = stack.secrets.get(name)
-        && workspace.keys.unseal_config(name, sealed).is_ok_and(|known| known == *value)
+        && workspace
+            .keys
+            .unseal_config(name, sealed)
+            .is_ok_and(|known| known == *value)
     {
         return Ok(old.to_owned());
     }
@@ -162,7 +200,9 @@ fn seal(workspace: &Workspace, stack: &StackFile, name: &str, value: &Value, old
             None => workspace.keys.mint(&surroundings::randomness())?,
         },
     };
-    let sealed = workspace.keys.seal_config(&id, name, value, &surroundings::randomness())?;
+    let sealed = workspace
+        .keys
+        .seal_config(&id, name, value, &surroundings::randomness())?;
     set_secret(old, name, &sealed, &id).map_err(|error| Error::invalid(error.to_string()))
 }
 
@@ -175,9 +215,17 @@ fn ask(context: &Context, name: &str, secret: bool) -> Result<String, Error> {
         // A pipe's last line break is the shell's, not the value's.
         return Ok(text.strip_suffix('\n').map(str::to_owned).unwrap_or(text));
     }
-    context.terminal.note(&format!("value of {name}{}:", if secret { " (not shown)" } else { "" }));
+    context.terminal.note(&format!(
+        "value of {name}{}:",
+        if secret { " (not shown)" } else { "" }
+    ));
     let terminal = console::Term::stderr();
-    if secret { terminal.read_secure_line() } else { terminal.read_line() }.map_err(unreadable)
+    if secret {
+        terminal.read_secure_line()
+    } else {
+        terminal.read_line()
+    }
+    .map_err(unreadable)
 }
 
 /// The value that a text on the command line means.
@@ -188,16 +236,22 @@ fn typed(name: &str, text: String, ty: Option<ConfigType>) -> Result<Value, Erro
         Some(ConfigType::Integer) => Value::Int(text.parse().map_err(|_| no("a whole number"))?),
         Some(ConfigType::Number) => match text.parse::<i64>() {
             Ok(n) => Value::Int(n),
-            Err(_) => {
-                Value::Float(text.parse::<f64>().ok().filter(|n| n.is_finite()).ok_or_else(|| no("a number"))?)
-            }
+            Err(_) => Value::Float(
+                text.parse::<f64>()
+                    .ok()
+                    .filter(|n| n.is_finite())
+                    .ok_or_else(|| no("a number"))?,
+            ),
         },
         Some(ConfigType::Boolean) => Value::Bool(text.parse().map_err(|_| no("true or false"))?),
         Some(ty @ (ConfigType::List | ConfigType::Map)) => {
-            let value: Value = serde_json::from_str(&text).map_err(|error| {
-                Error::invalid(format!("`{name}` takes a {ty} in JSON: {error}"))
-            })?;
-            if ty.takes(&value) { value } else { return Err(no(&format!("a {ty} in JSON"))) }
+            let value: Value = serde_json::from_str(&text)
+                .map_err(|error| Error::invalid(format!("`{name}` takes a {ty} in JSON: {error}")))?;
+            if ty.takes(&value) {
+                value
+            } else {
+                return Err(no(&format!("a {ty} in JSON")));
+            }
         }
     })
 }
@@ -208,9 +262,14 @@ fn rm(context: &Context, args: &StackArgs, name: &str) -> Result<Exit, Error> {
     let (path, old) = file(&workspace, stack)?;
     let new = unset(&old, name).map_err(|error| Error::invalid(error.to_string()))?;
     if new == old {
-        return Err(Error::invalid(format!("{} sets no `{name}`", stack.path.display())));
+        return Err(Error::invalid(format!(
+            "{} sets no `{name}`",
+            stack.path.display()
+        )));
     }
     write(&path, &new)?;
-    context.terminal.line(&format!("{name} removed from {}", stack.path.display()));
+    context
+        .terminal
+        .line(&format!("{name} removed from {}", stack.path.display()));
     Ok(Exit::Done)
 }

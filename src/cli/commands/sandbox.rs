@@ -19,7 +19,7 @@ mod absent {
     }
 }
 
-#[cfg(not(feature = "sandbox"))]
-pub(crate) use absent::{reset, serve};
 #[cfg(feature = "sandbox")]
 pub(crate) use crate::cli::sandbox::{reset, serve};
+#[cfg(not(feature = "sandbox"))]
+pub(crate) use absent::{reset, serve};

@@ -1,20 +1,22 @@
 //! `epid stack`.
 
 use super::locate;
-use crate::cli::{Context, surroundings};
 use crate::cli::args::{StackArgs, StackCommand};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::ui::{count, outputs, shown_json};
 use crate::cli::workspace::Workspace;
 use crate::cli::world::World;
+use crate::cli::{Context, surroundings};
 
 pub(crate) async fn stack(context: &Context, command: StackCommand) -> Result<Exit, Error> {
     match command {
         StackCommand::Ls { sandbox } => ls(context, sandbox).await,
-        StackCommand::Output { stack, name, show_secrets } => {
-            output(context, &stack, name.as_deref(), show_secrets).await
-        }
+        StackCommand::Output {
+            stack,
+            name,
+            show_secrets,
+        } => output(context, &stack, name.as_deref(), show_secrets).await,
         StackCommand::Rm { stack, yes } => rm(context, &stack, yes).await,
     }
 }
@@ -22,7 +24,13 @@ pub(crate) async fn stack(context: &Context, command: StackCommand) -> Result<Ex
 async fn ls(context: &Context, sandbox: bool) -> Result<Exit, Error> {
     let workspace = context.workspace()?;
     let terminal = context.terminal;
-    let width = workspace.project.stacks.iter().map(|s| s.name.chars().count()).max().unwrap_or(0);
+    let width = workspace
+        .project
+        .stacks
+        .iter()
+        .map(|s| s.name.chars().count())
+        .max()
+        .unwrap_or(0);
     for stack in &workspace.project.stacks {
         let world = if Workspace::simulated(stack, sandbox) {
             World::sandbox(&workspace.project.root, false)?
@@ -40,18 +48,31 @@ async fn ls(context: &Context, sandbox: bool) -> Result<Exit, Error> {
             }));
             continue;
         }
-        let mark = if workspace.project.default_stack.as_ref() == Some(&stack.name) { "*" } else { " " };
+        let mark = if workspace.project.default_stack.as_ref() == Some(&stack.name) {
+            "*"
+        } else {
+            " "
+        };
         let state = if snapshot.header.lineage.is_empty() {
             "nothing recorded yet".to_owned()
         } else {
-            format!("state {}, {}", snapshot.header.serial, count(snapshot.entries.len(), "resource", "resources"))
+            format!(
+                "state {}, {}",
+                snapshot.header.serial,
+                count(snapshot.entries.len(), "resource", "resources")
+            )
         };
         terminal.line(&format!("{mark} {:width$}   {}   {state}", stack.name, world.id));
     }
     Ok(Exit::Done)
 }
 
-async fn output(context: &Context, args: &StackArgs, name: Option<&str>, secrets: bool) -> Result<Exit, Error> {
+async fn output(
+    context: &Context,
+    args: &StackArgs,
+    name: Option<&str>,
+    secrets: bool,
+) -> Result<Exit, Error> {
     let workspace = context.workspace()?;
     let (stack, location, _) = locate(&workspace, args)?;
     let terminal = context.terminal;
@@ -70,10 +91,12 @@ async fn output(context: &Context, args: &StackArgs, name: Option<&str>, secrets
     };
     let Some(value) = found.get(name) else {
         let problem = Error::invalid(format!("stack `{}` has no output `{name}`", stack.name));
-        return Err(match epid_provider::check::nearest(name, found.keys().map(|k| &**k)) {
-            Some(near) => problem.hint(format!("did you mean `{near}`?")),
-            None => problem.hint("`epid stack output` lists them; `epid up` makes them"),
-        });
+        return Err(
+            match epid_provider::check::nearest(name, found.keys().map(|k| &**k)) {
+                Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                None => problem.hint("`epid stack output` lists them; `epid up` makes them"),
+            },
+        );
     };
     if value.has_secret() && !secrets {
         return Err(Error::invalid(format!("output `{name}` is secret")).hint("--show-secrets prints it"));
@@ -89,7 +112,9 @@ async fn output(context: &Context, args: &StackArgs, name: Option<&str>, secrets
 /// A value for scripts: text as it is, everything else as JSON.
 fn bare(value: &epid_provider::Value) -> String {
     let value = value.expose();
-    value.as_str().map_or_else(|| shown_json(value, true).to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| shown_json(value, true).to_string(), str::to_owned)
 }
 
 async fn rm(context: &Context, args: &StackArgs, yes: bool) -> Result<Exit, Error> {
@@ -101,10 +126,17 @@ async fn rm(context: &Context, args: &StackArgs, yes: bool) -> Result<Exit, Erro
         return Err(Error::invalid(format!("stack `{}` still has {left}", stack.name))
             .hint(format!("`epid destroy --stack {}` first", stack.name)));
     }
-    if !yes && !(context.terminal.asks && context.terminal.confirm("Remove the state and its history?")) {
+    if !context.terminal.agrees(yes, "Remove the state and its history?") {
         return Err(Error::invalid("nothing was removed").hint("add --yes to remove it without being asked"));
     }
-    workspace.store.remove(&location, surroundings::holder(&context.command)).await?;
-    context.terminal.line(&format!("the state of `{}` is removed; {} stays", stack.name, stack.path.display()));
+    workspace
+        .store
+        .remove(&location, surroundings::holder(&context.command))
+        .await?;
+    context.terminal.line(&format!(
+        "the state of `{}` is removed; {} stays",
+        stack.name,
+        stack.path.display()
+    ));
     Ok(Exit::Done)
 }

@@ -34,7 +34,13 @@ async fn ls(context: &Context, args: &StackArgs) -> Result<Exit, Error> {
     let (_, location, _) = locate(&workspace, args)?;
     let snapshot = workspace.recorded(&location).await?.snapshot;
     let terminal = context.terminal;
-    let width = snapshot.entries.values().map(|e| e.urn().path().chars().count()).max().unwrap_or(0).min(48);
+    let width = snapshot
+        .entries
+        .values()
+        .map(|e| e.urn().path().chars().count())
+        .max()
+        .unwrap_or(0)
+        .min(48);
     for entry in snapshot.entries.values() {
         if terminal.json {
             terminal.json(&summary(entry));
@@ -56,7 +62,10 @@ async fn ls(context: &Context, args: &StackArgs) -> Result<Exit, Error> {
     }
     for intent in snapshot.intents.values() {
         let operation = format!("{:?}", intent.operation).to_lowercase();
-        let text = format!("{}: the outcome of a {operation} is not known yet; the next run finds out", intent.entry.urn().path());
+        let text = format!(
+            "{}: the outcome of a {operation} is not known yet; the next run finds out",
+            intent.entry.urn().path()
+        );
         if !terminal.json {
             terminal.line(&format!("! {text}"));
         }
@@ -79,16 +88,22 @@ fn summary(entry: &Entry) -> serde_json::Value {
 /// The entries that a name on the command line means.
 fn find(snapshot: &Snapshot, name: &str) -> Result<Vec<Arc<Entry>>, Error> {
     let selector: Selector = name.parse().map_err(Error::invalid)?;
-    let found: Vec<Arc<Entry>> =
-        snapshot.entries.values().filter(|e| selector.matches(e.urn())).cloned().collect();
+    let found: Vec<Arc<Entry>> = snapshot
+        .entries
+        .values()
+        .filter(|e| selector.matches(e.urn()))
+        .cloned()
+        .collect();
     if !found.is_empty() {
         return Ok(found);
     }
     let problem = Error::invalid(format!("nothing is recorded of `{name}`"));
-    Err(match epid_provider::check::nearest(name, snapshot.entries.keys().map(|k| k.urn.path())) {
-        Some(near) => problem.hint(format!("did you mean `{near}`?")),
-        None => problem.hint("`epid state ls` lists what is"),
-    })
+    Err(
+        match epid_provider::check::nearest(name, snapshot.entries.keys().map(|k| k.urn.path())) {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => problem.hint("`epid state ls` lists what is"),
+        },
+    )
 }
 
 async fn show(context: &Context, args: &StackArgs, resource: &str) -> Result<Exit, Error> {
@@ -103,7 +118,11 @@ async fn show(context: &Context, args: &StackArgs, resource: &str) -> Result<Exi
             if let Some(map) = document.as_object_mut() {
                 map.insert("applied".to_owned(), shown_json(&record.applied, false));
                 map.insert("outputs".to_owned(), shown_json(&record.outputs, false));
-                let needs: Vec<&str> = entry.dependencies.iter().map(epid_provider::Urn::as_str).collect();
+                let needs: Vec<&str> = entry
+                    .dependencies
+                    .iter()
+                    .map(epid_provider::Urn::as_str)
+                    .collect();
                 map.insert("dependencies".to_owned(), needs.into());
             }
             terminal.json(&document);
@@ -144,17 +163,31 @@ async fn unprotect(context: &Context, args: &StackArgs, resource: &str) -> Resul
     let changes: Vec<Change> = found
         .iter()
         .filter(|entry| entry.protect)
-        .map(|entry| Change::Put(Box::new(Entry { protect: false, ..(**entry).clone() })))
+        .map(|entry| {
+            Change::Put(Box::new(Entry {
+                protect: false,
+                ..(**entry).clone()
+            }))
+        })
         .collect();
     let changed = !changes.is_empty();
     if changed {
         let at = world.clock.now();
-        let end = JournalEntry::End { token: None, ending: Ending::Done, changes, at };
+        let end = JournalEntry::End {
+            token: None,
+            ending: Ending::Done,
+            changes,
+            at,
+        };
         let ticket = session.append(end)?;
         session.durable(ticket).await?;
     }
     session.close().await?;
-    let text = if changed { "not protected any more" } else { "was not protected" };
+    let text = if changed {
+        "not protected any more"
+    } else {
+        "was not protected"
+    };
     context.terminal.line(&format!("`{resource}` {text}"));
     Ok(Exit::Done)
 }

@@ -26,14 +26,27 @@ pub(crate) fn outputs(outputs: &Map, paint: Paint) -> String {
 pub(crate) fn value_lines(value: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     walk(value, String::new(), &mut lines);
-    lines.into_iter().map(|(path, text)| if path.is_empty() { text } else { format!("{path}   {text}") }).collect()
+    lines
+        .into_iter()
+        .map(|(path, text)| {
+            if path.is_empty() {
+                text
+            } else {
+                format!("{path}   {text}")
+            }
+        })
+        .collect()
 }
 
 fn walk(value: &Value, path: String, into: &mut Vec<(String, String)>) {
     match value {
         Value::Map(map) if !map.is_empty() => {
             for (key, value) in map.iter() {
-                let path = if path.is_empty() { key.to_string() } else { format!("{path}.{key}") };
+                let path = if path.is_empty() {
+                    key.to_string()
+                } else {
+                    format!("{path}.{key}")
+                };
                 walk(value, path, into);
             }
         }
@@ -47,6 +60,9 @@ fn walk(value: &Value, path: String, into: &mut Vec<(String, String)>) {
 }
 
 fn leaf(value: &Value) -> String {
-    let text = value.as_str().filter(|_| !value.has_secret()).map_or_else(|| value.to_string(), str::to_owned);
+    let text = value
+        .as_str()
+        .filter(|_| !value.has_secret())
+        .map_or_else(|| value.to_string(), str::to_owned);
     plain(&text)
 }

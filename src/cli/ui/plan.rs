@@ -1,7 +1,6 @@
 //! A plan as a tree: what changes, where, why, and how long it takes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::Write as _;
 
 use epid_provider::{Replace, Urn};
 
@@ -68,9 +67,9 @@ pub(crate) fn render_plan(plan: &Plan, shown: Shown) -> String {
         write_rows(&rows, shown, &mut out);
         out.push('\n');
     }
-    let _ = writeln!(out, "  {}", summary(&tally, plan.header.mode, shown.paint));
+    out.push_str(&format!("  {}\n", summary(&tally, plan.header.mode, shown.paint)));
     if let Some(line) = time(plan, &estimate(plan), shown) {
-        let _ = writeln!(out, "  {}", shown.paint.dim(&line));
+        out.push_str(&format!("  {}\n", shown.paint.dim(&line)));
     }
     out
 }
@@ -101,12 +100,19 @@ pub(crate) fn principal(plan: &Plan) -> Vec<&Step> {
             }
         }
     }
-    order.into_iter().filter_map(|urn| best.get(urn).copied()).collect()
+    order
+        .into_iter()
+        .filter_map(|urn| best.get(urn).copied())
+        .collect()
 }
 
 /// Counts what a plan does. A resource in the keeping of a deleted container counts as deleted too.
 pub(crate) fn tally(plan: &Plan, steps: &[&Step]) -> Tally {
-    let mut tally = Tally { unchanged: plan.unchanged, drifted: plan.drift.len(), ..Tally::default() };
+    let mut tally = Tally {
+        unchanged: plan.unchanged,
+        drifted: plan.drift.len(),
+        ..Tally::default()
+    };
     let mut taken = HashSet::new();
     for step in steps {
         match step.action {
@@ -119,7 +125,12 @@ pub(crate) fn tally(plan: &Plan, steps: &[&Step]) -> Tally {
             Action::Forget => tally.forget += 1,
             Action::Record => tally.record += 1,
         }
-        taken.extend(step.takes.iter().map(|key| &key.urn).filter(|urn| **urn != step.target.urn));
+        taken.extend(
+            step.takes
+                .iter()
+                .map(|key| &key.urn)
+                .filter(|urn| **urn != step.target.urn),
+        );
     }
     tally.delete += taken.len();
     tally
@@ -163,13 +174,18 @@ impl<'a> Branch<'a> {
 
     fn rows(&self, depth: usize, plan: &Plan, shown: Shown, into: &mut Vec<Row>) {
         for name in &self.order {
-            let Some(branch) = self.children.get(name) else { continue };
+            let Some(branch) = self.children.get(name) else {
+                continue;
+            };
             if let Some(step) = branch.step {
                 into.push(row(step, name, depth, plan, shown));
             } else {
                 let mut actions = Vec::new();
                 branch.actions(&mut actions);
-                let same = actions.first().copied().filter(|a| actions.iter().all(|b| mark(*b) == mark(*a)));
+                let same = actions
+                    .first()
+                    .copied()
+                    .filter(|a| actions.iter().all(|b| mark(*b) == mark(*a)));
                 into.push(Row {
                     depth,
                     action: Some(same.unwrap_or(Action::Update)),
@@ -194,12 +210,17 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown) -> Row 
                 .filter(|c| c.replace != Replace::No)
                 .map(|c| c.path.to_string())
                 .collect();
-            let maybe = step
-                .changes
-                .iter()
-                .all(|c| c.replace != Replace::Yes);
-            let what = if maybe && !forced.is_empty() { "replaced only if" } else { "replaced:" };
-            let verb = if maybe && !forced.is_empty() { " changes" } else { " cannot change in place" };
+            let maybe = step.changes.iter().all(|c| c.replace != Replace::Yes);
+            let what = if maybe && !forced.is_empty() {
+                "replaced only if"
+            } else {
+                "replaced:"
+            };
+            let verb = if maybe && !forced.is_empty() {
+                " changes"
+            } else {
+                " cannot change in place"
+            };
             notes.push(if forced.is_empty() {
                 "replaced".to_owned()
             } else {
@@ -210,7 +231,10 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown) -> Row 
             }
         }
         Action::Delete if plan.header.mode == Mode::Up && !step.takes.is_empty() => {
-            notes.push(format!("with {}", count(step.takes.len(), "resource in it", "resources in it")));
+            notes.push(format!(
+                "with {}",
+                count(step.takes.len(), "resource in it", "resources in it")
+            ));
         }
         Action::Adopt => notes.push("taken over where it exists".to_owned()),
         Action::Import => notes.push("taken into the stack".to_owned()),
@@ -232,7 +256,10 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown) -> Row 
     let details = if bare {
         Vec::new()
     } else {
-        step.changes.iter().flat_map(|c| change(c, depth, shown)).collect()
+        step.changes
+            .iter()
+            .flat_map(|c| change(c, depth, shown))
+            .collect()
     };
     Row {
         depth,
@@ -250,23 +277,40 @@ fn change(change: &PlannedChange, depth: usize, shown: Shown) -> Vec<String> {
     let path = plain(&change.path.to_string());
     let (before, after) = (plain(&change.before), plain(&change.after));
     let arrow = shown.paint.dim("→");
-    let (old, new) = match (before.is_empty() || before == "null", after.is_empty() || after == "null") {
+    let (old, new) = match (
+        before.is_empty() || before == "null",
+        after.is_empty() || after == "null",
+    ) {
         (true, _) => (String::new(), after.clone()),
         (_, true) => (before.clone(), "(removed)".to_owned()),
         _ => (before.clone(), after.clone()),
     };
-    let whole = if old.is_empty() { width(&new) } else { width(&old) + 3 + width(&new) };
+    let whole = if old.is_empty() {
+        width(&new)
+    } else {
+        width(&old) + 3 + width(&new)
+    };
     let room = shown.width.saturating_sub(width(&indent) + width(&path) + 3);
     if whole <= room {
-        let values = if old.is_empty() { shown.paint.green(&new) } else { format!("{old} {arrow} {new}") };
+        let values = if old.is_empty() {
+            shown.paint.green(&new)
+        } else {
+            format!("{old} {arrow} {new}")
+        };
         return vec![format!("{indent}{path}   {values}")];
     }
     let room = shown.width.saturating_sub(width(&indent) + 4).max(16);
     let mut lines = vec![format!("{indent}{path}")];
     if !old.is_empty() {
-        lines.push(format!("{indent}  {}", shown.paint.red(&format!("- {}", cut(&old, room)))));
+        lines.push(format!(
+            "{indent}  {}",
+            shown.paint.red(&format!("- {}", cut(&old, room)))
+        ));
     }
-    lines.push(format!("{indent}  {}", shown.paint.green(&format!("+ {}", cut(&new, room)))));
+    lines.push(format!(
+        "{indent}  {}",
+        shown.paint.green(&format!("+ {}", cut(&new, room)))
+    ));
     lines
 }
 
@@ -277,7 +321,11 @@ fn drift_rows(plan: &Plan, rows: &mut Vec<Row>, paint: Paint) {
             .iter()
             .map(|c| {
                 let (was, is) = (plain(&c.before), plain(&c.after));
-                format!("      {}   {was} {} {is}", plain(&c.path.to_string()), paint.dim("→"))
+                format!(
+                    "      {}   {was} {} {is}",
+                    plain(&c.path.to_string()),
+                    paint.dim("→")
+                )
             })
             .collect();
         rows.push(Row {
@@ -285,7 +333,12 @@ fn drift_rows(plan: &Plan, rows: &mut Vec<Row>, paint: Paint) {
             action: None,
             name: drift.urn.path().to_owned(),
             kind: String::new(),
-            note: if drift.gone { "drift: it is gone" } else { "drift: changed outside epid" }.to_owned(),
+            note: if drift.gone {
+                "drift: it is gone"
+            } else {
+                "drift: changed outside epid"
+            }
+            .to_owned(),
             details,
         });
     }
@@ -294,14 +347,26 @@ fn drift_rows(plan: &Plan, rows: &mut Vec<Row>, paint: Paint) {
 fn write_rows(rows: &[Row], shown: Shown, out: &mut String) {
     let left = |row: &Row| 2 * row.depth + 4 + width(&row.name);
     let column = rows.iter().map(left).max().unwrap_or(0).min(shown.width * 2 / 5) + 2;
-    let kinds = rows.iter().map(|r| width(&r.kind)).max().unwrap_or(0).min(shown.width / 2) + 2;
+    let kinds = rows
+        .iter()
+        .map(|r| width(&r.kind))
+        .max()
+        .unwrap_or(0)
+        .min(shown.width / 2)
+        + 2;
     for row in rows {
-        let sign = row.action.map_or_else(|| shown.paint.yellow("!"), |a| shown.paint.mark(a));
+        let sign = row
+            .action
+            .map_or_else(|| shown.paint.yellow("!"), |a| shown.paint.mark(a));
         let name_room = column.saturating_sub(2 * row.depth + 6).max(8);
         let name = cut(&row.name, name_room);
         let pad = " ".repeat(column.saturating_sub(2 * row.depth + 4 + width(&name)));
         let mut line = format!("{}{sign} ", " ".repeat(2 * row.depth + 2));
-        line.push_str(&if row.kind.is_empty() && row.action.is_some() { shown.paint.bold(&name) } else { name });
+        line.push_str(&if row.kind.is_empty() && row.action.is_some() {
+            shown.paint.bold(&name)
+        } else {
+            name
+        });
         let room = shown.width.saturating_sub(column);
         let kind = cut(&row.kind, room);
         let rest = room.saturating_sub(kinds);
@@ -312,12 +377,19 @@ fn write_rows(rows: &[Row], shown: Shown, out: &mut String) {
         let mut under = None;
         if !row.note.is_empty() {
             if width(&row.note) <= rest {
-                let gap = if row.kind.is_empty() { 0 } else { kinds.saturating_sub(width(&kind)) };
+                let gap = if row.kind.is_empty() {
+                    0
+                } else {
+                    kinds.saturating_sub(width(&kind))
+                };
                 line.push_str(&" ".repeat(gap));
                 line.push_str(&row.note);
             } else {
                 let indent = " ".repeat(2 * row.depth + 6);
-                under = Some(format!("{indent}{}", cut(&row.note, shown.width.saturating_sub(width(&indent)))));
+                under = Some(format!(
+                    "{indent}{}",
+                    cut(&row.note, shown.width.saturating_sub(width(&indent)))
+                ));
             }
         }
         out.push_str(line.trim_end());
@@ -334,9 +406,17 @@ fn title(plan: &Plan, shown: Shown) -> String {
     let state = if header.lineage.is_empty() {
         "nothing recorded yet".to_owned()
     } else {
-        format!("state {}, {}", header.serial, count(shown.recorded, "resource", "resources"))
+        format!(
+            "state {}, {}",
+            header.serial,
+            count(shown.recorded, "resource", "resources")
+        )
     };
-    let what = if header.mode == Mode::Destroy { "   destroy" } else { "" };
+    let what = if header.mode == Mode::Destroy {
+        "   destroy"
+    } else {
+        ""
+    };
     format!(
         "{}   {}   {}{}\n",
         shown.paint.bold(&format!("{}/{}", header.project, header.stack)),
@@ -386,7 +466,8 @@ fn time(plan: &Plan, estimate: &Estimate, shown: Shown) -> Option<String> {
     let names: Vec<&str> = steps.iter().map(|s| &*s.address).collect();
     let mut line = format!("about {}", duration(estimate.total));
     if names.len() > 1 {
-        let _ = write!(line, "; longest path {}", names.join(" → "));
+        line.push_str("; longest path ");
+        line.push_str(&names.join(" → "));
     }
     Some(cut(&line, shown.width.saturating_sub(2)))
 }

@@ -39,12 +39,8 @@ impl Listener {
     /// A listener for a run of `plan`, or for what comes before there is one.
     pub(crate) fn new(terminal: Terminal, plan: Option<&Plan>) -> Self {
         let steps = plan.map_or(&[][..], |plan| &plan.steps);
-        let names: HashMap<StepId, Arc<str>> =
-            steps.iter().map(|s| (s.id, s.address.clone())).collect();
-        let silent: Vec<bool> = steps
-            .iter()
-            .map(|s| !s.action.touches_cloud())
-            .collect();
+        let names: HashMap<StepId, Arc<str>> = steps.iter().map(|s| (s.id, s.address.clone())).collect();
+        let silent: Vec<bool> = steps.iter().map(|s| !s.action.touches_cloud()).collect();
         let width = steps
             .iter()
             .zip(&silent)
@@ -55,7 +51,16 @@ impl Listener {
             .min(40);
         let total = silent.iter().filter(|s| !**s).count();
         let live = (terminal.live && total > 0).then(|| Live::new(terminal));
-        Self { terminal, live, names, width, total, over: 0, silent, phrases: HashMap::new() }
+        Self {
+            terminal,
+            live,
+            names,
+            width,
+            total,
+            over: 0,
+            silent,
+            phrases: HashMap::new(),
+        }
     }
 
     fn is_silent(&self, step: StepId) -> bool {
@@ -85,19 +90,28 @@ impl Listener {
         }
         let paint = self.terminal.paint;
         match event {
-            Event::Recovered { urn, operation, fate, .. } => {
+            Event::Recovered {
+                urn, operation, fate, ..
+            } => {
                 let what = recovered(fate);
                 let operation = format!("{operation:?}").to_lowercase();
-                self.line(&format!("  {} {}   an earlier run's {operation} {what}", paint.cyan("↺"), urn.path()));
+                self.line(&format!(
+                    "  {} {}   an earlier run's {operation} {what}",
+                    paint.cyan("↺"),
+                    urn.path()
+                ));
             }
             Event::RunStarted { .. } | Event::StepWaiting { .. } => {}
-            Event::StepStarted { step, kind, action, .. } if !self.is_silent(*step) => {
+            Event::StepStarted {
+                step, kind, action, ..
+            } if !self.is_silent(*step) => {
                 let name = self.name(*step);
                 match &mut self.live {
                     Some(live) => live.start(*step, &name, kind),
                     None => {
                         let verb = format!("{action:?}").to_lowercase();
-                        self.terminal.line(&format!("  {} {}   {verb}", paint.dim("…"), self.padded(*step)));
+                        self.terminal
+                            .line(&format!("  {} {}   {verb}", paint.dim("…"), self.padded(*step)));
                     }
                 }
             }
@@ -110,32 +124,59 @@ impl Listener {
                     self.phrases.insert(*step, phrase);
                 }
             }
-            Event::Retrying { step, problem, after, .. } => {
+            Event::Retrying {
+                step, problem, after, ..
+            } => {
                 let why = plain(&problem.message);
                 let text = format!("{why}; again in {}", duration(*after));
                 match &self.live {
                     Some(live) => live.phrase(*step, &text),
-                    None => self.line(&format!("  {} {}   {text}", paint.yellow("↻"), self.padded(*step))),
+                    None => self.line(&format!(
+                        "  {} {}   {text}",
+                        paint.yellow("↻"),
+                        self.padded(*step)
+                    )),
                 }
             }
             Event::StepDone { step, did, took, .. } => {
                 self.finish(*step);
                 if !self.is_silent(*step) && *did != Did::Nothing {
-                    let time = if *took >= Duration::from_millis(100) { duration(*took) } else { String::new() };
-                    let text = format!("  {} {}   {:9} {time}", paint.green("✓"), self.padded(*step), past(*did));
+                    let time = if *took >= Duration::from_millis(100) {
+                        duration(*took)
+                    } else {
+                        String::new()
+                    };
+                    let text = format!(
+                        "  {} {}   {:9} {time}",
+                        paint.green("✓"),
+                        self.padded(*step),
+                        past(*did)
+                    );
                     self.line(text.trim_end());
                 }
             }
-            Event::StepFailed { step, problem, took, .. } => {
+            Event::StepFailed {
+                step, problem, took, ..
+            } => {
                 self.finish(*step);
                 let text = plain(&problem.message);
-                let line = format!("  {} {}   {text} ({})", paint.red("✗"), self.padded(*step), duration(*took));
+                let line = format!(
+                    "  {} {}   {text} ({})",
+                    paint.red("✗"),
+                    self.padded(*step),
+                    duration(*took)
+                );
                 self.line(&line);
             }
             Event::StepSkipped { step, because, .. } => {
                 self.finish(*step);
                 if !self.is_silent(*step) {
-                    let line = format!("  {} {}   skipped: it needs {}", paint.dim("-"), self.padded(*step), because.path());
+                    let line = format!(
+                        "  {} {}   skipped: it needs {}",
+                        paint.dim("-"),
+                        self.padded(*step),
+                        because.path()
+                    );
                     self.line(&line);
                 }
             }
@@ -168,7 +209,8 @@ impl Listener {
 
     fn foot(&self) {
         if let Some(live) = &self.live {
-            live.foot.set_message(format!("{} of {} done", self.over, self.total));
+            live.foot
+                .set_message(format!("{} of {} done", self.over, self.total));
         }
     }
 
@@ -185,9 +227,19 @@ impl Live {
     fn new(terminal: Terminal) -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stdout_with_hz(12));
         let foot = all.add(ProgressBar::new_spinner());
-        let template = if terminal.paint.on() { "  {msg:.dim}  {elapsed:.dim}" } else { "  {msg}  {elapsed}" };
-        foot.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        Self { all, bars: BTreeMap::new(), foot }
+        let template = if terminal.paint.on() {
+            "  {msg:.dim}  {elapsed:.dim}"
+        } else {
+            "  {msg}  {elapsed}"
+        };
+        foot.set_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
+        Self {
+            all,
+            bars: BTreeMap::new(),
+            foot,
+        }
     }
 
     fn start(&mut self, step: StepId, name: &str, kind: &Kind) {
@@ -226,8 +278,15 @@ pub(crate) fn summary(outcome: &Outcome, plan: &Plan, took: Duration, terminal: 
     let paint = terminal.paint;
     let mut out = String::new();
     for failure in &outcome.failed {
-        let address = plan.step(failure.step).map_or_else(|| failure.urn.path().to_owned(), |s| s.address.to_string());
-        out.push_str(&format!("\n{}: {}: {}\n", paint.error(), paint.bold(&address), plain(&failure.trouble.message)));
+        let address = plan
+            .step(failure.step)
+            .map_or_else(|| failure.urn.path().to_owned(), |s| s.address.to_string());
+        out.push_str(&format!(
+            "\n{}: {}: {}\n",
+            paint.error(),
+            paint.bold(&address),
+            plain(&failure.trouble.message)
+        ));
         if let Some(source) = &failure.source {
             out.push_str(&format!("  {} {source}\n", paint.cyan("-->")));
         }
@@ -237,7 +296,11 @@ pub(crate) fn summary(outcome: &Outcome, plan: &Plan, took: Duration, terminal: 
         out.push_str(&format!("\n{}: {error}\n", paint.error()));
     }
     for (name, reason) in &outcome.unknown_outputs {
-        out.push_str(&format!("\n{}: output `{name}`: {}\n", paint.error(), plain(reason)));
+        out.push_str(&format!(
+            "\n{}: output `{name}`: {}\n",
+            paint.error(),
+            plain(reason)
+        ));
     }
     let mut parts: Vec<String> = Vec::new();
     for (did, n) in &outcome.done {
@@ -257,7 +320,11 @@ pub(crate) fn summary(outcome: &Outcome, plan: &Plan, took: Duration, terminal: 
     if parts.is_empty() {
         parts.push("nothing to do".to_owned());
     }
-    out.push_str(&format!("\n  {}   {}\n", parts.join(", "), paint.dim(&duration(took))));
+    out.push_str(&format!(
+        "\n  {}   {}\n",
+        parts.join(", "),
+        paint.dim(&duration(took))
+    ));
     out
 }
 
@@ -276,7 +343,9 @@ fn cause(trouble: &Trouble, urn: &Urn, paint: super::style::Paint) -> String {
     }
     if trouble.unclear {
         let resource = urn.path();
-        out.push_str(&format!("  whether it took effect is not known; the next run looks for {resource} first\n"));
+        out.push_str(&format!(
+            "  whether it took effect is not known; the next run looks for {resource} first\n"
+        ));
     }
     out
 }

@@ -23,7 +23,11 @@ impl Paint {
     }
 
     fn with(self, style: Style, text: &str) -> String {
-        if self.on { format!("{style}{text}{style:#}") } else { text.to_owned() }
+        if self.on {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
+        }
     }
 
     fn color(self, color: AnsiColor, text: &str) -> String {
@@ -110,13 +114,22 @@ pub(crate) fn duration(time: Duration) -> String {
     } else if seconds < 3600 {
         format!("{}:{:02} min", seconds / 60, seconds % 60)
     } else {
-        format!("{}:{:02}:{:02} h", seconds / 3600, seconds / 60 % 60, seconds % 60)
+        format!(
+            "{}:{:02}:{:02} h",
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60
+        )
     }
 }
 
 /// `1 step`, `2 steps`.
 pub(crate) fn count(n: usize, one: &str, many: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
+    if n == 1 {
+        format!("1 {one}")
+    } else {
+        format!("{n} {many}")
+    }
 }
 
 /// How wide text is on a terminal, counting characters; epid prints no wide ones of its own.
@@ -136,7 +149,9 @@ pub(crate) fn cut(text: &str, limit: usize) -> String {
 
 /// `text` without control characters, so that nothing that comes from outside moves the cursor.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 #[cfg(test)]

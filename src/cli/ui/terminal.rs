@@ -31,7 +31,9 @@ impl Terminal {
             Color::Never => false,
             Color::Auto => (tty && !dumb && !set("NO_COLOR")) || (set("CLICOLOR_FORCE") && !set("NO_COLOR")),
         };
-        let columns = console::Term::stdout().size_checked().map_or(100, |(_, columns)| columns);
+        let columns = console::Term::stdout()
+            .size_checked()
+            .map_or(100, |(_, columns)| columns);
         Self {
             paint: Paint::new(on && !json),
             width: if tty { usize::from(columns).max(40) } else { 100 },
@@ -62,6 +64,11 @@ impl Terminal {
         let mut answer = String::new();
         let read = io::stdin().read_line(&mut answer);
         read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+    }
+
+    /// True where `yes` was given, or where somebody says so.
+    pub(crate) fn agrees(self, yes: bool, question: &str) -> bool {
+        yes || (self.asks && self.confirm(question))
     }
 
     /// Prints a document of `--json`: one line.
