@@ -17,7 +17,7 @@ impl Dispatcher<'_> {
             Action::Nothing => Ok((Did::Nothing, false)),
             Action::Decide => self.decide(step),
             Action::Record => self.record_anew(step),
-            Action::Forget => self.forget(step),
+            Action::Forget | Action::Drop => self.forget(step),
             _ => return false,
         };
         self.finish(step, result, Duration::ZERO);
@@ -95,9 +95,13 @@ impl Dispatcher<'_> {
         let keys = step.takes.iter().chain([&step.target]);
         let there = |key: &&RecordKey| self.executor.session.with(|snapshot| snapshot.get(key).is_some());
         let changes: Vec<Change> = keys.filter(there).cloned().map(Change::Remove).collect();
-        let nothing = changes.is_empty();
+        let did = match step.action {
+            _ if changes.is_empty() => Did::Nothing,
+            Action::Forget => Did::Forgotten,
+            _ => Did::Dropped,
+        };
         self.record(None, Ending::Done, changes)?;
-        Ok((if nothing { Did::Nothing } else { Did::Forgotten }, false))
+        Ok((did, false))
     }
 
     /// The live record that a step starts from.

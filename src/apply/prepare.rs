@@ -93,7 +93,7 @@ impl Dispatcher<'_> {
                 Action::Create => self.create(step),
                 Action::Update | Action::Replace | Action::Refill => self.change(step),
                 Action::Vacate | Action::Delete => self.remove(step),
-                Action::Nothing | Action::Decide | Action::Record | Action::Forget => {
+                Action::Nothing | Action::Decide | Action::Record | Action::Forget | Action::Drop => {
                     Ok(Some((Did::Nothing, false)))
                 }
             }

@@ -75,8 +75,9 @@ fn collect<'a>(planner: &mut Planner<'a>) -> Vec<Removal<'a>> {
             .as_ref()
             .is_some_and(|key| kept.contains(&(entry.provider.as_ref().map(|p| p.urn.clone()), key.clone())));
         let action = match entry.role {
-            Role::Vacant => Action::Forget,
-            _ if !in_cloud || held || entry.retain_on_delete => Action::Forget,
+            Role::Vacant => Action::Drop,
+            _ if !in_cloud || held => Action::Drop,
+            _ if entry.retain_on_delete => Action::Forget,
             _ => Action::Delete,
         };
         if action == Action::Delete && entry.protect && entry.role == Role::Live {
@@ -109,8 +110,11 @@ fn collect<'a>(planner: &mut Planner<'a>) -> Vec<Removal<'a>> {
             Replaced::DeleteFirst => removal,
             _ => {
                 let provider = provider_type(&entry.record.kind).is_some();
-                let leave = provider || entry.retain_on_delete;
-                let action = if leave { Action::Forget } else { Action::Delete };
+                let action = match entry.retain_on_delete {
+                    _ if provider => Action::Drop,
+                    true => Action::Forget,
+                    false => Action::Delete,
+                };
                 Removal {
                     action,
                     step: None,
@@ -226,7 +230,7 @@ fn carry_connections(removals: &mut [Removal<'_>], connections: &BTreeSet<(usize
         .collect();
     for &(at, root) in connections {
         let removal = &mut removals[at];
-        let leaves = removal.action == Action::Forget && removal.replacement.is_none();
+        let leaves = removal.action == Action::Drop && removal.replacement.is_none();
         if leaves && carrying.contains(&(removal.entry.key_of(), root)) {
             removal.carried_by = Some(root);
         }
@@ -294,7 +298,7 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
         takes: Vec::new(),
         provider: entry.provider.as_ref().map(|p| p.urn.clone()),
         facts: Facts::of(entry),
-        expected: if removal.action == Action::Forget {
+        expected: if matches!(removal.action, Action::Forget | Action::Drop) {
             Duration::ZERO
         } else {
             expected

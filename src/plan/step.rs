@@ -133,6 +133,8 @@ pub enum Action {
     Adopt,
     /// Leave it in the cloud and drop its record.
     Forget,
+    /// Drop the record of what is in no cloud, or there under another record: a lookup, a connection, a vacancy.
+    Drop,
     /// Only the record changes: options, edges, a rename, accepted drift.
     Record,
     /// Open a connection: a provider node.
@@ -147,7 +149,13 @@ impl Action {
     pub fn touches_cloud(self) -> bool {
         !matches!(
             self,
-            Self::Decide | Self::Read | Self::Forget | Self::Record | Self::Connect | Self::Nothing
+            Self::Decide
+                | Self::Read
+                | Self::Forget
+                | Self::Drop
+                | Self::Record
+                | Self::Connect
+                | Self::Nothing
         )
     }
 
