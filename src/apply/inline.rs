@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::changes::renamed;
 use super::dispatcher::Dispatcher;
 use super::event::{Did, Trouble};
+use super::prepare::kept_generation;
 use super::resolve::Verdict;
 use crate::plan::{Action, Step};
 use crate::state::{Change, Ending, Entry, Intent, RecordKey, Role};
@@ -46,6 +47,7 @@ impl Dispatcher<'_> {
             let settled = self.resolver.inputs(step, planned)?;
             entry = self.entry(step, &settled, Some(&before));
         }
+        entry.generation = kept_generation(step, &before);
         let changes = self.changes_of_record(&before, entry);
         self.quietly(changes)
     }
