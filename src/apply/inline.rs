@@ -34,9 +34,11 @@ impl Dispatcher<'_> {
         let promise = refill
             .iter()
             .find(|s| s.action == Action::Refill && s.target == step.target);
-        let verdict =
-            self.resolver
-                .verdict(promise.unwrap_or(step), &before.record, &settled.inputs, true)?;
+        let promise = promise.unwrap_or(step);
+        let forced = self.forced(promise, &before);
+        let verdict = self
+            .resolver
+            .verdict(promise, &before.record, &settled.inputs, forced)?;
         Ok((Did::Nothing, matches!(verdict, Verdict::Replace(_))))
     }
 

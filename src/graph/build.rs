@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use epid_provider::check::nearest;
-use epid_provider::{Desired, Kind, KindSchema, Links, Map, Path, Problem, Urn, Value};
+use epid_provider::{Bond, Desired, Kind, KindSchema, Links, Map, Path, Problem, Urn, Value};
 
 use super::names::{Binding, Known, Names, View};
 use super::node::{Edge, Node, ResourceGraph, Why};
@@ -146,6 +146,7 @@ impl Builder<'_> {
             edges: Vec::new(),
             aliases: Vec::new(),
             deleted_with: None,
+            stands_on: Vec::new(),
             served_by: Vec::new(),
             outside: false,
             span: Span::NONE,
@@ -182,6 +183,7 @@ impl Builder<'_> {
             schema,
             edges: Vec::new(),
             deleted_with: None,
+            stands_on: Vec::new(),
             served_by: Vec::new(),
             outside: false,
             span: instance.span,
@@ -429,8 +431,10 @@ impl Builder<'_> {
                         why: Why::Link,
                     });
                 }
-                if requirement.contained {
-                    container = Some(to.clone());
+                match requirement.bond {
+                    Bond::Needs => {}
+                    Bond::Upon => node.stands_on.push(to.clone()),
+                    Bond::Inside => container = Some(to.clone()),
                 }
             }
             let connects = containers.get(node.provider.as_ref().unwrap_or(&node.urn));

@@ -430,10 +430,14 @@ impl<'a> Planner<'a> {
             overrides.extend(accepted);
         }
         let mut own = diff.replace();
-        if self.forced.contains(&node.urn) {
-            force(&mut diff);
+        let asked = self.forced.contains(&node.urn);
+        let with = if asked {
             own = Replace::Yes;
-        } else if self.connection_replaced(node, entry) || self.container_replaced(node) {
+            Some(node.urn.clone())
+        } else {
+            self.replaced_with(node, entry)
+        };
+        if with.is_some() {
             force(&mut diff);
         }
         let is_provider = provider_type(&node.kind).is_some();
@@ -460,6 +464,7 @@ impl<'a> Planner<'a> {
                 };
                 if let Some(step) = decided.step.and_then(|id| self.steps.get_mut(id as usize)) {
                     step.undo_drift = drifted;
+                    step.replaced_with = with;
                 }
                 decided
             }
@@ -575,9 +580,15 @@ impl<'a> Planner<'a> {
             })
     }
 
-    fn container_replaced(&self, node: &Node) -> bool {
-        let container = node.deleted_with.as_ref().and_then(|urn| self.decided.get(urn));
-        container.is_some_and(|c| c.replaced != Replaced::No)
+    /// What a resource is replaced with, whatever its values are.
+    fn replaced_with(&self, node: &Node, entry: &Entry) -> Option<Urn> {
+        let replaced = |urn: &&Urn| self.decided.get(*urn).is_some_and(|d| d.replaced != Replaced::No);
+        let connection = node
+            .provider
+            .as_ref()
+            .filter(|_| self.connection_replaced(node, entry));
+        let mut below = node.deleted_with.iter().chain(&node.stands_on);
+        connection.or_else(|| below.find(replaced)).cloned()
     }
 
     /// The record that a resource keeps; under a new name, one that nothing there has had.
@@ -937,6 +948,7 @@ impl<'a> Planner<'a> {
             kind: node.kind.clone(),
             after,
             only_if_replaced: Vec::new(),
+            replaced_with: None,
             undo_drift: false,
             desired: None,
             changes: Vec::new(),

@@ -410,6 +410,7 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
         kind: entry.record.kind.clone(),
         after: deciding.clone(),
         only_if_replaced: deciding,
+        replaced_with: None,
         undo_drift: false,
         desired: None,
         changes: Vec::new(),

@@ -401,3 +401,51 @@ fn two_uncertain_reasons_to_go_first_count_each() {
         assert_eq!(did, ["Vacated z", "Vacated y", "Replaced y", "Replaced z"]);
     });
 }
+
+#[test]
+fn what_stands_on_a_cluster_by_name_goes_before_it_and_comes_after_it() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |version: &str| {
+            format!(
+                r#"{{"c": {{"type": "Cluster", "properties": {{"name": "c", "version": "{version}"}}, "options": {{"replaceOnChanges": ["version"]}}}},
+                     "p": {{"type": "Profile", "properties": {{"name": "p", "cluster": "${{c.name}}"}}}}}}"#
+            )
+        };
+        stack.up(&text("1")).await;
+        let ran = stack.up(&text("2")).await;
+        assert_eq!(ran.did(), ["Vacated p", "Vacated c", "Replaced c", "Replaced p"]);
+        stack.destroy().await;
+    });
+}
+
+#[test]
+fn a_connection_goes_with_its_cluster_though_something_in_it_went_before() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |version: &str| {
+            behind(
+                "c",
+                r#", "door": {"type": "Item", "properties": {"name": "door", "uses": ["${x.id}"]}, "options": {"provider": "inner", "servedBy": ["x"]}},
+                    "x": {"type": "Tagged", "properties": {"value": "1"}, "options": {"provider": "inner"}}"#,
+            )
+            .replace(
+                r#""name": "c"}, "options": {"#,
+                &format!(r#""name": "c", "version": "{version}"}}, "options": {{"replaceOnChanges": ["version"], "#),
+            )
+        };
+        stack.up(&text("1")).await;
+        let ran = stack.up(&text("2")).await;
+        assert_eq!(
+            ran.did(),
+            [
+                "Vacated door",
+                "Vacated cluster",
+                "Replaced cluster",
+                "Replaced x",
+                "Replaced door"
+            ]
+        );
+        stack.destroy().await;
+    });
+}

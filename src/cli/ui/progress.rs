@@ -1,6 +1,6 @@
 //! A run as it goes: drawn on a terminal, as plain lines, or as JSON.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::remaining::Remaining;
 use super::style::{count, cut, duration, past, plain};
 use super::terminal::Terminal;
 use crate::apply::{Did, Event, Fate, Outcome, Trouble};
-use crate::plan::{Action, Plan, StepId};
+use crate::plan::{Action, Plan, Step, StepId};
 
 /// At most so many running steps are drawn.
 const DRAWN: usize = 12;
@@ -179,15 +179,15 @@ impl Listener {
                 );
                 self.line(&line);
             }
-            Event::StepSkipped { step, because, .. } => {
+            Event::StepSkipped { step, urn, because } => {
                 self.finish(*step);
                 if !self.is_silent(*step) {
-                    let line = format!(
-                        "  {} {}   skipped: it needs {}",
-                        paint.dim("-"),
-                        self.padded(*step),
-                        because.path()
-                    );
+                    let why = if because == urn {
+                        "not made again".to_owned()
+                    } else {
+                        format!("skipped: it needs {}", because.path())
+                    };
+                    let line = format!("  {} {}   {why}", paint.dim("-"), self.padded(*step));
                     self.line(&line);
                 }
             }
@@ -343,7 +343,12 @@ pub(crate) fn summary(outcome: &Outcome, plan: &Plan, took: Duration, terminal: 
     if let Some(error) = &outcome.journal {
         out.push_str(&format!("\n{}: {error}\n", paint.error()));
     }
-    for (name, reason) in &outcome.unknown_outputs {
+    // After a failure it is clear why something is not known.
+    for (name, reason) in outcome
+        .unknown_outputs
+        .iter()
+        .filter(|_| outcome.failed.is_empty())
+    {
         out.push_str(&format!(
             "\n{}: output `{name}`: {}\n",
             paint.error(),
@@ -351,8 +356,25 @@ pub(crate) fn summary(outcome: &Outcome, plan: &Plan, took: Duration, terminal: 
         ));
     }
     let mut parts: Vec<String> = Vec::new();
+    let over: HashSet<StepId> = outcome
+        .failed
+        .iter()
+        .map(|f| f.step)
+        .chain(outcome.skipped.iter().map(|(id, _)| *id))
+        .chain(outcome.left.iter().copied())
+        .collect();
+    let done = plan.steps.iter().filter(|s| !over.contains(&s.id));
+    let with_container = |s: &Step| {
+        if s.action == Action::Delete {
+            s.takes.len()
+        } else {
+            0
+        }
+    };
+    let taken: usize = done.map(with_container).sum();
     for (did, n) in &outcome.done {
         if !matches!(did, Did::Nothing | Did::Connected | Did::Read | Did::Dropped) {
+            let n = if *did == Did::Deleted { n + taken } else { *n };
             parts.push(format!("{n} {}", past(*did)));
         }
     }
