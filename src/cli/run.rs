@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use epid_provider::Urn;
+use epid_provider::{Observed, Urn};
 
 use super::args::{Destroy, Drifted, Preview, Refresh as RefreshCommand, SelectionArgs, StacksArgs, Up};
 use super::bound::beyond;
@@ -15,6 +15,7 @@ use super::workspace::{Recorded, Workspace};
 use super::world::World;
 use super::{Context, saved_plan, surroundings};
 use crate::apply::{Event, Executor, Outcome, PlanRefused, Stopper};
+use crate::expression::Span;
 use crate::graph::{ResourceGraph, Selector};
 use crate::observe::{Depth, Looking, observe};
 use crate::plan::{Action, Mode, Observations, Plan, Refresh, Request, Selection, plan};
@@ -68,6 +69,9 @@ struct Planned<'a> {
     location: Location,
     plan: Plan,
     recorded: usize,
+    /// It is the very plan to execute, if nothing is recorded meanwhile: no other stack has to run before, and the keys of
+    /// the state were at hand.
+    exact: bool,
 }
 
 /// True where every stack that is meant runs in the sandbox.
@@ -423,47 +427,58 @@ impl Running<'_> {
         };
         let plan = plan(&request).map_err(|problems| Error::plan(problems, &self.workspace.sources))?;
         self.refuse_loss(&location, &graph, &plan).await?;
+        let waits = |(producer, _): &(Arc<str>, Span)| pending.contains(producer);
         Ok(Planned {
             stack,
             location,
             plan,
             recorded: recorded.snapshot.entries.len(),
+            exact: recorded.keys.is_some() && !stack.references.values().any(waits),
         })
     }
 
     /// What exists, as far as it was asked for. Without a connection a plan is less sharp, but there is one; only what was
     /// asked for by name has to be answered.
     async fn observe(&self, graph: &ResourceGraph, recorded: &Recorded) -> Result<Observations, Error> {
-        if self.asked.offline || (self.asked.mode == Mode::Destroy && !self.asked.look) {
+        if self.asked.offline {
             return Ok(Observations::new());
         }
+        let snapshot = &recorded.snapshot;
         let keys = recorded.keys.as_ref();
         let digest = |bytes: &[u8]| keys.map(|keys| keys.digest_bytes(bytes));
-        let session = Arc::new(Session::in_memory(recorded.snapshot.header.clone()));
+        let session = Arc::new(Session::in_memory(snapshot.header.clone()));
         let executor = self.executor(&session, Stopper::new().1, &digest);
+        let destroys = self.asked.mode == Mode::Destroy;
+        // Nothing can be deleted one by one in a cluster that somebody deleted.
+        let containers: BTreeSet<&Urn> = snapshot
+            .entries
+            .values()
+            .filter(|_| destroys)
+            .filter_map(|entry| entry.deleted_with.as_ref())
+            .collect();
         let seen = observe(&Looking {
             graph,
-            snapshot: &recorded.snapshot,
+            snapshot,
             providers: &self.world.providers,
-            depth: if self.asked.look {
+            depth: if self.asked.look || destroys {
                 Depth::Refresh
             } else {
                 Depth::Needed
             },
-            only: &|_| true,
+            only: &|urn| !destroys || containers.contains(urn),
             digest: &digest,
             call: &|urn| executor.look(urn),
         })
         .await;
-        match seen.failed.into_iter().next() {
+        let gone = |urn: &Urn| {
+            let container = snapshot.live(urn).and_then(|entry| entry.deleted_with.as_ref());
+            container.is_some_and(|urn| matches!(seen.found.get(urn), Some(Observed::Absent)))
+        };
+        match seen.failed.iter().find(|(urn, _)| !gone(urn)) {
             Some((urn, failure)) if self.asked.look => {
-                Err(
-                    Error::failed(format!("{} cannot be read: {}", urn.path(), failure.message)).hint(
-                        failure
-                            .hint
-                            .unwrap_or_else(|| "leave --refresh out to plan without reading".to_owned()),
-                    ),
-                )
+                let hint = "leave --refresh out to plan without reading";
+                let message = format!("{} cannot be read: {}", urn.path(), failure.message);
+                Err(Error::failed(message).hint(failure.hint.as_deref().unwrap_or(hint)))
             }
             _ => Ok(seen.found),
         }
@@ -576,61 +591,73 @@ impl Running<'_> {
         }
     }
 
-    /// Opens the stack, plans again on what is recorded now, and executes that where it stays within what was shown.
+    /// Opens the stack and executes what was shown: that very plan, or what it comes to by now where it stays within that.
     async fn execute(&self, shown: Planned<'_>) -> Result<Exit, Error> {
         if shown.plan.header.lineage.is_empty() && shown.plan.is_empty() && shown.plan.outputs.is_empty() {
             return Ok(Exit::Done);
         }
         let session = self.open(&shown.location).await?;
-        let done = self.execute_in(&session, &shown).await;
+        let done = self.execute_in(&session, shown).await;
         let closed = session.close().await;
         let exit = done?;
         closed?;
         Ok(exit)
     }
 
-    async fn execute_in(&self, session: &Arc<Session>, shown: &Planned<'_>) -> Result<Exit, Error> {
-        let stack = shown.stack;
+    async fn execute_in(&self, session: &Arc<Session>, shown: Planned<'_>) -> Result<Exit, Error> {
+        let (stack, location) = (shown.stack, shown.location.clone());
         if self.asked.mode == Mode::Up {
-            self.announce(stack, &shown.location).await?;
+            self.announce(stack, &location).await?;
         } else {
             session.start_closing().await?;
         }
-        let recorded = Recorded {
-            snapshot: session.snapshot(),
-            keys: Some(session.keys().clone()),
-        };
-        let fresh = self
-            .plan_from(stack, shown.location.clone(), &recorded, &BTreeSet::new())
-            .await?;
-        let plan = if self.asked.refresh == Refresh::Accept
-            && shown.plan.steps.iter().all(|s| s.action == Action::Record)
-        {
-            fresh.plan.only(|step| step.action == Action::Record)
+        let planned = &shown.plan.header;
+        let unmoved = session.with(|snapshot| {
+            let now = &snapshot.header;
+            now.lineage == planned.lineage && now.serial == planned.serial && snapshot.intents.is_empty()
+        });
+        let plan = if shown.exact && unmoved {
+            shown.plan
         } else {
-            fresh.plan
+            self.again(session, shown).await?
         };
-        let beyond = beyond(&shown.plan, &plan);
-        if !beyond.is_empty() {
-            let names: Vec<&str> = beyond.iter().map(|urn| urn.path()).take(5).collect();
-            return Err(Error::failed(format!(
-                "{}: more would change than was shown: {}",
-                stack.name,
-                names.join(", ")
-            ))
-            .hint("nothing of this stack was done; run it again to see what changes"));
-        }
         let done = self.apply(session, stack, plan).await?;
         if done == Exit::Done
             && self.asked.mode == Mode::Destroy
             && session.with(crate::state::Snapshot::is_empty)
         {
-            self.leave(&shown.location).await?;
+            self.leave(&location).await?;
         }
         if self.asked.mode == Mode::Destroy {
             session.stop_closing().await?;
         }
         Ok(done)
+    }
+
+    /// Plans again on what is recorded now, within what was shown.
+    async fn again(&self, session: &Arc<Session>, shown: Planned<'_>) -> Result<Plan, Error> {
+        let recorded = Recorded {
+            snapshot: session.snapshot(),
+            keys: Some(session.keys().clone()),
+        };
+        let nothing_pends = BTreeSet::new();
+        let fresh = self.plan_from(shown.stack, shown.location, &recorded, &nothing_pends);
+        let mut plan = fresh.await?.plan;
+        let only_records = shown.plan.steps.iter().all(|s| s.action == Action::Record);
+        if self.asked.refresh == Refresh::Accept && only_records {
+            plan = plan.only(|step| step.action == Action::Record);
+        }
+        let beyond = beyond(&shown.plan, &plan);
+        if beyond.is_empty() {
+            return Ok(plan);
+        }
+        let names: Vec<&str> = beyond.iter().map(|urn| urn.path()).take(5).collect();
+        let message = format!(
+            "{}: more would change than was shown: {}",
+            shown.stack.name,
+            names.join(", ")
+        );
+        Err(Error::failed(message).hint("nothing of this stack was done; run it again to see what changes"))
     }
 
     /// Executes a plan in an open session and shows what happens.

@@ -1,6 +1,6 @@
 //! Walks the graph once, dependencies first, and decides for each resource what becomes of it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,6 +126,8 @@ pub(super) struct Planner<'a> {
     excludes: BTreeSet<Urn>,
     /// What excluded records need.
     kept: BTreeSet<Urn>,
+    /// Live records of which nothing exists any more: seen to be absent, or in something that is.
+    pub(super) gone: HashSet<Urn>,
     forced: BTreeSet<Urn>,
 }
 
@@ -149,6 +151,7 @@ impl<'a> Planner<'a> {
             targets: None,
             excludes: BTreeSet::new(),
             kept: BTreeSet::new(),
+            gone: gone(request),
             forced: BTreeSet::new(),
         };
         for entry in entries {
@@ -410,12 +413,14 @@ impl<'a> Planner<'a> {
         after: Vec<StepId>,
     ) -> Decided {
         let observed = self.request.observed.get(&entry.record.urn);
-        if let Some(Observed::Absent) = observed {
-            self.drift.push(Drift {
-                urn: node.urn.clone(),
-                gone: true,
-                changes: Vec::new(),
-            });
+        if self.gone.contains(&entry.record.urn) {
+            if let Some(Observed::Absent) = observed {
+                self.drift.push(Drift {
+                    urn: node.urn.clone(),
+                    gone: true,
+                    changes: Vec::new(),
+                });
+            }
             return self.recreate(node, entry, desired, after);
         }
         let (mut desired, mut overrides) = settle(node, entry, desired);
@@ -1041,6 +1046,27 @@ fn cycle_problem(steps: &[Step], cycle: &[u32]) -> PlanProblem {
         format!("the steps wait for each other: {}", path.join(" → ")),
     )
     .hint("change the resources in two runs, or set deleteBeforeReplace on one of them")
+}
+
+/// What was seen to be absent, and everything in it.
+fn gone(request: &Request<'_>) -> HashSet<Urn> {
+    let absent = |(urn, seen): (&Urn, &Observed)| matches!(seen, Observed::Absent).then(|| urn.clone());
+    let mut open: Vec<Urn> = request.observed.iter().filter_map(absent).collect();
+    let mut inside: HashMap<&Urn, Vec<&Urn>> = HashMap::new();
+    if !open.is_empty() {
+        let entries = request.snapshot.entries.values();
+        for entry in entries.filter(|e| e.role == Role::Live && provider_type(&e.record.kind).is_none()) {
+            if let Some(container) = &entry.deleted_with {
+                inside.entry(container).or_default().push(entry.urn());
+            }
+        }
+    }
+    let mut gone = HashSet::new();
+    while let Some(urn) = open.pop() {
+        open.extend(inside.remove(&urn).into_iter().flatten().cloned());
+        gone.insert(urn);
+    }
+    gone
 }
 
 /// Every top-level property as an addition.

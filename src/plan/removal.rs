@@ -200,6 +200,7 @@ fn collect<'a>(planner: &mut Planner<'a>) -> Vec<Removal<'a>> {
             .is_some_and(|key| kept.contains(&(entry.provider.clone(), key.clone())));
         let action = match entry.role {
             Role::Vacant => Action::Drop,
+            Role::Live if planner.gone.contains(urn) => Action::Drop,
             _ if !in_cloud || held => Action::Drop,
             _ if entry.retain_on_delete => Action::Forget,
             _ => Action::Delete,

@@ -373,7 +373,9 @@ pub(crate) fn summary(outcome: &Outcome, plan: &Plan, took: Duration, terminal: 
     };
     let taken: usize = done.map(with_container).sum();
     for (did, n) in &outcome.done {
-        if !matches!(did, Did::Nothing | Did::Connected | Did::Read | Did::Dropped) {
+        let quiet = matches!(did, Did::Nothing | Did::Connected | Did::Read | Did::Dropped);
+        // What was made again is told as replaced.
+        if !quiet && (*did != Did::Vacated || !over.is_empty()) {
             let n = if *did == Did::Deleted { n + taken } else { *n };
             parts.push(format!("{n} {}", past(*did)));
         }
