@@ -71,12 +71,11 @@ struct Planned<'a> {
 }
 
 /// True where every stack that is meant runs in the sandbox.
-pub(crate) fn is_simulated(context: &Context, stacks: &StacksArgs) -> Result<bool, Error> {
+pub(crate) fn is_simulated(workspace: &Workspace, stacks: &StacksArgs) -> Result<bool, Error> {
     if stacks.one.sandbox {
         return Ok(true);
     }
-    let workspace = context.workspace()?.with_broken();
-    let chosen = choose(&workspace, stacks)?;
+    let chosen = choose(workspace, stacks)?;
     let simulated = chosen.iter().filter(|s| s.sandbox).count();
     if simulated == 0 {
         Ok(false)
@@ -115,14 +114,13 @@ fn world(
 }
 
 /// `epid up`.
-pub(crate) async fn up(context: &Context, args: &Up) -> Result<Exit, Error> {
-    let workspace = context.workspace()?;
-    let stacks = choose(&workspace, &args.stacks)?;
-    let world = world(&workspace, &stacks, &args.stacks, true)?;
+pub(crate) async fn up(context: &Context, workspace: &Workspace, args: &Up) -> Result<Exit, Error> {
+    let stacks = choose(workspace, &args.stacks)?;
+    let world = world(workspace, &stacks, &args.stacks, true)?;
     let asked = Asked::new(Mode::Up, &args.selection, &args.replace)?.reading(args.refresh);
     let run = Running {
         context,
-        workspace: &workspace,
+        workspace,
         world: &world,
         asked: &asked,
         yes: args.yes,
@@ -136,10 +134,12 @@ pub(crate) async fn up(context: &Context, args: &Up) -> Result<Exit, Error> {
 }
 
 /// `epid destroy`.
-pub(crate) async fn destroy(context: &Context, args: &Destroy) -> Result<Exit, Error> {
-    let workspace = context
-        .workspace()?
-        .with_broken()
+pub(crate) async fn destroy(
+    context: &Context,
+    workspace: Workspace,
+    args: &Destroy,
+) -> Result<Exit, Error> {
+    let workspace = workspace
         .with_forgotten(args.stacks.one.stack.as_deref())
         .await?;
     let mut stacks = choose(&workspace, &args.stacks)?;
@@ -159,18 +159,17 @@ pub(crate) async fn destroy(context: &Context, args: &Destroy) -> Result<Exit, E
 }
 
 /// `epid preview`.
-pub(crate) async fn preview(context: &Context, args: &Preview) -> Result<Exit, Error> {
-    let workspace = context.workspace()?;
-    let mut stacks = choose(&workspace, &args.stacks)?;
+pub(crate) async fn preview(context: &Context, workspace: &Workspace, args: &Preview) -> Result<Exit, Error> {
+    let mut stacks = choose(workspace, &args.stacks)?;
     let mode = if args.destroy { Mode::Destroy } else { Mode::Up };
     if mode == Mode::Destroy {
         stacks.reverse();
     }
-    let world = world(&workspace, &stacks, &args.stacks, false)?;
+    let world = world(workspace, &stacks, &args.stacks, false)?;
     let asked = Asked::new(mode, &args.selection, &args.replace)?.reading(args.refresh);
     let run = Running {
         context,
-        workspace: &workspace,
+        workspace,
         world: &world,
         asked: &asked,
         yes: true,
@@ -178,7 +177,7 @@ pub(crate) async fn preview(context: &Context, args: &Preview) -> Result<Exit, E
     let planned = run.plan_all(&stacks).await?;
     run.show(&planned);
     if let (Some(path), [one]) = (&args.save, planned.as_slice()) {
-        saved_plan::save(&workspace, &one.plan, path)?;
+        saved_plan::save(workspace, &one.plan, path)?;
         if !context.terminal.json {
             context.terminal.line(&format!(
                 "\n  saved to {}: `epid up --plan` executes it",
@@ -197,16 +196,15 @@ pub(crate) async fn preview(context: &Context, args: &Preview) -> Result<Exit, E
 }
 
 /// `epid refresh`.
-pub(crate) async fn refresh(context: &Context, args: &RefreshCommand) -> Result<Exit, Error> {
-    let workspace = context.workspace()?;
-    let stacks = choose(&workspace, &args.stacks)?;
-    let world = world(&workspace, &stacks, &args.stacks, args.accept)?;
+pub(crate) async fn refresh(context: &Context, workspace: &Workspace, args: &RefreshCommand) -> Result<Exit, Error> {
+    let stacks = choose(workspace, &args.stacks)?;
+    let world = world(workspace, &stacks, &args.stacks, args.accept)?;
     let mut asked = Asked::new(Mode::Up, &SelectionArgs::default(), &[])?;
     asked.look = true;
     asked.refresh = Refresh::Accept;
     let run = Running {
         context,
-        workspace: &workspace,
+        workspace,
         world: &world,
         asked: &asked,
         yes: args.yes,
