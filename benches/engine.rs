@@ -27,7 +27,7 @@ use epid::program::{Components, Declaration, Options, Program};
 use epid::state::blobs::FolderBlobs;
 use epid::state::{Entropy, Holder, KeyDirectory, Location, Opening, Run, Session, Snapshot, Store};
 use epid_fake::{Fake, World};
-use epid_provider::{Kind, Map, Timestamp, Token, Value};
+use epid_provider::{Kind, Map, Timestamp, Token};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -87,12 +87,19 @@ impl Shape {
             let (kind, properties) = match self {
                 Self::Layered if at >= WIDTH => (
                     "Item",
-                    vec![("value", format!("${{r{}.id}}", at - WIDTH)), ("shape", round.to_owned())],
+                    vec![
+                        ("value", format!("${{r{}.id}}", at - WIDTH)),
+                        ("shape", round.to_owned()),
+                    ],
                 ),
                 Self::Hub if at + 1 == count => {
-                    let all: Vec<Template> = (1..at).map(|n| Template::reference(&format!("r{n}"), &["id"])).collect();
+                    let all: Vec<Template> = (1..at)
+                        .map(|n| Template::reference(&format!("r{n}"), &["id"]))
+                        .collect();
                     let tags = [("tags", Template::list(all)), ("shape", Template::text(round))];
-                    program.resources.push(declaration(at, "Item", Template::object(tags))?);
+                    program
+                        .resources
+                        .push(declaration(at, "Item", Template::object(tags))?);
                     continue;
                 }
                 Self::Hub if at > 0 => (
@@ -102,7 +109,10 @@ impl Shape {
                 Self::Contained if at < boxes => ("Box", vec![("name", format!("box{at}-{round}"))]),
                 Self::Contained => (
                     "Child",
-                    vec![("box", format!("${{r{}.name}}", at % boxes)), ("name", format!("child{at}"))],
+                    vec![
+                        ("box", format!("${{r{}.name}}", at % boxes)),
+                        ("name", format!("child{at}")),
+                    ],
                 ),
                 Self::Layered | Self::Wide | Self::Hub => (
                     "Item",
@@ -114,7 +124,9 @@ impl Shape {
                 .map(|(key, text)| Template::parse_text(&text).map(|template| (key, template)))
                 .collect();
             let properties = properties.map_err(|errors| format!("{errors:?}"))?;
-            program.resources.push(declaration(at, kind, Template::object(properties))?);
+            program
+                .resources
+                .push(declaration(at, kind, Template::object(properties))?);
         }
         Ok(program)
     }
@@ -344,7 +356,10 @@ fn measured(shape: Shape, count: usize) -> Outcome<Vec<(f64, u64)>> {
         return Err(String::from_utf8_lossy(&output.stderr).into());
     }
     let text = String::from_utf8(output.stdout)?;
-    let numbers: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    let numbers: Vec<f64> = text
+        .split_whitespace()
+        .map(str::parse)
+        .collect::<Result<_, _>>()?;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -414,7 +429,9 @@ fn main() -> Outcome {
     let sizes: Vec<usize> = sizes.split(',').map(str::parse).collect::<Result<_, _>>()?;
     let asked: Vec<Shape> = arguments.iter().filter_map(shape).collect();
     println!("an append of 512 bytes is on disk after {:.3} ms", fsync()? * 1e3);
-    println!("time, peak memory of the process (the fake cloud included), and how many times more than n log n it grew by");
+    println!(
+        "time, peak memory of the process (the fake cloud included), and how many times more than n log n it grew by"
+    );
     for shape in Shape::ALL {
         if asked.is_empty() || asked.iter().any(|s| s.name() == shape.name()) {
             table(shape, &sizes)?;

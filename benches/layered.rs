@@ -134,10 +134,7 @@ fn run(program: &str, folder: &Path, phases: &[Phase], limit: Duration) -> Outco
             all.push(Took::Unknown);
             continue;
         }
-        let took = watched(
-            Command::new(program).args(*arguments).current_dir(folder),
-            limit,
-        )?;
+        let took = watched(Command::new(program).args(*arguments).current_dir(folder), limit)?;
         // A plan that was given up spoils nothing; an apply does.
         left_off = matches!(took, Took::More(..)) && arguments.first() != Some(&"plan");
         all.push(took);
@@ -202,11 +199,19 @@ fn compare(count: usize, limit: Duration) -> Outcome {
     let folder = tempfile::tempdir()?;
     let own = epid(&folder.path().join("epid"), count)?;
     let other = terraform(&folder.path().join("terraform"), count, limit)?;
-    println!("{:12}{:>21}   {:>21}   {:>9}   memory", "", "epid", "Terraform", "faster");
+    println!(
+        "{:12}{:>21}   {:>21}   {:>9}   memory",
+        "", "epid", "Terraform", "faster"
+    );
     for (at, ((phase, _), took)) in EPID_PHASES.iter().zip(own).enumerate() {
         let theirs = other.as_ref().and_then(|other| other.get(at)).copied();
         let line = match theirs {
-            Some(theirs) => format!("{phase:12}{}   {}   {}", shown(took), shown(theirs), ratio(took, theirs)),
+            Some(theirs) => format!(
+                "{phase:12}{}   {}   {}",
+                shown(took),
+                shown(theirs),
+                ratio(took, theirs)
+            ),
             None => format!("{phase:12}{}", shown(took)),
         };
         println!("{}", line.trim_end());

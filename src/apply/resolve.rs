@@ -155,13 +155,10 @@ impl Resolver<'_> {
 fn judge(promised: &[PlannedChange], actual: &[Change], forced: bool) -> Result<Verdict, Path> {
     let certain = promised.iter().filter(|p| forced && p.replace == Replace::Yes);
     let mut reasons: Vec<Path> = certain.map(|p| p.path.clone()).collect();
+    let promises = Promises::new(promised);
     for change in actual {
-        let promise = promised
-            .iter()
-            .filter(|p| covers(&p.path, &change.path))
-            .max_by_key(|p| p.replace)
-            .ok_or_else(|| change.path.clone())?;
-        match (change.replace, promise.replace) {
+        let promise = promises.of(&change.path).ok_or_else(|| change.path.clone())?;
+        match (change.replace, promise) {
             (Replace::No, _) => {}
             (_, Replace::No) => return Err(change.path.clone()),
             _ => reasons.push(change.path.clone()),
@@ -172,6 +169,42 @@ fn judge(promised: &[PlannedChange], actual: &[Change], forced: bool) -> Result<
         (true, true) => Verdict::Same,
         (true, false) => Verdict::Update,
     })
+}
+
+/// What was promised, by path: a list may have thousands of items.
+struct Promises<'p> {
+    exact: BTreeMap<&'p [Segment], Replace>,
+    /// Those with an element that stands for any.
+    vague: BTreeMap<&'p Path, Replace>,
+}
+
+impl<'p> Promises<'p> {
+    fn new(promised: &'p [PlannedChange]) -> Self {
+        let mut found = Self {
+            exact: BTreeMap::new(),
+            vague: BTreeMap::new(),
+        };
+        for promise in promised {
+            let kept = if promise.path.segments().iter().any(stands_for_any) {
+                found.vague.entry(&promise.path).or_insert(promise.replace)
+            } else {
+                found
+                    .exact
+                    .entry(promise.path.segments())
+                    .or_insert(promise.replace)
+            };
+            *kept = (*kept).max(promise.replace);
+        }
+        found
+    }
+
+    /// The strongest promise that includes a change at that path.
+    fn of(&self, path: &Path) -> Option<Replace> {
+        let segments = path.segments();
+        let above = (0..=segments.len()).filter_map(|end| self.exact.get(&segments[..end]));
+        let vague = self.vague.iter().filter(|(promise, _)| covers(promise, path));
+        above.chain(vague.map(|(_, replace)| replace)).max().copied()
+    }
 }
 
 /// The value at a path; `Null` where there is none.
@@ -191,14 +224,16 @@ fn at(value: &Value, path: &[Segment]) -> Value {
     below.map(|below| at(below, rest)).unwrap_or_default()
 }
 
-/// True where a promise at one path includes a change at the other. An element that was unknown, or had no name to
-/// show, stands for any.
+/// An element that was unknown, or had no name to show, stands for any.
+fn stands_for_any(segment: &Segment) -> bool {
+    matches!(segment, Segment::Element(name) if matches!(&**name, "" | "…"))
+}
+
+/// True where a promise at one path includes a change at the other.
 fn covers(promise: &Path, change: &Path) -> bool {
     let (promise, change) = (promise.segments(), change.segments());
-    let same = |(p, c): (&Segment, &Segment)| match (p, c) {
-        (Segment::Element(name), Segment::Element(_) | Segment::Index(_)) if matches!(&**name, "" | "…") => {
-            true
-        }
+    let same = |(p, c): (&Segment, &Segment)| match c {
+        Segment::Element(_) | Segment::Index(_) if stands_for_any(p) => true,
         _ => p == c,
     };
     promise.len() <= change.len() && promise.iter().zip(change).all(same)

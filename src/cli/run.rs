@@ -1,10 +1,11 @@
 //! Up, preview, destroy and refresh: plan, show, ask, apply.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use epid_provider::Urn;
+use epid_provider::{Map, Urn};
 
 use super::args::{Destroy, Drifted, Preview, Refresh as RefreshCommand, SelectionArgs, StacksArgs, Up};
 use super::bound::beyond;
@@ -16,10 +17,10 @@ use super::world::World;
 use super::{Context, saved_plan, surroundings};
 use crate::apply::{Event, Executor, Outcome, PlanRefused, Stopper};
 use crate::graph::{ResourceGraph, Selector};
-use crate::observe::{Depth, Looking, observe};
-use crate::plan::{Action, Mode, Observations, Plan, Refresh, Request, Selection, plan};
+use crate::observe::{Depth, Looking, Seen, observe};
+use crate::plan::{Action, Mode, Plan, PlannedOutput, Refresh, Request, Selection, plan};
 use crate::program::StackFile;
-use crate::state::{Location, Opening, Run, Session};
+use crate::state::{Location, Opening, Run, Session, Snapshot};
 
 /// What a run is asked to do, whichever stack it is for.
 struct Asked {
@@ -68,6 +69,15 @@ struct Planned<'a> {
     location: Location,
     plan: Plan,
     recorded: usize,
+    basis: Basis,
+}
+
+/// What a plan follows from, as far as that may change until it is executed.
+struct Basis {
+    snapshot: Snapshot,
+    references: Map,
+    /// Something was asked of a cloud, or could not be told without keys: to be asked again.
+    passing: bool,
 }
 
 /// True where every stack that is meant runs in the sandbox.
@@ -134,14 +144,8 @@ pub(crate) async fn up(context: &Context, workspace: &Workspace, args: &Up) -> R
 }
 
 /// `epid destroy`.
-pub(crate) async fn destroy(
-    context: &Context,
-    workspace: Workspace,
-    args: &Destroy,
-) -> Result<Exit, Error> {
-    let workspace = workspace
-        .with_forgotten(args.stacks.one.stack.as_deref())
-        .await?;
+pub(crate) async fn destroy(context: &Context, workspace: Workspace, args: &Destroy) -> Result<Exit, Error> {
+    let workspace = workspace.with_forgotten(args.stacks.one.stack.as_deref()).await?;
     let mut stacks = choose(&workspace, &args.stacks)?;
     stacks.reverse();
     let world = world(&workspace, &stacks, &args.stacks, true)?;
@@ -196,7 +200,11 @@ pub(crate) async fn preview(context: &Context, workspace: &Workspace, args: &Pre
 }
 
 /// `epid refresh`.
-pub(crate) async fn refresh(context: &Context, workspace: &Workspace, args: &RefreshCommand) -> Result<Exit, Error> {
+pub(crate) async fn refresh(
+    context: &Context,
+    workspace: &Workspace,
+    args: &RefreshCommand,
+) -> Result<Exit, Error> {
     let stacks = choose(workspace, &args.stacks)?;
     let world = world(workspace, &stacks, &args.stacks, args.accept)?;
     let mut asked = Asked::new(Mode::Up, &SelectionArgs::default(), &[])?;
@@ -393,18 +401,23 @@ impl Running<'_> {
         pending: &BTreeSet<Arc<str>>,
     ) -> Result<Planned<'a>, Error> {
         let keys = recorded.keys.as_ref();
-        let digest = |bytes: &[u8]| keys.map(|keys| keys.digest_bytes(bytes));
+        let keyless = Cell::new(false);
+        let digest = |bytes: &[u8]| {
+            keyless.set(keyless.get() || keys.is_none());
+            keys.map(|keys| keys.digest_bytes(bytes))
+        };
+        let references = self.references(stack, pending).await?;
         let graph = if self.asked.mode == Mode::Destroy {
             ResourceGraph::empty()
         } else {
-            let references = self.workspace.references(stack, self.world, pending).await?;
-            self.workspace.graph(stack, self.world, references, &digest)?
+            self.workspace
+                .graph(stack, self.world, references.clone(), &digest)?
         };
-        let observed = self.observe(&graph, recorded).await?;
+        let seen = self.observe(&graph, recorded).await?;
         let request = Request {
             graph: &graph,
             snapshot: &recorded.snapshot,
-            observed: &observed,
+            observed: &seen.found,
             providers: &self.world.providers,
             mode: self.asked.mode,
             selection: &self.asked.selection,
@@ -412,20 +425,48 @@ impl Running<'_> {
             digest: &digest,
         };
         let plan = plan(&request).map_err(|problems| Error::plan(problems, &self.workspace.sources))?;
-        self.refuse_loss(&location, &graph, &plan).await?;
+        self.refuse_loss(&location, &plan).await?;
         Ok(Planned {
             stack,
             location,
             plan,
             recorded: recorded.snapshot.entries.len(),
+            basis: Basis {
+                snapshot: recorded.snapshot.clone(),
+                references,
+                passing: keyless.get() || !seen.found.is_empty() || !seen.failed.is_empty(),
+            },
         })
+    }
+
+    /// What a stack may use of other stacks; nothing where it is destroyed.
+    async fn references(&self, stack: &StackFile, pending: &BTreeSet<Arc<str>>) -> Result<Map, Error> {
+        match self.asked.mode {
+            Mode::Up => self.workspace.references(stack, self.world, pending).await,
+            Mode::Destroy => Ok(Map::default()),
+        }
+    }
+
+    /// True where planning again would come to the same.
+    async fn holds(&self, session: &Session, shown: &Planned<'_>) -> Result<bool, Error> {
+        let basis = &shown.basis;
+        let same = session.with(|snapshot| {
+            let header = &basis.snapshot.header;
+            let first = header.lineage.is_empty() && snapshot.header.serial == 0;
+            let begins = first && basis.snapshot.is_empty() && snapshot.is_empty();
+            begins || snapshot.is_same(&basis.snapshot)
+        });
+        if basis.passing || !same {
+            return Ok(false);
+        }
+        Ok(self.references(shown.stack, &BTreeSet::new()).await? == basis.references)
     }
 
     /// What exists, as far as it was asked for. Without a connection a plan is less sharp, but there is one; only what was
     /// asked for by name has to be answered.
-    async fn observe(&self, graph: &ResourceGraph, recorded: &Recorded) -> Result<Observations, Error> {
+    async fn observe(&self, graph: &ResourceGraph, recorded: &Recorded) -> Result<Seen, Error> {
         if self.asked.offline || (self.asked.mode == Mode::Destroy && !self.asked.look) {
-            return Ok(Observations::new());
+            return Ok(Seen::default());
         }
         let keys = recorded.keys.as_ref();
         let digest = |bytes: &[u8]| keys.map(|keys| keys.digest_bytes(bytes));
@@ -445,27 +486,20 @@ impl Running<'_> {
             call: &|urn| executor.look(urn),
         })
         .await;
-        match seen.failed.into_iter().next() {
+        match seen.failed.iter().next() {
             Some((urn, failure)) if self.asked.look => {
-                Err(
-                    Error::failed(format!("{} cannot be read: {}", urn.path(), failure.message)).hint(
-                        failure
-                            .hint
-                            .unwrap_or_else(|| "leave --refresh out to plan without reading".to_owned()),
-                    ),
-                )
+                let hint = failure
+                    .hint
+                    .clone()
+                    .unwrap_or_else(|| "leave --refresh out to plan without reading".to_owned());
+                Err(Error::failed(format!("{} cannot be read: {}", urn.path(), failure.message)).hint(hint))
             }
-            _ => Ok(seen.found),
+            _ => Ok(seen),
         }
     }
 
     /// Refuses a plan that takes away what other stacks use.
-    async fn refuse_loss(
-        &self,
-        location: &Location,
-        graph: &ResourceGraph,
-        plan: &Plan,
-    ) -> Result<(), Error> {
+    async fn refuse_loss(&self, location: &Location, plan: &Plan) -> Result<(), Error> {
         if self.asked.mode == Mode::Destroy {
             return Ok(());
         }
@@ -481,12 +515,12 @@ impl Running<'_> {
             })
             .map(|s| &s.target.urn)
             .collect();
-        for (name, value, _) in graph.outputs() {
+        for PlannedOutput { name, value, .. } in &plan.outputs {
             let behind = value
                 .template
                 .references()
                 .into_iter()
-                .flat_map(|m| graph.names().resources(&m.reference));
+                .flat_map(|m| plan.names.resources(&m.reference));
             if let Some(urn) = behind.into_iter().find(|urn| lost.contains(urn)) {
                 return Err(Error::failed(format!(
                     "`{}` would be replaced or deleted, but output `{name}` of it is used by {}",
@@ -496,7 +530,7 @@ impl Running<'_> {
                 .hint("destroy those stacks first, or keep the resource"));
             }
         }
-        let offered: BTreeSet<&str> = graph.outputs().iter().map(|(name, ..)| &**name).collect();
+        let offered: BTreeSet<&str> = plan.outputs.iter().map(|output| &*output.name).collect();
         let published = self
             .workspace
             .store
@@ -562,32 +596,52 @@ impl Running<'_> {
         }
     }
 
-    /// Opens the stack, plans again on what is recorded now, and executes that where it stays within what was shown.
+    /// Opens the stack and executes what was shown; where something has changed since, what a new plan says, if it stays
+    /// within that.
     async fn execute(&self, shown: Planned<'_>) -> Result<Exit, Error> {
         if shown.plan.header.lineage.is_empty() && shown.plan.is_empty() && shown.plan.outputs.is_empty() {
             return Ok(Exit::Done);
         }
         let session = self.open(&shown.location).await?;
-        let done = self.execute_in(&session, &shown).await;
+        let done = self.execute_in(&session, shown).await;
         let closed = session.close().await;
         let exit = done?;
         closed?;
         Ok(exit)
     }
 
-    async fn execute_in(&self, session: &Arc<Session>, shown: &Planned<'_>) -> Result<Exit, Error> {
-        let stack = shown.stack;
+    async fn execute_in(&self, session: &Arc<Session>, shown: Planned<'_>) -> Result<Exit, Error> {
+        let (stack, location) = (shown.stack, shown.location.clone());
         if self.asked.mode == Mode::Up {
-            self.announce(stack, &shown.location).await?;
+            self.announce(stack, &location).await?;
         } else {
             session.start_closing().await?;
         }
+        let plan = if self.holds(session, &shown).await? {
+            self.refuse_loss(&location, &shown.plan).await?;
+            shown.plan
+        } else {
+            self.plan_again(session, shown).await?
+        };
+        let done = self.apply(session, stack, plan).await?;
+        if done == Exit::Done && self.asked.mode == Mode::Destroy && session.with(Snapshot::is_empty) {
+            self.leave(&location).await?;
+        }
+        if self.asked.mode == Mode::Destroy {
+            session.stop_closing().await?;
+        }
+        Ok(done)
+    }
+
+    /// The plan on what is recorded now, where it stays within what was shown.
+    async fn plan_again(&self, session: &Session, shown: Planned<'_>) -> Result<Plan, Error> {
+        let stack = shown.stack;
         let recorded = Recorded {
             snapshot: session.snapshot(),
             keys: Some(session.keys().clone()),
         };
         let fresh = self
-            .plan_from(stack, shown.location.clone(), &recorded, &BTreeSet::new())
+            .plan_from(stack, shown.location, &recorded, &BTreeSet::new())
             .await?;
         let plan = if self.asked.refresh == Refresh::Accept
             && shown.plan.steps.iter().all(|s| s.action == Action::Record)
@@ -597,26 +651,16 @@ impl Running<'_> {
             fresh.plan
         };
         let beyond = beyond(&shown.plan, &plan);
-        if !beyond.is_empty() {
-            let names: Vec<&str> = beyond.iter().map(|urn| urn.path()).take(5).collect();
-            return Err(Error::failed(format!(
-                "{}: more would change than was shown: {}",
-                stack.name,
-                names.join(", ")
-            ))
-            .hint("nothing of this stack was done; run it again to see what changes"));
+        if beyond.is_empty() {
+            return Ok(plan);
         }
-        let done = self.apply(session, stack, plan).await?;
-        if done == Exit::Done
-            && self.asked.mode == Mode::Destroy
-            && session.with(crate::state::Snapshot::is_empty)
-        {
-            self.leave(&shown.location).await?;
-        }
-        if self.asked.mode == Mode::Destroy {
-            session.stop_closing().await?;
-        }
-        Ok(done)
+        let names: Vec<&str> = beyond.iter().map(|urn| urn.path()).take(5).collect();
+        Err(Error::failed(format!(
+            "{}: more would change than was shown: {}",
+            stack.name,
+            names.join(", ")
+        ))
+        .hint("nothing of this stack was done; run it again to see what changes"))
     }
 
     /// Executes a plan in an open session and shows what happens.

@@ -176,7 +176,10 @@ impl Snapshot {
 
     fn check_changed(&self, undo: &[(RecordKey, Option<Arc<Entry>>)], happened: bool) -> Result<(), Invalid> {
         // The first of a key says what was there before.
-        let were = undo.iter().rev().filter_map(|(key, old)| Some((&key.urn, old.as_deref()?)));
+        let were = undo
+            .iter()
+            .rev()
+            .filter_map(|(key, old)| Some((&key.urn, old.as_deref()?)));
         let were: HashMap<&Urn, &Entry> = were.filter(|(_, old)| old.role == Role::Live).collect();
         for (key, _) in undo {
             match self.entries.get(key) {

@@ -259,12 +259,7 @@ impl FakeConnection {
             return Err(Failure::new("DependencyViolation", message));
         }
         let controller = thing.text("controller");
-        if !controller.is_empty()
-            && !inner
-                .things
-                .with("Item", "name", controller)
-                .any(|t| other(&t))
-        {
+        if !controller.is_empty() && !inner.things.with("Item", "name", controller).any(|t| other(&t)) {
             return Err(Failure::new(
                 "FinalizerStuck",
                 format_args!("nobody serves {id}: {controller} is gone"),

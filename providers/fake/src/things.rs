@@ -38,10 +38,7 @@ impl Things {
             .or_default()
             .insert(id.clone());
         for used in thing.uses() {
-            self.by_use
-                .entry(Arc::from(used))
-                .or_default()
-                .insert(id.clone());
+            self.by_use.entry(Arc::from(used)).or_default().insert(id.clone());
         }
         for key in texts(&thing) {
             self.by_text.entry(key).or_default().insert(id.clone());
@@ -80,7 +77,12 @@ impl Things {
     }
 
     /// The things of a kind with that text as a property; the text is not empty, and the property is one of [`INDEXED`].
-    pub(crate) fn with(&self, kind: &str, property: &'static str, text: &str) -> impl Iterator<Item = &Thing> {
+    pub(crate) fn with(
+        &self,
+        kind: &str,
+        property: &'static str,
+        text: &str,
+    ) -> impl Iterator<Item = &Thing> {
         debug_assert!(INDEXED.contains(&property), "{property} is not indexed");
         self.all(self.by_text.get(&(Arc::from(kind), property, Arc::from(text))))
     }
