@@ -173,7 +173,7 @@ impl FakeConnection {
         }
         let mut properties = inputs.as_map().cloned().unwrap_or_default();
         if b.named && properties.get("name").is_none() {
-            properties = properties.with("name", Value::from(format!("made-{}", cx.token.short(8))));
+            properties = properties.with("name", Value::from(format!("made-{}", cx.token.short(16))));
         }
         if kind.name() == "Defaulted" && properties.get("class").is_none() {
             properties = properties.with("class", Value::str("standard"));
