@@ -8,7 +8,7 @@ use epid_provider::{Change, Desired, Path, Record, Replace, Resolved, Segment, U
 use super::event::Trouble;
 use crate::expression::{Located, TemplateError};
 use crate::graph::{Known, Providers, View, overlay, provider_type};
-use crate::plan::{Plan, PlannedChange, PlannedInputs, Step};
+use crate::plan::{Plan, PlannedChange, PlannedInputs, Promises, Step};
 use crate::state::{Entry, Session};
 
 /// What is left to do of an update or replacement, now that every value is known.
@@ -155,13 +155,10 @@ impl Resolver<'_> {
 fn judge(promised: &[PlannedChange], actual: &[Change], forced: bool) -> Result<Verdict, Path> {
     let certain = promised.iter().filter(|p| forced && p.replace == Replace::Yes);
     let mut reasons: Vec<Path> = certain.map(|p| p.path.clone()).collect();
+    let promises = Promises::new(promised);
     for change in actual {
-        let promise = promised
-            .iter()
-            .filter(|p| p.promises(&change.path))
-            .max_by_key(|p| p.replace)
-            .ok_or_else(|| change.path.clone())?;
-        match (change.replace, promise.replace) {
+        let promise = promises.of(&change.path).ok_or_else(|| change.path.clone())?;
+        match (change.replace, promise) {
             (Replace::No, _) => {}
             (_, Replace::No) => return Err(change.path.clone()),
             _ => reasons.push(change.path.clone()),

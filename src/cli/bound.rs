@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use epid_provider::Urn;
 
 use super::ui::principal;
-use crate::plan::{Action, Plan, Step};
+use crate::plan::{Action, Plan, Promises, Step};
 
 /// How much an action changes.
 fn strength(action: Action) -> u8 {
@@ -35,10 +35,14 @@ pub(crate) fn beyond<'a>(shown: &Plan, new: &'a Plan) -> Vec<&'a Urn> {
         let Some(promise) = promised.get(&step.target.urn) else {
             return false;
         };
-        let included = |path| promise.changes.iter().any(|change| change.promises(path));
+        let promises = Promises::new(&promise.changes);
         let whole = !matches!(step.action, Action::Update | Action::Replace | Action::Refill);
         strength(step.action) <= strength(promise.action)
-            && (whole || step.changes.iter().all(|change| included(&change.path)))
+            && (whole
+                || step
+                    .changes
+                    .iter()
+                    .all(|change| promises.of(&change.path).is_some()))
     };
     let steps = principal(new).into_iter();
     steps

@@ -158,21 +158,26 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
         Command::Completions { shell } => Ok(commands::completions(shell)),
         Command::Config(command) => commands::config(context, command),
         Command::Up(up) => {
-            let paused = run::is_simulated(context, &up.stacks)?;
-            block_on(paused, run::up(context, &up))
+            let workspace = context.workspace()?;
+            let paused = run::is_simulated(&workspace, &up.stacks)?;
+            block_on(paused, run::up(context, &workspace, &up))
         }
         Command::Preview(preview) => {
-            let paused = run::is_simulated(context, &preview.stacks)?;
-            block_on(paused, run::preview(context, &preview))
+            let workspace = context.workspace()?;
+            let paused = run::is_simulated(&workspace, &preview.stacks)?;
+            block_on(paused, run::preview(context, &workspace, &preview))
         }
         Command::Destroy(destroy) => {
+            let workspace = context.workspace()?.with_broken();
             // What cannot be chosen here is looked for among the states.
-            let paused = run::is_simulated(context, &destroy.stacks).unwrap_or(destroy.stacks.one.sandbox);
-            block_on(paused, run::destroy(context, &destroy))
+            let paused = run::is_simulated(&workspace, &destroy.stacks);
+            let paused = paused.unwrap_or(destroy.stacks.one.sandbox);
+            block_on(paused, run::destroy(context, workspace, &destroy))
         }
         Command::Refresh(refresh) => {
-            let paused = run::is_simulated(context, &refresh.stacks)?;
-            block_on(paused, run::refresh(context, &refresh))
+            let workspace = context.workspace()?;
+            let paused = run::is_simulated(&workspace, &refresh.stacks)?;
+            block_on(paused, run::refresh(context, &workspace, &refresh))
         }
         Command::Stack(command) => block_on(true, commands::stack(context, command)),
         Command::State(command) => block_on(true, commands::state(context, command)),

@@ -1,10 +1,11 @@
 //! Up, preview, destroy and refresh: plan, show, ask, apply.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use epid_provider::{Observed, Urn};
+use epid_provider::{Map, Observed, Urn};
 
 use super::args::{Destroy, Drifted, Preview, Refresh as RefreshCommand, SelectionArgs, StacksArgs, Up};
 use super::bound::beyond;
@@ -15,12 +16,11 @@ use super::workspace::{Recorded, Workspace};
 use super::world::World;
 use super::{Context, saved_plan, surroundings};
 use crate::apply::{Event, Executor, Outcome, PlanRefused, Stopper};
-use crate::expression::Span;
 use crate::graph::{ResourceGraph, Selector};
-use crate::observe::{Depth, Looking, observe};
-use crate::plan::{Action, Mode, Observations, Plan, Refresh, Request, Selection, plan};
+use crate::observe::{Depth, Looking, Seen, observe};
+use crate::plan::{Action, Mode, Plan, PlannedOutput, Refresh, Request, Selection, plan};
 use crate::program::StackFile;
-use crate::state::{Location, Opening, Run, Session};
+use crate::state::{Location, Opening, Run, Session, Snapshot};
 
 /// What a run is asked to do, whichever stack it is for.
 struct Asked {
@@ -69,18 +69,23 @@ struct Planned<'a> {
     location: Location,
     plan: Plan,
     recorded: usize,
-    /// It is the very plan to execute, if nothing is recorded meanwhile: no other stack has to run before, and the keys of
-    /// the state were at hand.
-    exact: bool,
+    basis: Basis,
+}
+
+/// What a plan follows from, as far as that may change until it is executed.
+struct Basis {
+    snapshot: Snapshot,
+    references: Map,
+    /// Something was asked of a cloud, or could not be told without keys: to be asked again.
+    passing: bool,
 }
 
 /// True where every stack that is meant runs in the sandbox.
-pub(crate) fn is_simulated(context: &Context, stacks: &StacksArgs) -> Result<bool, Error> {
+pub(crate) fn is_simulated(workspace: &Workspace, stacks: &StacksArgs) -> Result<bool, Error> {
     if stacks.one.sandbox {
         return Ok(true);
     }
-    let workspace = context.workspace()?.with_broken();
-    let chosen = choose(&workspace, stacks)?;
+    let chosen = choose(workspace, stacks)?;
     let simulated = chosen.iter().filter(|s| s.sandbox).count();
     if simulated == 0 {
         Ok(false)
@@ -119,14 +124,13 @@ fn world(
 }
 
 /// `epid up`.
-pub(crate) async fn up(context: &Context, args: &Up) -> Result<Exit, Error> {
-    let workspace = context.workspace()?;
-    let stacks = choose(&workspace, &args.stacks)?;
-    let world = world(&workspace, &stacks, &args.stacks, true)?;
+pub(crate) async fn up(context: &Context, workspace: &Workspace, args: &Up) -> Result<Exit, Error> {
+    let stacks = choose(workspace, &args.stacks)?;
+    let world = world(workspace, &stacks, &args.stacks, true)?;
     let asked = Asked::new(Mode::Up, &args.selection, &args.replace)?.reading(args.refresh);
     let run = Running {
         context,
-        workspace: &workspace,
+        workspace,
         world: &world,
         asked: &asked,
         yes: args.yes,
@@ -140,12 +144,8 @@ pub(crate) async fn up(context: &Context, args: &Up) -> Result<Exit, Error> {
 }
 
 /// `epid destroy`.
-pub(crate) async fn destroy(context: &Context, args: &Destroy) -> Result<Exit, Error> {
-    let workspace = context
-        .workspace()?
-        .with_broken()
-        .with_forgotten(args.stacks.one.stack.as_deref())
-        .await?;
+pub(crate) async fn destroy(context: &Context, workspace: Workspace, args: &Destroy) -> Result<Exit, Error> {
+    let workspace = workspace.with_forgotten(args.stacks.one.stack.as_deref()).await?;
     let mut stacks = choose(&workspace, &args.stacks)?;
     stacks.reverse();
     let world = world(&workspace, &stacks, &args.stacks, true)?;
@@ -163,18 +163,17 @@ pub(crate) async fn destroy(context: &Context, args: &Destroy) -> Result<Exit, E
 }
 
 /// `epid preview`.
-pub(crate) async fn preview(context: &Context, args: &Preview) -> Result<Exit, Error> {
-    let workspace = context.workspace()?;
-    let mut stacks = choose(&workspace, &args.stacks)?;
+pub(crate) async fn preview(context: &Context, workspace: &Workspace, args: &Preview) -> Result<Exit, Error> {
+    let mut stacks = choose(workspace, &args.stacks)?;
     let mode = if args.destroy { Mode::Destroy } else { Mode::Up };
     if mode == Mode::Destroy {
         stacks.reverse();
     }
-    let world = world(&workspace, &stacks, &args.stacks, false)?;
+    let world = world(workspace, &stacks, &args.stacks, false)?;
     let asked = Asked::new(mode, &args.selection, &args.replace)?.reading(args.refresh);
     let run = Running {
         context,
-        workspace: &workspace,
+        workspace,
         world: &world,
         asked: &asked,
         yes: true,
@@ -182,7 +181,7 @@ pub(crate) async fn preview(context: &Context, args: &Preview) -> Result<Exit, E
     let planned = run.plan_all(&stacks).await?;
     run.show(&planned);
     if let (Some(path), [one]) = (&args.save, planned.as_slice()) {
-        saved_plan::save(&workspace, &one.plan, path)?;
+        saved_plan::save(workspace, &one.plan, path)?;
         if !context.terminal.json {
             context.terminal.line(&format!(
                 "\n  saved to {}: `epid up --plan` executes it",
@@ -201,16 +200,19 @@ pub(crate) async fn preview(context: &Context, args: &Preview) -> Result<Exit, E
 }
 
 /// `epid refresh`.
-pub(crate) async fn refresh(context: &Context, args: &RefreshCommand) -> Result<Exit, Error> {
-    let workspace = context.workspace()?;
-    let stacks = choose(&workspace, &args.stacks)?;
-    let world = world(&workspace, &stacks, &args.stacks, args.accept)?;
+pub(crate) async fn refresh(
+    context: &Context,
+    workspace: &Workspace,
+    args: &RefreshCommand,
+) -> Result<Exit, Error> {
+    let stacks = choose(workspace, &args.stacks)?;
+    let world = world(workspace, &stacks, &args.stacks, args.accept)?;
     let mut asked = Asked::new(Mode::Up, &SelectionArgs::default(), &[])?;
     asked.look = true;
     asked.refresh = Refresh::Accept;
     let run = Running {
         context,
-        workspace: &workspace,
+        workspace,
         world: &world,
         asked: &asked,
         yes: args.yes,
@@ -407,18 +409,23 @@ impl Running<'_> {
         pending: &BTreeSet<Arc<str>>,
     ) -> Result<Planned<'a>, Error> {
         let keys = recorded.keys.as_ref();
-        let digest = |bytes: &[u8]| keys.map(|keys| keys.digest_bytes(bytes));
+        let keyless = Cell::new(false);
+        let digest = |bytes: &[u8]| {
+            keyless.set(keyless.get() || keys.is_none());
+            keys.map(|keys| keys.digest_bytes(bytes))
+        };
+        let references = self.references(stack, pending).await?;
         let graph = if self.asked.mode == Mode::Destroy {
             ResourceGraph::empty()
         } else {
-            let references = self.workspace.references(stack, self.world, pending).await?;
-            self.workspace.graph(stack, self.world, references, &digest)?
+            self.workspace
+                .graph(stack, self.world, references.clone(), &digest)?
         };
-        let observed = self.observe(&graph, recorded).await?;
+        let seen = self.observe(&graph, recorded).await?;
         let request = Request {
             graph: &graph,
             snapshot: &recorded.snapshot,
-            observed: &observed,
+            observed: &seen.found,
             providers: &self.world.providers,
             mode: self.asked.mode,
             selection: &self.asked.selection,
@@ -426,22 +433,48 @@ impl Running<'_> {
             digest: &digest,
         };
         let plan = plan(&request).map_err(|problems| Error::plan(problems, &self.workspace.sources))?;
-        self.refuse_loss(&location, &graph, &plan).await?;
-        let waits = |(producer, _): &(Arc<str>, Span)| pending.contains(producer);
+        self.refuse_loss(&location, &plan).await?;
         Ok(Planned {
             stack,
             location,
             plan,
             recorded: recorded.snapshot.entries.len(),
-            exact: recorded.keys.is_some() && !stack.references.values().any(waits),
+            basis: Basis {
+                snapshot: recorded.snapshot.clone(),
+                references,
+                passing: keyless.get() || !seen.found.is_empty() || !seen.failed.is_empty(),
+            },
         })
+    }
+
+    /// What a stack may use of other stacks; nothing where it is destroyed.
+    async fn references(&self, stack: &StackFile, pending: &BTreeSet<Arc<str>>) -> Result<Map, Error> {
+        match self.asked.mode {
+            Mode::Up => self.workspace.references(stack, self.world, pending).await,
+            Mode::Destroy => Ok(Map::default()),
+        }
+    }
+
+    /// True where planning again would come to the same.
+    async fn holds(&self, session: &Session, shown: &Planned<'_>) -> Result<bool, Error> {
+        let basis = &shown.basis;
+        let same = session.with(|snapshot| {
+            let header = &basis.snapshot.header;
+            let first = header.lineage.is_empty() && snapshot.header.serial == 0;
+            let begins = first && basis.snapshot.is_empty() && snapshot.is_empty();
+            begins || snapshot.is_same(&basis.snapshot)
+        });
+        if basis.passing || !same {
+            return Ok(false);
+        }
+        Ok(self.references(shown.stack, &BTreeSet::new()).await? == basis.references)
     }
 
     /// What exists, as far as it was asked for. Without a connection a plan is less sharp, but there is one; only what was
     /// asked for by name has to be answered.
-    async fn observe(&self, graph: &ResourceGraph, recorded: &Recorded) -> Result<Observations, Error> {
+    async fn observe(&self, graph: &ResourceGraph, recorded: &Recorded) -> Result<Seen, Error> {
         if self.asked.offline {
-            return Ok(Observations::new());
+            return Ok(Seen::default());
         }
         let snapshot = &recorded.snapshot;
         let keys = recorded.keys.as_ref();
@@ -480,17 +513,12 @@ impl Running<'_> {
                 let message = format!("{} cannot be read: {}", urn.path(), failure.message);
                 Err(Error::failed(message).hint(failure.hint.as_deref().unwrap_or(hint)))
             }
-            _ => Ok(seen.found),
+            _ => Ok(seen),
         }
     }
 
     /// Refuses a plan that takes away what other stacks use.
-    async fn refuse_loss(
-        &self,
-        location: &Location,
-        graph: &ResourceGraph,
-        plan: &Plan,
-    ) -> Result<(), Error> {
+    async fn refuse_loss(&self, location: &Location, plan: &Plan) -> Result<(), Error> {
         if self.asked.mode == Mode::Destroy {
             return Ok(());
         }
@@ -506,12 +534,12 @@ impl Running<'_> {
             })
             .map(|s| &s.target.urn)
             .collect();
-        for (name, value, _) in graph.outputs() {
+        for PlannedOutput { name, value, .. } in &plan.outputs {
             let behind = value
                 .template
                 .references()
                 .into_iter()
-                .flat_map(|m| graph.names().resources(&m.reference));
+                .flat_map(|m| plan.names.resources(&m.reference));
             if let Some(urn) = behind.into_iter().find(|urn| lost.contains(urn)) {
                 return Err(Error::failed(format!(
                     "`{}` would be replaced or deleted, but output `{name}` of it is used by {}",
@@ -521,7 +549,7 @@ impl Running<'_> {
                 .hint("destroy those stacks first, or keep the resource"));
             }
         }
-        let offered: BTreeSet<&str> = graph.outputs().iter().map(|(name, ..)| &**name).collect();
+        let offered: BTreeSet<&str> = plan.outputs.iter().map(|output| &*output.name).collect();
         let published = self
             .workspace
             .store
@@ -591,7 +619,8 @@ impl Running<'_> {
         }
     }
 
-    /// Opens the stack and executes what was shown: that very plan, or what it comes to by now where it stays within that.
+    /// Opens the stack and executes what was shown; where something has changed since, what a new plan says, if it stays
+    /// within that.
     async fn execute(&self, shown: Planned<'_>) -> Result<Exit, Error> {
         if shown.plan.header.lineage.is_empty() && shown.plan.is_empty() && shown.plan.outputs.is_empty() {
             return Ok(Exit::Done);
@@ -611,21 +640,14 @@ impl Running<'_> {
         } else {
             session.start_closing().await?;
         }
-        let planned = &shown.plan.header;
-        let unmoved = session.with(|snapshot| {
-            let now = &snapshot.header;
-            now.lineage == planned.lineage && now.serial == planned.serial && snapshot.intents.is_empty()
-        });
-        let plan = if shown.exact && unmoved {
+        let plan = if self.holds(session, &shown).await? {
+            self.refuse_loss(&location, &shown.plan).await?;
             shown.plan
         } else {
-            self.again(session, shown).await?
+            self.plan_again(session, shown).await?
         };
         let done = self.apply(session, stack, plan).await?;
-        if done == Exit::Done
-            && self.asked.mode == Mode::Destroy
-            && session.with(crate::state::Snapshot::is_empty)
-        {
+        if done == Exit::Done && self.asked.mode == Mode::Destroy && session.with(Snapshot::is_empty) {
             self.leave(&location).await?;
         }
         if self.asked.mode == Mode::Destroy {
@@ -635,7 +657,7 @@ impl Running<'_> {
     }
 
     /// Plans again on what is recorded now, within what was shown.
-    async fn again(&self, session: &Arc<Session>, shown: Planned<'_>) -> Result<Plan, Error> {
+    async fn plan_again(&self, session: &Session, shown: Planned<'_>) -> Result<Plan, Error> {
         let recorded = Recorded {
             snapshot: session.snapshot(),
             keys: Some(session.keys().clone()),

@@ -43,7 +43,7 @@ pub(crate) struct Recorded {
 impl Workspace {
     /// The project that `folder` is in, or the one around a program that was built.
     pub(crate) fn find(folder: &Path, loaded: Option<Loaded>) -> Result<Self, Error> {
-        let loaded = match loaded {
+        let mut loaded = match loaded {
             Some(loaded) => loaded,
             None => {
                 let root = crate::program::find_project(folder).ok_or_else(|| {
@@ -56,7 +56,7 @@ impl Workspace {
                 crate::program::load(&root)
             }
         };
-        let Some(project) = loaded.project.clone() else {
+        let Some(project) = loaded.project.take() else {
             return Err(Error::Input(loaded.diagnostics.clone(), loaded.sources.clone()));
         };
         let home = home(&project)?;

@@ -129,6 +129,7 @@ impl World {
 }
 
 /// Where the sandbox of a project is kept.
+#[cfg(feature = "sandbox")]
 pub(crate) fn folder(root: &Path) -> std::path::PathBuf {
     root.join(".epid").join("sandbox")
 }

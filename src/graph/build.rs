@@ -273,8 +273,8 @@ impl Builder<'_> {
     /// Draws the edges of references, options and providers.
     fn connect(&mut self) {
         let mut edges: Vec<(Vec<Edge>, Option<Urn>, Vec<Urn>)> = Vec::with_capacity(self.nodes.len());
-        for at in 0..self.nodes.len() {
-            let node = self.nodes[at].clone();
+        let nodes = std::mem::take(&mut self.nodes);
+        for node in &nodes {
             let mut found: Vec<Edge> = Vec::new();
             for mention in node.properties.template.references() {
                 let to = self.names.resources(&mention.reference);
@@ -283,18 +283,18 @@ impl Builder<'_> {
                     why: Why::Reference,
                 }));
             }
-            let depends = self.addresses(&node, "dependsOn", &node.options.depends_on);
+            let depends = self.addresses(node, "dependsOn", &node.options.depends_on);
             found.extend(depends.into_iter().map(|to| Edge {
                 to,
                 why: Why::DependsOn,
             }));
-            let served_by = self.addresses(&node, "servedBy", &node.options.served_by);
+            let served_by = self.addresses(node, "servedBy", &node.options.served_by);
             found.extend(served_by.iter().map(|to| Edge {
                 to: to.clone(),
                 why: Why::ServedBy,
             }));
             let with: Vec<Arc<str>> = node.options.deleted_with.iter().cloned().collect();
-            let deleted_with = self.addresses(&node, "deletedWith", &with).into_iter().next();
+            let deleted_with = self.addresses(node, "deletedWith", &with).into_iter().next();
             found.extend(deleted_with.iter().map(|to| Edge {
                 to: to.clone(),
                 why: Why::DeletedWith,
@@ -306,6 +306,7 @@ impl Builder<'_> {
             found.retain(|edge| edge.to != node.urn);
             edges.push((found, deleted_with, served_by));
         }
+        self.nodes = nodes;
         for (node, (edges, deleted_with, served_by)) in self.nodes.iter_mut().zip(edges) {
             (node.edges, node.deleted_with, node.served_by) = (edges, deleted_with, served_by);
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use epid_provider::{Kind, Op, Path, Replace, Segment, Urn, Value};
+use epid_provider::{Kind, Op, Path, Replace, Urn, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::expression::Located;
@@ -216,24 +216,6 @@ pub struct PlannedChange {
     pub replace: Replace,
 }
 
-impl PlannedChange {
-    /// True where this promise includes a change at `path`. An element that was unknown, or had no name to show, stands
-    /// for any.
-    #[must_use]
-    pub fn promises(&self, path: &Path) -> bool {
-        let (promise, path) = (self.path.segments(), path.segments());
-        let same = |(promised, actual): (&Segment, &Segment)| match (promised, actual) {
-            (Segment::Element(name), Segment::Element(_) | Segment::Index(_))
-                if matches!(&**name, "" | "…") =>
-            {
-                true
-            }
-            _ => promised == actual,
-        };
-        promise.len() <= path.len() && promise.iter().zip(path).all(same)
-    }
-}
-
 /// What a record says besides inputs and outputs.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -332,23 +314,5 @@ impl Plan {
     #[must_use]
     pub fn step(&self, id: StepId) -> Option<&Step> {
         self.steps.get(id.0 as usize)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_element_stands_for_any() {
-        let at = |name: &str| PlannedChange {
-            path: Path::root().key("tags").join(Segment::Element(Arc::from(name))),
-            op: Op::Change,
-            before: String::new(),
-            after: String::new(),
-            replace: Replace::No,
-        };
-        let (unknown, known) = (at("…"), at("x"));
-        assert!(unknown.promises(&known.path) && !known.promises(&unknown.path));
     }
 }

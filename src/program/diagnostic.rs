@@ -79,13 +79,18 @@ pub struct Source {
     pub path: PathBuf,
     /// Its text; `None` for a Rust file, of which a span holds line and column instead of bytes.
     pub text: Option<Arc<str>>,
+    /// Where its lines begin: every declaration asks for its place.
+    lines: Arc<[u32]>,
 }
 
 impl Sources {
     /// Adds a file.
     pub fn add(&mut self, path: impl Into<PathBuf>, text: Option<Arc<str>>) -> SourceId {
+        let ends = text.iter().flat_map(|text| text.match_indices('\n'));
+        let starts = ends.filter_map(|(end, _)| u32::try_from(end + 1).ok());
         self.files.push(Source {
             path: path.into(),
+            lines: [0].into_iter().chain(starts).collect(),
             text,
         });
         SourceId(u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX))
@@ -111,13 +116,11 @@ impl Sources {
         let Some(text) = &source.text else {
             return Some((span.start, span.end));
         };
-        let before = text.get(..span.start as usize)?;
-        let line = before.rfind('\n').map_or(0, |at| at + 1);
-        let count = |n: usize| u32::try_from(n + 1).unwrap_or(u32::MAX);
-        Some((
-            count(before.matches('\n').count()),
-            count(before.get(line..)?.chars().count()),
-        ))
+        let line = source.lines.partition_point(|start| *start <= span.start);
+        let start = *source.lines.get(line.checked_sub(1)?)?;
+        let before = text.get(start as usize..span.start as usize)?;
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Some((count(line), count(before.chars().count() + 1)))
     }
 
     /// `stacks/dev.toml:7:1`, for records and messages of a run.
