@@ -6,6 +6,7 @@
 //! | `surroundings` | environment, wall clock, randomness, signals: read here and nowhere else |
 //! | `workspace` | a project with its states and keys |
 //! | `world` | the real clouds or the sandbox, and their providers |
+//! | `sandbox`, `served` | the simulated world: serving it, beginning anew; and its use while it is served |
 //! | `run` | up, preview, destroy, refresh: plan, show, ask, apply |
 //! | `bound` | whether a plan stays within the one that was shown |
 //! | `saved_plan` | plans in files, encrypted |
@@ -26,6 +27,8 @@ mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod saved_plan;
+#[cfg(feature = "sandbox")]
+mod served;
 mod surroundings;
 mod ui;
 mod workspace;
@@ -158,20 +161,20 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
         Command::Completions { shell } => Ok(commands::completions(shell)),
         Command::Config(command) => commands::config(context, command),
         Command::Up(up) => {
-            let paused = run::is_simulated(context, &up.stacks)?;
+            let paused = run::is_paused(context, &up.stacks)?;
             block_on(paused, run::up(context, &up))
         }
         Command::Preview(preview) => {
-            let paused = run::is_simulated(context, &preview.stacks)?;
+            let paused = run::is_paused(context, &preview.stacks)?;
             block_on(paused, run::preview(context, &preview))
         }
         Command::Destroy(destroy) => {
             // What cannot be chosen here is looked for among the states.
-            let paused = run::is_simulated(context, &destroy.stacks).unwrap_or(destroy.stacks.one.sandbox);
+            let paused = run::is_paused(context, &destroy.stacks).unwrap_or(destroy.stacks.one.sandbox);
             block_on(paused, run::destroy(context, &destroy))
         }
         Command::Refresh(refresh) => {
-            let paused = run::is_simulated(context, &refresh.stacks)?;
+            let paused = run::is_paused(context, &refresh.stacks)?;
             block_on(paused, run::refresh(context, &refresh))
         }
         Command::Stack(command) => block_on(true, commands::stack(context, command)),

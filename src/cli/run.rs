@@ -70,8 +70,19 @@ struct Planned<'a> {
     recorded: usize,
 }
 
+/// True where time may jump: every stack that is meant runs in the sandbox, in this process.
+pub(crate) fn is_paused(context: &Context, stacks: &StacksArgs) -> Result<bool, Error> {
+    let simulated = is_simulated(context, stacks)?;
+    #[cfg(feature = "sandbox")]
+    if simulated {
+        let root = context.workspace()?.with_broken().project.root;
+        return Ok(super::served::found(&root).is_none());
+    }
+    Ok(simulated)
+}
+
 /// True where every stack that is meant runs in the sandbox.
-pub(crate) fn is_simulated(context: &Context, stacks: &StacksArgs) -> Result<bool, Error> {
+fn is_simulated(context: &Context, stacks: &StacksArgs) -> Result<bool, Error> {
     if stacks.one.sandbox {
         return Ok(true);
     }
