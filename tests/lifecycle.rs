@@ -20,5 +20,7 @@ mod programs;
 mod properties;
 #[path = "lifecycle/replacement.rs"]
 mod replacement;
+#[path = "lifecycle/selection.rs"]
+mod selection;
 #[path = "lifecycle/stack.rs"]
 mod stack;

@@ -221,6 +221,10 @@ impl<'a> Dispatcher<'a> {
             self.finish(step, Ok((Did::Nothing, false)), Duration::ZERO);
             return;
         }
+        if let Err(trouble) = self.is_clear(step) {
+            self.finish(step, Err(trouble), Duration::ZERO);
+            return;
+        }
         if self.inline(step) {
             return;
         }
@@ -235,10 +239,31 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
-    /// True for a step that depends on a replacement that turned out not to be needed.
+    /// Whether everything is known of the records that a step touches.
+    fn is_clear(&self, step: &Step) -> Result<(), Trouble> {
+        let touched = step.takes.iter().chain(&step.from).chain([&step.target]);
+        let mut unclear = touched.filter(|key| self.dangling.contains(&key.urn));
+        match unclear.next() {
+            Some(key) if step.action != Action::Nothing => {
+                let path = key.urn.path();
+                let message = format!(
+                    "a call of an earlier run may still have changed `{path}`, and nobody can tell yet"
+                );
+                let trouble = Trouble::new("Unclear", message).hint("run epid up again later");
+                Err(Trouble {
+                    unclear: true,
+                    ..trouble
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// True for a step that depends on replacements of which none turned out to be needed.
     fn is_void(&self, step: &Step) -> bool {
-        step.only_if_replaced
-            .is_some_and(|id| self.schedule.status(id) == Status::Done { replaced: false })
+        let deciding = &step.only_if_replaced;
+        let kept = |id: &StepId| self.schedule.status(*id) == Status::Done { replaced: false };
+        !deciding.is_empty() && deciding.iter().all(kept)
     }
 
     /// Starts a step that has a place in its lane.
@@ -528,7 +553,9 @@ impl<'a> Dispatcher<'a> {
                     .collect::<Vec<_>>()
                     .join("; "),
             };
-            self.outcome.unknown_outputs.push((output.name.clone(), reason));
+            if !self.plan.header.limited {
+                self.outcome.unknown_outputs.push((output.name.clone(), reason));
+            }
             outputs.extend(
                 old.get(&output.name)
                     .map(|kept: &Value| (output.name.clone(), kept.clone())),

@@ -168,6 +168,8 @@ pub enum Did {
     Imported,
     /// Dropped from the state and left in the cloud.
     Forgotten,
+    /// Dropped from the state: it was in no cloud, or is recorded elsewhere.
+    Dropped,
     /// Only the record changed.
     Recorded,
     /// Connected.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::changes::renamed;
 use super::dispatcher::Dispatcher;
 use super::event::{Did, Trouble};
+use super::prepare::kept_generation;
 use super::resolve::Verdict;
 use crate::plan::{Action, Step};
 use crate::state::{Change, Ending, Entry, Intent, RecordKey, Role};
@@ -17,7 +18,7 @@ impl Dispatcher<'_> {
             Action::Nothing => Ok((Did::Nothing, false)),
             Action::Decide => self.decide(step),
             Action::Record => self.record_anew(step),
-            Action::Forget => self.forget(step),
+            Action::Forget | Action::Drop => self.forget(step),
             _ => return false,
         };
         self.finish(step, result, Duration::ZERO);
@@ -46,6 +47,7 @@ impl Dispatcher<'_> {
             let settled = self.resolver.inputs(step, planned)?;
             entry = self.entry(step, &settled, Some(&before));
         }
+        entry.generation = kept_generation(step, &before);
         let changes = self.changes_of_record(&before, entry);
         self.quietly(changes)
     }
@@ -95,9 +97,13 @@ impl Dispatcher<'_> {
         let keys = step.takes.iter().chain([&step.target]);
         let there = |key: &&RecordKey| self.executor.session.with(|snapshot| snapshot.get(key).is_some());
         let changes: Vec<Change> = keys.filter(there).cloned().map(Change::Remove).collect();
-        let nothing = changes.is_empty();
+        let did = match step.action {
+            _ if changes.is_empty() => Did::Nothing,
+            Action::Forget => Did::Forgotten,
+            _ => Did::Dropped,
+        };
         self.record(None, Ending::Done, changes)?;
-        Ok((if nothing { Did::Nothing } else { Did::Forgotten }, false))
+        Ok((did, false))
     }
 
     /// The live record that a step starts from.

@@ -17,7 +17,7 @@ use super::schedule::Status;
 use super::settle::{Phase, Sent};
 use crate::graph::provider_type;
 use crate::plan::{Action, PlannedInputs, Step};
-use crate::state::{Change, Ending, Entry, Intent, JournalEntry, RecordKey, Role};
+use crate::state::{Change, Ending, Entry, Generation, Intent, JournalEntry, RecordKey, Role};
 
 /// A mutating call that is about to be begun.
 pub(super) struct Draft {
@@ -79,23 +79,14 @@ impl Dispatcher<'_> {
 
     /// Starts what a step needs; it has its place and its mutex.
     pub(super) fn start(&mut self, step: &Step) {
-        let result = if self.dangling.contains(&step.target.urn) {
-            let message = "a call of an earlier run may still have changed it, and nobody can tell yet";
-            let trouble = Trouble::new("Unclear", message).hint("run epid up again later");
-            Err(Trouble {
-                unclear: true,
-                ..trouble
-            })
-        } else {
-            match step.action {
-                Action::Connect => self.connect(step),
-                Action::Read | Action::Import | Action::Adopt => self.look(step),
-                Action::Create => self.create(step),
-                Action::Update | Action::Replace | Action::Refill => self.change(step),
-                Action::Vacate | Action::Delete => self.remove(step),
-                Action::Nothing | Action::Decide | Action::Record | Action::Forget => {
-                    Ok(Some((Did::Nothing, false)))
-                }
+        let result = match step.action {
+            Action::Connect => self.connect(step),
+            Action::Read | Action::Import | Action::Adopt => self.look(step),
+            Action::Create => self.create(step),
+            Action::Update | Action::Replace | Action::Refill => self.change(step),
+            Action::Vacate | Action::Delete => self.remove(step),
+            Action::Nothing | Action::Decide | Action::Record | Action::Forget | Action::Drop => {
+                Ok(Some((Did::Nothing, false)))
             }
         };
         match result {
@@ -232,8 +223,10 @@ impl Dispatcher<'_> {
                 self.update(step, settled, before)
             }
             Verdict::Same => {
-                let mut entry = self.entry(step, &settled, Some(&before));
-                entry.generation = before.generation;
+                let entry = Entry {
+                    generation: kept_generation(step, &before),
+                    ..self.entry(step, &settled, Some(&before))
+                };
                 let changes = self.changes_of_record(&before, entry);
                 self.quietly(changes).map(Some)
             }
@@ -394,6 +387,7 @@ impl Dispatcher<'_> {
         }
         let mut entry = (*before).clone();
         entry.record.urn = step.target.urn.clone();
+        entry.generation = step.target.generation;
         let key = entry.key_of();
         let changes = self
             .executor
@@ -447,5 +441,14 @@ impl Dispatcher<'_> {
         entry.replace_on_changes.clone_from(&facts.replace_on_changes);
         entry.timeouts = facts.timeouts;
         entry
+    }
+}
+
+/// The generation of a record that is not replaced: under another name, one that nothing there has had.
+pub(super) fn kept_generation(step: &Step, before: &Entry) -> Generation {
+    if *before.urn() == step.target.urn {
+        before.generation
+    } else {
+        step.target.generation
     }
 }

@@ -96,7 +96,7 @@ pub(crate) struct StacksArgs {
 /// Which resources.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct SelectionArgs {
-    /// Only this resource and what it needs; may be given often
+    /// Only this resource: what it needs has to exist; may be given often
     #[arg(long, value_name = "RESOURCE")]
     pub(crate) target: Vec<String>,
     /// Not this resource, nor what depends on it; may be given often

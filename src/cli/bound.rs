@@ -11,7 +11,7 @@ use crate::plan::{Action, Plan};
 fn strength(action: Action) -> u8 {
     match action {
         Action::Nothing | Action::Connect | Action::Read => 0,
-        Action::Record => 1,
+        Action::Record | Action::Drop => 1,
         Action::Update => 2,
         Action::Create | Action::Import | Action::Adopt => 3,
         Action::Forget => 4,

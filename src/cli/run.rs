@@ -278,7 +278,15 @@ impl Running<'_> {
             }
         }
         let mut exit = Exit::Done;
+        let several = planned.len() > 1 && !self.context.terminal.json;
         for planned in planned {
+            if several && !planned.plan.is_empty() {
+                let header = &planned.plan.header;
+                let title = format!("\n{}/{}", header.project, header.stack);
+                self.context
+                    .terminal
+                    .line(&self.context.terminal.paint.bold(&title));
+            }
             let done = self.execute(planned).await?;
             exit = exit.or(done);
             if done != Exit::Done {
@@ -553,14 +561,18 @@ impl Running<'_> {
 
     fn text(&self, planned: &Planned<'_>) -> String {
         let terminal = self.context.terminal;
-        render_plan(
-            &planned.plan,
-            Shown {
-                paint: terminal.paint,
-                width: terminal.width,
-                recorded: planned.recorded,
-            },
-        )
+        let component = |address: &str| {
+            let name = address.split('[').next().unwrap_or(address);
+            let mut declared = planned.stack.program.resources.iter();
+            declared.find(|d| *d.name == *name).map(|d| d.kind.clone())
+        };
+        let shown = Shown {
+            paint: terminal.paint,
+            width: terminal.width,
+            recorded: planned.recorded,
+            component: &component,
+        };
+        render_plan(&planned.plan, shown)
     }
 
     fn show(&self, planned: &[Planned<'_>]) {
@@ -673,9 +685,15 @@ impl Running<'_> {
             }));
             return;
         }
-        terminal.print(&summary(outcome, plan, took, terminal));
+        if !(plan.is_empty() && outcome.is_success()) {
+            terminal.print(&summary(outcome, plan, took, terminal));
+        }
         if self.asked.mode == Mode::Up && !outcome.outputs.is_empty() {
-            terminal.print(&super::ui::outputs(&outcome.outputs, terminal.paint));
+            terminal.print(&super::ui::outputs(
+                &outcome.outputs,
+                terminal.paint,
+                terminal.width,
+            ));
         }
     }
 

@@ -293,6 +293,10 @@ impl Builder<'_> {
             }));
             let with: Vec<Arc<str>> = node.options.deleted_with.iter().cloned().collect();
             let deleted_with = self.addresses(&node, "deletedWith", &with).into_iter().next();
+            found.extend(deleted_with.iter().map(|to| Edge {
+                to: to.clone(),
+                why: Why::DeletedWith,
+            }));
             found.extend(node.provider.iter().map(|to| Edge {
                 to: to.clone(),
                 why: Why::Provider,
@@ -429,7 +433,8 @@ impl Builder<'_> {
                     container = Some(to.clone());
                 }
             }
-            let cluster = node.provider.as_ref().and_then(|p| containers.get(p)).cloned();
+            let connects = containers.get(node.provider.as_ref().unwrap_or(&node.urn));
+            let cluster = connects.cloned();
             node.deleted_with = node.deleted_with.take().or(container).or(cluster);
         }
     }

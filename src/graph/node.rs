@@ -66,6 +66,8 @@ pub enum Why {
     Link,
     /// `servedBy` says so: it must live as long.
     ServedBy,
+    /// `deletedWith` says so: it dies with it.
+    DeletedWith,
 }
 
 /// All resources of a stack, in an order in which each comes after all it depends on; declaration order breaks ties.

@@ -1,6 +1,6 @@
 //! Walks the graph once, dependencies first, and decides for each resource what becomes of it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,14 +73,25 @@ pub(super) enum Replaced {
     DeleteFirst,
 }
 
+/// How the old generation of something that is replaced leaves.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Outgoing {
+    /// That step deletes it.
+    Vacated(u32),
+    /// After that step, if it really replaces.
+    After(u32),
+    /// Before what it leads to is deleted, if any of these steps decides so: the record of a connection.
+    Before,
+}
+
 /// What was decided for one node.
 pub(super) struct Decided {
     pub(super) known: Known,
     /// The step that later steps wait for.
     pub(super) step: Option<u32>,
     pub(super) replaced: Replaced,
-    /// For a delete-first replacement that is not certain: the step that decides it.
-    decide: Option<u32>,
+    /// For a delete-first replacement that is not certain: the steps of which any decides it.
+    pub(super) decide: Vec<u32>,
 }
 
 impl Decided {
@@ -89,7 +100,7 @@ impl Decided {
             known,
             step,
             replaced: Replaced::No,
-            decide: None,
+            decide: Vec::new(),
         }
     }
 }
@@ -100,10 +111,12 @@ pub(super) struct Planner<'a> {
     vacant: HashMap<&'a Urn, &'a Entry>,
     highest: HashMap<&'a Urn, Generation>,
     /// Records that a node has taken over: they are no orphans.
-    pub(super) claimed: HashSet<RecordKey>,
+    pub(super) claimed: HashMap<RecordKey, &'a Urn>,
     pub(super) decided: HashMap<Urn, Decided>,
-    /// Old generations to be removed because of a replacement: the record, the step that replaces it.
-    pub(super) outgoing: Vec<(&'a Entry, u32, Replaced)>,
+    /// Old generations to be removed because of a replacement.
+    pub(super) outgoing: Vec<(&'a Entry, Outgoing)>,
+    /// What the cloud will call what is made anew, and for which resource.
+    pub(super) made_keys: HashMap<(Option<Urn>, Key), Urn>,
     pub(super) steps: Vec<Step>,
     pub(super) problems: Vec<PlanProblem>,
     drift: Vec<Drift>,
@@ -111,6 +124,8 @@ pub(super) struct Planner<'a> {
     orphans_by_key: HashMap<(Option<&'a Urn>, &'a Key), &'a Entry>,
     targets: Option<BTreeSet<Urn>>,
     excludes: BTreeSet<Urn>,
+    /// What excluded records need.
+    kept: BTreeSet<Urn>,
     forced: BTreeSet<Urn>,
 }
 
@@ -122,9 +137,10 @@ impl<'a> Planner<'a> {
             live: HashMap::new(),
             vacant: HashMap::new(),
             highest: HashMap::new(),
-            claimed: HashSet::new(),
+            claimed: HashMap::new(),
             decided: HashMap::new(),
             outgoing: Vec::new(),
+            made_keys: HashMap::new(),
             steps: Vec::new(),
             problems: Vec::new(),
             drift: Vec::new(),
@@ -132,6 +148,7 @@ impl<'a> Planner<'a> {
             orphans_by_key: HashMap::new(),
             targets: None,
             excludes: BTreeSet::new(),
+            kept: BTreeSet::new(),
             forced: BTreeSet::new(),
         };
         for entry in entries {
@@ -161,7 +178,15 @@ impl<'a> Planner<'a> {
 
     fn select(&mut self) {
         let selection = self.request.selection;
-        let targets = self.resolve(&selection.targets);
+        let mut targets = self.resolve(&selection.targets);
+        let nodes = self
+            .request
+            .graph
+            .nodes()
+            .filter(|node| targets.contains(&node.urn));
+        // A connection is only a way to get there.
+        let connections: Vec<Urn> = nodes.filter_map(|node| node.provider.clone()).collect();
+        targets.extend(connections);
         self.targets = (!selection.targets.is_empty()).then_some(targets);
         self.excludes = self.resolve(&selection.excludes);
         self.forced = self.resolve(&selection.replace);
@@ -169,6 +194,13 @@ impl<'a> Planner<'a> {
             for node in self.request.graph.nodes() {
                 if node.edges.iter().any(|edge| self.excludes.contains(&edge.to)) {
                     self.excludes.insert(node.urn.clone());
+                }
+            }
+            let mut open: Vec<Urn> = self.excludes.iter().cloned().collect();
+            while let Some(urn) = open.pop() {
+                for entry in self.request.snapshot.of(&urn) {
+                    let below = removal::needs(entry).into_iter();
+                    open.extend(below.filter(|urn| self.kept.insert((*urn).clone())).cloned());
                 }
             }
         }
@@ -205,6 +237,11 @@ impl<'a> Planner<'a> {
         self.targets.as_ref().is_none_or(|targets| targets.contains(urn)) && !self.excludes.contains(urn)
     }
 
+    /// False for a record that stays because the run is not about it, or because what is excluded needs it.
+    pub(super) fn leaves(&self, urn: &Urn) -> bool {
+        self.selected(urn) && !self.kept.contains(urn)
+    }
+
     pub(super) fn next_generation(&self, urn: &Urn) -> Generation {
         self.highest
             .get(urn)
@@ -229,11 +266,12 @@ impl<'a> Planner<'a> {
         if let Some(entry) = self.live.get(&node.urn) {
             return Some((entry, false));
         }
+        let free = |entry: &Entry| !self.claimed.contains_key(&entry.key_of());
         let orphan = |urn: &Urn| {
-            self.live
-                .get(urn)
-                .copied()
-                .filter(|e| self.request.graph.node(&e.record.urn).is_none())
+            let entry = self.live.get(urn).copied()?;
+            let declared = self.request.graph.node(&entry.record.urn).is_some();
+            let kind = entry.record.kind.unversioned() == node.kind.unversioned();
+            (!declared && kind && free(entry)).then_some(entry)
         };
         if let Some(entry) = node.aliases.iter().find_map(orphan) {
             return Some((entry, true));
@@ -248,7 +286,7 @@ impl<'a> Planner<'a> {
             .get(&(node.provider.as_ref(), &key))
             .copied()?;
         let same = entry.record.kind.unversioned() == node.kind.unversioned();
-        (same && !self.claimed.contains(&entry.key_of())).then_some((entry, true))
+        (same && free(entry)).then_some((entry, true))
     }
 
     fn node(&mut self, node: &'a Node) {
@@ -273,7 +311,7 @@ impl<'a> Planner<'a> {
         };
         let found = self.record_of(node, &desired);
         if let Some((entry, _)) = found {
-            self.claimed.insert(entry.key_of());
+            self.claimed.insert(entry.key_of(), &node.urn);
         }
         let after = self.steps_before(node);
         let decided = if !self.selected(&node.urn) {
@@ -302,6 +340,16 @@ impl<'a> Planner<'a> {
     /// A node the run is not about: it contributes what is recorded.
     fn outside(&mut self, node: &Node, entry: Option<&Entry>) -> Decided {
         let known = entry.map(|e| recorded(e, Some(node.schema.clone())));
+        let half_made = entry.filter(|e| !e.record.incomplete.is_empty());
+        if half_made.is_some() && self.needed_inside(node) {
+            let message = format!(
+                "`{}` is needed and only half made, but is not part of this run",
+                node.address
+            );
+            let hint = format!("add --target {}, or run without a selection", node.address);
+            self.problems
+                .push(PlanProblem::new(Some(&node.urn), node.span, message).hint(hint));
+        }
         if known.is_none() && self.needed_inside(node) {
             let message = format!(
                 "`{}` is needed and does not exist yet, but is not part of this run",
@@ -347,7 +395,7 @@ impl<'a> Planner<'a> {
         step.changes = shown(&changes);
         if let Some(vacant) = self.vacant.get(&node.urn).copied() {
             step.takes.push(vacant.key_of());
-            self.claimed.insert(vacant.key_of());
+            self.claimed.insert(vacant.key_of(), &node.urn);
         }
         let id = self.push(step);
         Decided::plain(unmade(&node.address, desired, &node.schema), Some(id))
@@ -385,11 +433,11 @@ impl<'a> Planner<'a> {
         if self.forced.contains(&node.urn) {
             force(&mut diff);
             own = Replace::Yes;
-        } else if self.connection_replaced(node) || self.container_replaced(node) {
+        } else if self.connection_replaced(node, entry) || self.container_replaced(node) {
             force(&mut diff);
         }
         let is_provider = provider_type(&node.kind).is_some();
-        if is_provider && self.cluster_replaced(node) {
+        if is_provider && diff.replace() != Replace::No {
             return self.reconnect(node, entry, desired, after);
         }
         match diff.replace() {
@@ -434,7 +482,10 @@ impl<'a> Planner<'a> {
         };
         for change in &mut diff.changes {
             if covered(&node.options.replace_on_changes, &change.path) {
-                change.replace = Replace::Yes;
+                let certain = !change.before.has_unknown() && !change.after.has_unknown();
+                change.replace = change
+                    .replace
+                    .max(if certain { Replace::Yes } else { Replace::IfChanged });
             }
         }
         diff
@@ -490,9 +541,38 @@ impl<'a> Planner<'a> {
         (true, Vec::new())
     }
 
-    fn connection_replaced(&self, node: &Node) -> bool {
-        let provider = node.provider.as_ref().and_then(|urn| self.decided.get(urn));
-        provider.is_some_and(|p| p.replaced != Replaced::No)
+    /// True where a resource was made through a connection that leads, or may lead, elsewhere than its own does now.
+    fn connection_replaced(&self, node: &Node, entry: &Entry) -> bool {
+        let (Some(now), Some(then)) = (&node.provider, &entry.provider) else {
+            return false;
+        };
+        let replaced = |p: &Decided| p.replaced != Replaced::No;
+        if *now != then.urn {
+            return !self.leads_where(now, then);
+        }
+        self.decided.get(now).is_some_and(replaced)
+            || self
+                .live
+                .get(now)
+                .is_some_and(|p| p.generation != then.generation)
+    }
+
+    /// True where a provider node is configured as a recorded one was.
+    fn leads_where(&self, now: &Urn, then: &RecordKey) -> bool {
+        let (Some(decided), Some(recorded)) = (self.decided.get(now), self.request.snapshot.get(then)) else {
+            return false;
+        };
+        let renamed = self.claimed.get(then) == Some(&now);
+        let provider = self.request.providers.of(&recorded.record.kind);
+        renamed
+            || provider.is_some_and(|provider| {
+                epid_provider::diff(
+                    &provider.config(),
+                    &recorded.record.applied,
+                    &decided.known.inputs,
+                )
+                .is_empty()
+            })
     }
 
     fn container_replaced(&self, node: &Node) -> bool {
@@ -500,13 +580,17 @@ impl<'a> Planner<'a> {
         container.is_some_and(|c| c.replaced != Replaced::No)
     }
 
-    /// True for a provider node whose cluster is made anew: everything behind it is gone with the old one.
-    fn cluster_replaced(&self, node: &Node) -> bool {
-        node.edges.iter().any(|e| {
-            self.decided
-                .get(&e.to)
-                .is_some_and(|d| d.replaced != Replaced::No)
-        })
+    /// The record that a resource keeps; under a new name, one that nothing there has had.
+    fn same(&self, node: &Node, entry: &Entry) -> RecordKey {
+        let taken = self.highest.contains_key(&node.urn) && entry.record.urn != node.urn;
+        RecordKey {
+            urn: node.urn.clone(),
+            generation: if taken {
+                self.next_generation(&node.urn)
+            } else {
+                entry.generation
+            },
+        }
     }
 
     fn keep(
@@ -530,10 +614,7 @@ impl<'a> Planner<'a> {
         };
         self.unchanged += 1;
         let step = action.map(|action| {
-            let target = RecordKey {
-                urn: node.urn.clone(),
-                generation: entry.generation,
-            };
+            let target = self.same(node, entry);
             let mut step = self.step(node, action, target, after);
             step.expected = Duration::ZERO;
             step.from = moved.then(|| entry.key_of());
@@ -561,10 +642,7 @@ impl<'a> Planner<'a> {
         overrides: Vec<(Path, Value)>,
         after: Vec<StepId>,
     ) -> Decided {
-        let target = RecordKey {
-            urn: node.urn.clone(),
-            generation: entry.generation,
-        };
+        let target = self.same(node, entry);
         let mut step = self.step(node, action, target, after);
         step.desired = Some(inputs(node, overrides));
         step.changes = shown(&diff.changes);
@@ -590,7 +668,7 @@ impl<'a> Planner<'a> {
             known,
             step: Some(id),
             replaced: Replaced::CreateFirst,
-            decide: None,
+            decide: Vec::new(),
         }
     }
 
@@ -604,12 +682,14 @@ impl<'a> Planner<'a> {
         step.desired = Some(inputs(node, Vec::new()));
         step.from = Some(entry.key_of());
         let id = self.push(step);
-        self.outgoing.push((entry, id, Replaced::CreateFirst));
         let known = unmade(&node.address, desired, &node.schema);
-        let (replaced, decide) = match self.pushed_by(node) {
-            Some(below) => (Replaced::DeleteFirst, below.decide),
-            None => (Replaced::CreateFirst, None),
+        let container = node.deleted_with.as_ref().and_then(|urn| self.decided.get(urn));
+        let below = container.filter(|container| container.replaced == Replaced::DeleteFirst);
+        let (outgoing, replaced, decide) = match below {
+            Some(below) => (Outgoing::Before, Replaced::DeleteFirst, below.decide.clone()),
+            None => (Outgoing::After(id), Replaced::CreateFirst, Vec::new()),
         };
+        self.outgoing.push((entry, outgoing));
         Decided {
             known,
             step: Some(id),
@@ -632,7 +712,7 @@ impl<'a> Planner<'a> {
         overrides: Vec<(Path, Value)>,
         after: Vec<StepId>,
     ) -> Decided {
-        if entry.protect {
+        if entry.protect || node.options.protect {
             let why: Vec<String> = diff
                 .changes
                 .iter()
@@ -654,25 +734,23 @@ impl<'a> Planner<'a> {
             generation: self.next_generation(&node.urn),
         };
         let (id, decide) = if replaced == Replaced::DeleteFirst {
-            let decide = match self.pushed_by(node).map(|below| below.decide) {
-                _ if own == Replace::Yes => None,
+            let pushed = self.pushed_by(node);
+            let certain = own == Replace::Yes || pushed.as_ref().is_some_and(Vec::is_empty);
+            let decide = match pushed {
+                _ if certain => Vec::new(),
                 Some(inherited) => inherited,
                 None if own == Replace::IfChanged => {
                     let mut step = self.step(node, Action::Decide, target.clone(), after.clone());
                     step.desired = Some(inputs(node, overrides.clone()));
                     step.from = Some(entry.key_of());
                     step.expected = Duration::ZERO;
-                    Some(self.push(step))
+                    vec![self.push(step)]
                 }
-                None => None,
+                None => Vec::new(),
             };
-            let mut vacate = self.step(
-                node,
-                Action::Vacate,
-                entry.key_of(),
-                decide.map(StepId).into_iter().collect(),
-            );
-            vacate.only_if_replaced = decide.map(StepId);
+            let decides: Vec<StepId> = decide.iter().copied().map(StepId).collect();
+            let mut vacate = self.step(node, Action::Vacate, entry.key_of(), decides.clone());
+            vacate.only_if_replaced = decides;
             vacate.expected = node.schema.expected.delete;
             vacate.timeout = node
                 .options
@@ -683,7 +761,7 @@ impl<'a> Planner<'a> {
             vacate.facts = Facts::of(entry);
             vacate.provider = entry.provider.as_ref().map(|p| p.urn.clone());
             let vacate = self.push(vacate);
-            self.outgoing.push((entry, vacate, replaced));
+            self.outgoing.push((entry, Outgoing::Vacated(vacate)));
             let mut refill = self.step(node, Action::Refill, target, after);
             refill.after.push(StepId(vacate));
             refill.from = Some(entry.key_of());
@@ -696,8 +774,8 @@ impl<'a> Planner<'a> {
             step.desired = Some(inputs(node, overrides));
             step.changes = shown(&diff.changes);
             let id = self.push(step);
-            self.outgoing.push((entry, id, replaced));
-            (id, None)
+            self.outgoing.push((entry, Outgoing::After(id)));
+            (id, Vec::new())
         };
         Decided {
             known: unmade(&node.address, desired, &node.schema),
@@ -707,16 +785,33 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The dependency whose delete-first replacement a node is under, if any.
-    fn pushed_by(&self, node: &Node) -> Option<&Decided> {
-        let mut below = node.edges.iter().filter_map(|edge| self.decided.get(&edge.to));
-        below.find(|d| d.replaced == Replaced::DeleteFirst)
+    /// The steps of which any decides the delete-first replacements that a node is under: none where one is certain.
+    /// `None` where it is under none.
+    fn pushed_by(&self, node: &Node) -> Option<Vec<u32>> {
+        let below = node.edges.iter().filter_map(|edge| self.decided.get(&edge.to));
+        let below: Vec<&Decided> = below.filter(|d| d.replaced == Replaced::DeleteFirst).collect();
+        if below.is_empty() {
+            return None;
+        }
+        if below.iter().any(|d| d.decide.is_empty()) {
+            return Some(Vec::new());
+        }
+        let mut decide: Vec<u32> = below.iter().flat_map(|d| &d.decide).copied().collect();
+        decide.sort_unstable();
+        decide.dedup();
+        Some(decide)
     }
 
     /// Delete-first where both cannot live at once, where the program says so, or where what it stands on goes first.
     fn replacement_order(&mut self, node: &Node, entry: &Entry, desired: &Value) -> Replaced {
-        let collision = self.collision(node, entry, desired);
-        match (node.options.delete_before_replace, collision) {
+        // Elsewhere nothing of it is in the way.
+        let elsewhere = self.connection_replaced(node, entry);
+        let collision = self.collision(node, entry, desired).filter(|_| !elsewhere);
+        let asked = node
+            .options
+            .delete_before_replace
+            .filter(|first| !(*first && elsewhere));
+        match (asked, collision) {
             (Some(false), Some(what)) => {
                 let message = format!(
                     "`{}` has to be replaced and keeps {what}, so the old one must go first, but its options say \
@@ -772,7 +867,6 @@ impl<'a> Planner<'a> {
             provider.identity(&entry.record.kind, &applied),
             provider.identity(&node.kind, desired),
         ) && old == new
-            && !self.connection_replaced(node)
         {
             return Some("its name".to_owned());
         }
@@ -788,8 +882,9 @@ impl<'a> Planner<'a> {
             .map(|field| format!("`{}`", field.name))
     }
 
-    /// Two live resources that the cloud would call the same are one resource.
+    /// Two live resources that the cloud would call the same are one resource. Notes the names of what is made anew.
     fn check_identities(&mut self) {
+        let mut made = HashMap::new();
         let mut seen: HashMap<(Option<&Urn>, Key), &Node> = HashMap::new();
         for node in self.request.graph.nodes() {
             let (Some(provider), Some(decided)) =
@@ -813,9 +908,13 @@ impl<'a> Planner<'a> {
                         .hint("give one of them another name"),
                 );
             } else {
+                if decided.known.pending.is_some() {
+                    made.insert((node.provider.clone(), key.clone()), node.urn.clone());
+                }
                 seen.insert((node.provider.as_ref(), key), node);
             }
         }
+        self.made_keys = made;
     }
 
     pub(super) fn step(&self, node: &Node, action: Action, target: RecordKey, after: Vec<StepId>) -> Step {
@@ -837,7 +936,7 @@ impl<'a> Planner<'a> {
             address: node.address.clone(),
             kind: node.kind.clone(),
             after,
-            only_if_replaced: None,
+            only_if_replaced: Vec::new(),
             undo_drift: false,
             desired: None,
             changes: Vec::new(),
@@ -885,7 +984,9 @@ impl<'a> Planner<'a> {
                 step.after = step.after.iter().map(|id| place[id.0 as usize]).collect();
                 step.after.sort_unstable();
                 step.after.dedup();
-                step.only_if_replaced = step.only_if_replaced.map(|id| place[id.0 as usize]);
+                for id in &mut step.only_if_replaced {
+                    *id = place[id.0 as usize];
+                }
                 step
             });
         let header = &self.request.snapshot.header;
@@ -903,6 +1004,7 @@ impl<'a> Planner<'a> {
                 lineage: header.lineage.clone(),
                 serial: header.serial,
                 mode: self.request.mode,
+                limited: self.targets.is_some() || !self.excludes.is_empty(),
             },
             steps: steps.collect(),
             unchanged: self.unchanged,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use epid_provider::{Key, Urn};
 
-use super::planner::{Planner, Replaced};
+use super::planner::{Outgoing, Planner, Replaced};
 use super::problem::PlanProblem;
 use super::step::{Action, Facts, Step, StepId};
 use crate::expression::Span;
@@ -18,10 +18,55 @@ struct Removal<'a> {
     action: Action,
     /// The step that was made for it already (a vacate), or will be.
     step: Option<u32>,
-    /// The replacement it belongs to.
+    /// The replacement it comes after, if that really replaces.
     replacement: Option<u32>,
+    /// The steps of which any decides whether it leaves; empty where it does.
+    decide: Vec<u32>,
     /// The removal it is carried by.
     carried_by: Option<usize>,
+}
+
+impl<'a> Removal<'a> {
+    fn new(entry: &'a Entry, action: Action) -> Self {
+        Self {
+            entry,
+            action,
+            step: None,
+            replacement: None,
+            decide: Vec::new(),
+            carried_by: None,
+        }
+    }
+}
+
+/// The removals by resource: one that lives, or did until now, and one that was replaced before.
+#[derive(Default)]
+struct ByUrn<'a> {
+    live: HashMap<&'a Urn, usize>,
+    condemned: HashMap<&'a Urn, usize>,
+}
+
+impl<'a> ByUrn<'a> {
+    fn of(removals: &[Removal<'a>]) -> Self {
+        let mut found = Self::default();
+        for (at, removal) in removals.iter().enumerate() {
+            let urn = &removal.entry.record.urn;
+            match removal.entry.role {
+                Role::Condemned => found.condemned.insert(urn, at),
+                Role::Live | Role::Vacant => found.live.insert(urn, at),
+            };
+        }
+        found
+    }
+
+    /// What a record refers to by that name: of its own age where there is one.
+    fn get(&self, from: &Entry, urn: &Urn) -> Option<usize> {
+        let (own, other) = match from.role {
+            Role::Condemned => (&self.condemned, Some(&self.live)),
+            Role::Live | Role::Vacant => (&self.live, None),
+        };
+        own.get(urn).or_else(|| other?.get(urn)).copied()
+    }
 }
 
 /// Adds the steps of everything that leaves.
@@ -57,6 +102,85 @@ pub(super) fn plan(planner: &mut Planner<'_>) {
         }
         let after = befores(planner, &removals, &by_key, &dependents, at, step);
         planner.steps[step as usize].after.extend(after);
+        make_room(planner, &removals[at]);
+    }
+    check_kept(planner, &removals);
+    check_selection(planner, &removals, &by_key, &dependents);
+}
+
+/// Nothing may be removed under what the run leaves alone.
+fn check_selection(
+    planner: &mut Planner<'_>,
+    removals: &[Removal<'_>],
+    by_key: &BTreeMap<RecordKey, usize>,
+    dependents: &HashMap<&Urn, Vec<&Entry>>,
+) {
+    for removal in removals {
+        if !matches!(removal.action, Action::Delete | Action::Vacate) || removal.entry.role != Role::Live {
+            continue;
+        }
+        let urn = &removal.entry.record.urn;
+        let left = dependents.get(urn).into_iter().flatten().filter(|entry| {
+            let stays = !by_key.contains_key(&entry.key_of()) && provider_type(&entry.record.kind).is_none();
+            stays && entry.role == Role::Live && !planner.selected(entry.urn())
+        });
+        let left: BTreeSet<&str> = left.map(|entry| entry.urn().path()).collect();
+        if left.is_empty() {
+            continue;
+        }
+        let need = if left.len() == 1 { "needs" } else { "need" };
+        let left: Vec<String> = left.iter().map(|path| format!("`{path}`")).collect();
+        let left = left.join(", ");
+        let message = format!(
+            "`{}` would be removed, but {left}, which this run leaves alone, {need} it",
+            urn.path()
+        );
+        planner.problems.push(
+            PlanProblem::new(Some(urn), Span::NONE, message)
+                .hint("take them into the run too, or run without --target and --exclude"),
+        );
+    }
+}
+
+/// What is removed goes before something else is made under its name.
+fn make_room(planner: &mut Planner<'_>, removal: &Removal<'_>) {
+    let (Some(step), Some(key), Role::Condemned) = (removal.step, &removal.entry.key, removal.entry.role)
+    else {
+        return;
+    };
+    let provider = removal.entry.provider.as_ref().map(|p| &p.urn);
+    let Some(maker) = planner.made_keys.get(&(provider.cloned(), key.clone())) else {
+        return;
+    };
+    if let Some(maker) = planner.decided.get(maker).and_then(|d| d.step) {
+        planner.steps[maker as usize].after.push(StepId(step));
+    }
+}
+
+/// Nothing that stays in the cloud may be in what is deleted.
+fn check_kept(planner: &mut Planner<'_>, removals: &[Removal<'_>]) {
+    let by_urn = ByUrn::of(removals);
+    for removal in removals.iter().filter(|r| r.action == Action::Forget) {
+        let container = removal.entry.deleted_with.as_ref();
+        let Some(container) = container.and_then(|urn| by_urn.get(removal.entry, urn)) else {
+            continue;
+        };
+        if matches!(removals[container].action, Action::Delete | Action::Vacate) {
+            let (kept, gone) = (&removal.entry.record.urn, &removals[container].entry.record.urn);
+            let message = format!(
+                "`{}` is retained, but `{}`, which it is in, would be deleted",
+                kept.path(),
+                gone.path()
+            );
+            let hint = format!(
+                "retain `{}` too, or take retainOnDelete off `{}` first",
+                gone.path(),
+                kept.path()
+            );
+            planner
+                .problems
+                .push(PlanProblem::new(Some(kept), Span::NONE, message).hint(hint));
+        }
     }
 }
 
@@ -65,7 +189,7 @@ fn collect<'a>(planner: &mut Planner<'a>) -> Vec<Removal<'a>> {
     let kept = held_keys(planner);
     for entry in planner.request.snapshot.entries.values().map(|entry| &**entry) {
         let urn = &entry.record.urn;
-        if planner.claimed.contains(&entry.key_of()) || !planner.selected(urn) {
+        if planner.claimed.contains_key(&entry.key_of()) || !planner.leaves(urn) {
             continue;
         }
         let schema = planner.request.providers.schema(&entry.record.kind);
@@ -73,10 +197,11 @@ fn collect<'a>(planner: &mut Planner<'a>) -> Vec<Removal<'a>> {
         let held = entry
             .key
             .as_ref()
-            .is_some_and(|key| kept.contains(&(entry.provider.as_ref().map(|p| p.urn.clone()), key.clone())));
+            .is_some_and(|key| kept.contains(&(entry.provider.clone(), key.clone())));
         let action = match entry.role {
-            Role::Vacant => Action::Forget,
-            _ if !in_cloud || held || entry.retain_on_delete => Action::Forget,
+            Role::Vacant => Action::Drop,
+            _ if !in_cloud || held => Action::Drop,
+            _ if entry.retain_on_delete => Action::Forget,
             _ => Action::Delete,
         };
         if action == Action::Delete && entry.protect && entry.role == Role::Live {
@@ -89,49 +214,46 @@ fn collect<'a>(planner: &mut Planner<'a>) -> Vec<Removal<'a>> {
                 .problems
                 .push(PlanProblem::new(Some(urn), Span::NONE, message).hint(hint));
         }
-        removals.push(Removal {
-            entry,
-            action,
-            step: None,
-            replacement: None,
-            carried_by: None,
-        });
+        removals.push(Removal::new(entry, action));
     }
-    for (entry, step, order) in std::mem::take(&mut planner.outgoing) {
-        let removal = Removal {
-            entry,
-            action: Action::Vacate,
-            step: Some(step),
-            replacement: None,
-            carried_by: None,
+    for (entry, outgoing) in std::mem::take(&mut planner.outgoing) {
+        let provider = provider_type(&entry.record.kind).is_some();
+        let leave = match entry.retain_on_delete {
+            _ if provider => Action::Drop,
+            true => Action::Forget,
+            false => Action::Delete,
         };
-        removals.push(match order {
-            Replaced::DeleteFirst => removal,
-            _ => {
-                let provider = provider_type(&entry.record.kind).is_some();
-                let leave = provider || entry.retain_on_delete;
-                let action = if leave { Action::Forget } else { Action::Delete };
-                Removal {
-                    action,
-                    step: None,
-                    replacement: Some(step),
-                    ..removal
-                }
-            }
+        removals.push(match outgoing {
+            Outgoing::Vacated(step) => Removal {
+                step: Some(step),
+                ..Removal::new(entry, Action::Vacate)
+            },
+            Outgoing::After(step) => Removal {
+                replacement: Some(step),
+                ..Removal::new(entry, leave)
+            },
+            Outgoing::Before => Removal {
+                decide: planner
+                    .decided
+                    .get(&entry.record.urn)
+                    .map_or_else(Vec::new, |d| d.decide.clone()),
+                ..Removal::new(entry, leave)
+            },
         });
     }
     removals
 }
 
-/// What the cloud calls the resources that stay: nothing of that name may be deleted.
-fn held_keys(planner: &Planner<'_>) -> HashSet<(Option<Urn>, Key)> {
-    let nodes = planner.request.graph.nodes().filter_map(|node| {
-        let provider = planner.request.providers.of(&node.kind)?;
-        let decided = planner.decided.get(&node.urn)?;
-        let key = provider.identity(&node.kind, &decided.known.inputs)?;
-        Some((node.provider.clone(), key))
+/// What the cloud calls the resources that are there and stay: nothing of that name may be deleted.
+fn held_keys(planner: &Planner<'_>) -> HashSet<(Option<RecordKey>, Key)> {
+    let graph = planner.request.graph;
+    let claimed = planner.claimed.iter().filter_map(|(record, urn)| {
+        let entry = planner.request.snapshot.get(record)?;
+        let stays = planner.decided.get(*urn)?.replaced == Replaced::No && graph.node(urn).is_some();
+        let key = entry.key.clone().filter(|_| stays && entry.role == Role::Live)?;
+        Some((entry.provider.clone(), key))
     });
-    nodes.collect()
+    claimed.collect()
 }
 
 /// Who depends on a resource, by record.
@@ -145,7 +267,8 @@ fn dependents<'a>(planner: &Planner<'a>) -> HashMap<&'a Urn, Vec<&'a Entry>> {
     found
 }
 
-fn needs(entry: &Entry) -> BTreeSet<&Urn> {
+/// Everything a record stands on.
+pub(super) fn needs(entry: &Entry) -> BTreeSet<&Urn> {
     let edges = entry
         .dependencies
         .iter()
@@ -162,18 +285,14 @@ fn needs(entry: &Entry) -> BTreeSet<&Urn> {
 /// Not carried: what has effects outside, is served by something, stays in the cloud, or stands (through something
 /// that is not carried) on what needs the container to be removed later.
 fn carry(planner: &Planner<'_>, removals: &mut [Removal<'_>], by_key: &BTreeMap<RecordKey, usize>) {
-    let by_urn: HashMap<&Urn, usize> = removals
-        .iter()
-        .enumerate()
-        .map(|(at, r)| (&r.entry.record.urn, at))
-        .collect();
+    let by_urn = ByUrn::of(removals);
     let container = |removal: &Removal<'_>| -> Option<usize> {
-        let at = *by_urn.get(removal.entry.deleted_with.as_ref()?)?;
+        let at = by_urn.get(removal.entry, removal.entry.deleted_with.as_ref()?)?;
         let certain = matches!(removals[at].action, Action::Delete | Action::Vacate)
             && removals[at].replacement.is_none()
             && removals[at]
                 .step
-                .is_none_or(|s| planner.steps[s as usize].only_if_replaced.is_none());
+                .is_none_or(|s| planner.steps[s as usize].only_if_replaced.is_empty());
         certain.then_some(at)
     };
     let mut carriers: Vec<Option<usize>> = removals
@@ -197,12 +316,13 @@ fn carry(planner: &Planner<'_>, removals: &mut [Removal<'_>], by_key: &BTreeMap<
                 continue;
             }
             for urn in needs(removals[at].entry) {
-                let Some(&below) = by_urn.get(urn) else { continue };
+                let Some(below) = by_urn.get(removals[at].entry, urn) else {
+                    continue;
+                };
                 above[at] |= above[below];
                 let provider = provider_type(&removals[below].entry.record.kind).is_some();
                 let alone = carriers[below] != Some(root) || held[below];
-                // A provider has nothing to be removed; what is behind it stands on what it stands on.
-                held[at] |= below != root && above[below] && if provider { held[below] } else { alone };
+                held[at] |= below != root && !provider && above[below] && alone;
             }
             if held[at] && carriers[at] == Some(root) {
                 carriers[at] = None;
@@ -226,7 +346,8 @@ fn carry_connections(removals: &mut [Removal<'_>], connections: &BTreeSet<(usize
         .collect();
     for &(at, root) in connections {
         let removal = &mut removals[at];
-        let leaves = removal.action == Action::Forget && removal.replacement.is_none();
+        let leaves =
+            removal.action == Action::Drop && removal.replacement.is_none() && removal.decide.is_empty();
         if leaves && carrying.contains(&(removal.entry.key_of(), root)) {
             removal.carried_by = Some(root);
         }
@@ -236,7 +357,7 @@ fn carry_connections(removals: &mut [Removal<'_>], connections: &BTreeSet<(usize
 fn dependencies_first(
     removals: &[Removal<'_>],
     by_key: &BTreeMap<RecordKey, usize>,
-    by_urn: &HashMap<&Urn, usize>,
+    by_urn: &ByUrn<'_>,
 ) -> Vec<usize> {
     debug_assert_eq!(by_key.len(), removals.len(), "one removal for each record");
     let after: Vec<Vec<u32>> = removals
@@ -245,9 +366,9 @@ fn dependencies_first(
         .map(|(own, r)| {
             let below = needs(r.entry)
                 .into_iter()
-                .filter_map(|urn| by_urn.get(urn))
-                .filter(|at| **at != own);
-            below.filter_map(|at| u32::try_from(*at).ok()).collect()
+                .filter_map(|urn| by_urn.get(r.entry, urn))
+                .filter(|at| *at != own);
+            below.filter_map(|at| u32::try_from(at).ok()).collect()
         })
         .collect();
     match crate::graph::sort(&after) {
@@ -279,14 +400,16 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
         .map_or((Duration::ZERO, Duration::from_secs(600)), |s| {
             (s.expected.delete, s.timeouts.delete)
         });
+    let deciding = removal.replacement.iter().chain(&removal.decide);
+    let deciding: Vec<StepId> = deciding.copied().map(StepId).collect();
     let step = Step {
         id: StepId(0),
         action: removal.action,
         target: entry.key_of(),
         address: entry.record.urn.path().into(),
         kind: entry.record.kind.clone(),
-        after: removal.replacement.map(StepId).into_iter().collect(),
-        only_if_replaced: removal.replacement.map(StepId),
+        after: deciding.clone(),
+        only_if_replaced: deciding,
         undo_drift: false,
         desired: None,
         changes: Vec::new(),
@@ -294,7 +417,7 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
         takes: Vec::new(),
         provider: entry.provider.as_ref().map(|p| p.urn.clone()),
         facts: Facts::of(entry),
-        expected: if removal.action == Action::Forget {
+        expected: if matches!(removal.action, Action::Forget | Action::Drop) {
             Duration::ZERO
         } else {
             expected
@@ -317,16 +440,27 @@ fn befores(
 ) -> Vec<StepId> {
     let removal = &removals[at];
     let mut before = Vec::new();
+    let ends = |own: usize| top(removals, own).and_then(|top| removals[top].step);
     for dependent in dependents.get(&removal.entry.record.urn).into_iter().flatten() {
         if let Some(&own) = by_key.get(&dependent.key_of()) {
-            let carrier = top(removals, own).and_then(|top| removals[top].step);
-            before.extend(carrier.filter(|s| *s != step).map(StepId));
+            let carried = removals[own].carried_by.is_some();
+            if carried && provider_type(&dependent.record.kind).is_some() {
+                // A connection that goes with its cluster is needed by what is removed through it before.
+                let behind = dependents.get(&dependent.record.urn).into_iter().flatten();
+                let behind = behind.filter_map(|entry| by_key.get(&entry.key_of()));
+                let alone = behind
+                    .filter_map(|other| ends(*other))
+                    .filter(|end| Some(*end) != ends(own));
+                before.extend(alone.filter(|s| *s != step).map(StepId));
+            } else {
+                before.extend(ends(own).filter(|s| *s != step).map(StepId));
+            }
         }
-        let stays = planner.claimed.contains(&dependent.key_of());
-        if stays && removal.action != Action::Vacate && planner.steps[step as usize].action != Action::Vacate
+        if removal.action != Action::Vacate
+            && planner.steps[step as usize].action != Action::Vacate
+            && let Some(now) = planner.claimed.get(&dependent.key_of())
         {
-            let now = planner.request.graph.node(&dependent.record.urn).map(|n| &n.urn);
-            let moved = now.and_then(|urn| planner.decided.get(urn)).and_then(|d| d.step);
+            let moved = planner.decided.get(*now).and_then(|d| d.step);
             before.extend(moved.filter(|s| *s != step).map(StepId));
         }
     }

@@ -48,6 +48,8 @@ pub struct PlanHeader {
     pub serial: u64,
     /// Up or destroy.
     pub mode: Mode,
+    /// It is limited to a selection: what is outside may not exist yet.
+    pub limited: bool,
 }
 
 /// What a run is for.
@@ -80,8 +82,8 @@ pub struct Step {
     pub kind: Kind,
     /// The steps that must have succeeded before.
     pub after: Vec<StepId>,
-    /// It runs only if that step really replaced; otherwise it is done without doing anything.
-    pub only_if_replaced: Option<StepId>,
+    /// It runs only if one of these steps really replaced; otherwise it is done without doing anything. Empty: it runs.
+    pub only_if_replaced: Vec<StepId>,
     /// What the program wants, for steps that send inputs.
     pub desired: Option<PlannedInputs>,
     /// The leaves that change. With unknown values it is a bound: apply may find fewer.
@@ -133,6 +135,8 @@ pub enum Action {
     Adopt,
     /// Leave it in the cloud and drop its record.
     Forget,
+    /// Drop the record of what is in no cloud, or there under another record: a lookup, a connection, a vacancy.
+    Drop,
     /// Only the record changes: options, edges, a rename, accepted drift.
     Record,
     /// Open a connection: a provider node.
@@ -147,7 +151,13 @@ impl Action {
     pub fn touches_cloud(self) -> bool {
         !matches!(
             self,
-            Self::Decide | Self::Read | Self::Forget | Self::Record | Self::Connect | Self::Nothing
+            Self::Decide
+                | Self::Read
+                | Self::Forget
+                | Self::Drop
+                | Self::Record
+                | Self::Connect
+                | Self::Nothing
         )
     }
 
@@ -291,7 +301,7 @@ impl Plan {
         let place = |id: &StepId| places.get(id.0 as usize).copied().flatten();
         for step in &mut kept {
             step.after = step.after.iter().filter_map(place).collect();
-            step.only_if_replaced = step.only_if_replaced.as_ref().and_then(place);
+            step.only_if_replaced = step.only_if_replaced.iter().filter_map(place).collect();
         }
         self.steps = kept;
         self

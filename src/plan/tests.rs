@@ -360,7 +360,7 @@ fn what_left_the_program_goes_after_what_used_it() {
         [
             "Delete b#1",
             "Delete a#1 <- Delete b#1",
-            "Forget fake#1 <- Delete b#1, Delete a#1"
+            "Drop fake#1 <- Delete b#1, Delete a#1"
         ]
     );
     let only_b = graph(r#"{"b": {"type": "Item", "properties": {"name": "b", "value": "plain"}}}"#);
@@ -388,7 +388,7 @@ fn what_dies_with_its_container_is_not_deleted_one_by_one() {
         [
             "Delete door#1",
             "Delete box#1 takes inner <- Delete door#1",
-            "Forget fake#1 <- Delete door#1, Delete box#1"
+            "Drop fake#1 <- Delete door#1, Delete box#1"
         ]
     );
 }

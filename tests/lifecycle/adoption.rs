@@ -1,7 +1,8 @@
 //! Taking resources in, letting them go, and renaming them.
 
 use epid::state::Generation;
-use epid_fake::World;
+use epid_fake::fault::Api;
+use epid_fake::{Effect, Fault, World};
 
 use crate::stack::{Stack, on_clock, urn};
 
@@ -192,5 +193,52 @@ fn recording_new_options_keeps_what_is_ignored() {
             "2",
             "what was never sent is not taken for sent"
         );
+    });
+}
+
+#[test]
+fn a_rename_onto_a_name_with_a_leftover_keeps_both_apart() {
+    on_clock(async {
+        let mut stack = Stack::new();
+        let one = |name: &str, value: &str| {
+            format!(
+                r#"{{"{name}": {{"type": "Tagged", "properties": {{"value": "{value}"}}, "options": {{"aliases": ["a", "b"], "replaceOnChanges": ["value"]}}}}}}"#
+            )
+        };
+        stack.up(&one("b", "1")).await;
+        stack.world.fault(Fault::new(Effect::Refuse).api(Api::Delete));
+        stack.run(&one("b", "2")).await;
+        stack.world.fault(Fault::new(Effect::Refuse).api(Api::Delete));
+        stack.run(&one("a", "2")).await;
+        stack.restart();
+        stack.up(&one("b", "2")).await;
+        assert_eq!(stack.world.of("Tagged").len(), 1);
+        stack.destroy().await;
+    });
+}
+
+#[test]
+fn two_resources_cannot_both_be_what_one_was() {
+    on_clock(async {
+        let stack = Stack::new();
+        stack
+            .up(r#"{"old": {"type": "Tagged", "properties": {"value": "1"}}}"#)
+            .await;
+        let heir = r#"{"type": "Tagged", "properties": {"value": "1"}, "options": {"aliases": ["old"]}}"#;
+        let ran = stack.up(&format!(r#"{{"x": {heir}, "y": {heir}}}"#)).await;
+        assert_eq!(ran.did(), ["Recorded x", "Created y"]);
+    });
+}
+
+#[test]
+fn what_is_deleted_with_something_is_made_after_it() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = r#"{
+            "first": {"type": "Item", "properties": {"value": "1"}, "options": {"deletedWith": "second"}},
+            "second": {"type": "Item", "properties": {"value": "2"}}
+        }"#;
+        let ran = stack.up(text).await;
+        assert_eq!(ran.did(), ["Created second", "Created first"]);
     });
 }

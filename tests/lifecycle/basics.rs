@@ -35,7 +35,7 @@ fn resources_are_made_in_order_and_removed_in_reverse() {
         let gone = stack.destroy().await;
         assert_eq!(
             gone.did(),
-            ["Deleted web", "Deleted sub", "Deleted net", "Forgotten fake"]
+            ["Deleted web", "Deleted sub", "Deleted net", "Dropped fake"]
         );
         assert!(stack.world.things().is_empty());
     });

@@ -216,7 +216,7 @@ fn a_provider_whose_cluster_is_replaced_takes_its_resources_along() {
         let stack = Stack::new();
         let text = |name: &str| {
             format!(
-                r#"{{"$providers": {{"outer": {{}}, "inner": {{"properties": {{"account": "${{cluster.id}}"}}}}}},
+                r#"{{"$providers": {{"outer": {{}}, "inner": {{"properties": {{"cluster": "${{cluster.id}}"}}}}}},
                      "cluster": {{"type": "Cluster", "properties": {{"name": "{name}"}}, "options": {{"provider": "outer"}}}},
                      "a": {{"type": "Item", "properties": {{"name": "a"}}, "options": {{"provider": "inner"}}}}}}"#
             )
@@ -231,5 +231,173 @@ fn a_provider_whose_cluster_is_replaced_takes_its_resources_along() {
             "{items:?}"
         );
         stack.destroy().await;
+    });
+}
+
+/// A cluster of that name, with `more` behind it.
+fn behind(name: &str, more: &str) -> String {
+    format!(
+        r#"{{"$providers": {{"outer": {{}}, "inner": {{"properties": {{"cluster": "${{cluster.id}}"}}}}}},
+             "cluster": {{"type": "Cluster", "properties": {{"name": "{name}"}}, "options": {{"provider": "outer"}}}}{more}}}"#
+    )
+}
+
+const TAGGED: &str =
+    r#", "x": {"type": "Tagged", "properties": {"value": "1"}, "options": {"provider": "inner"}}"#;
+
+#[test]
+fn a_replaced_cluster_takes_along_what_an_interrupted_run_left_behind() {
+    for (effect, api) in [(Effect::Refuse, Api::Create), (Effect::Refuse, Api::Connect)] {
+        on_clock(async {
+            let mut stack = Stack::new();
+            stack.up(&behind("old", TAGGED)).await;
+            let refused = if api == Api::Create { "x" } else { "inner" };
+            stack.world.fault(Fault::new(effect).api(api).path(refused));
+            let ran = stack.run(&behind("new", TAGGED)).await;
+            assert!(!ran.outcome.is_success());
+            stack.restart();
+            stack.up(&behind("new", TAGGED)).await;
+            let cluster = &stack.world.of("Cluster")[0];
+            let tagged = stack.world.of("Tagged");
+            assert_eq!((tagged.len(), &tagged[0].account), (1, &cluster.id));
+            stack.destroy().await;
+        });
+    }
+}
+
+#[test]
+fn a_cluster_that_keeps_its_name_is_replaced_with_all_that_is_in_it() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |version: &str| {
+            behind("c", TAGGED).replace(
+                r#""name": "c"}, "options": {"#,
+                &format!(
+                    r#""name": "c", "version": "{version}"}}, "options": {{"replaceOnChanges": ["version"], "#
+                ),
+            )
+        };
+        stack.up(&text("1")).await;
+        let ran = stack.up(&text("2")).await;
+        assert_eq!(ran.did(), ["Vacated cluster", "Replaced cluster", "Replaced x"]);
+        let cluster = &stack.world.of("Cluster")[0];
+        let tagged = stack.world.of("Tagged");
+        assert_eq!((tagged.len(), &tagged[0].account), (1, &cluster.id));
+        stack.destroy().await;
+    });
+}
+
+#[test]
+fn what_a_provider_only_mentions_is_no_reason_to_replace_what_is_behind_it() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |shape: &str| {
+            format!(
+                r#"{{"$providers": {{"outer": {{}}, "inner": {{"properties": {{"endpoint": "${{role.id}}"}}}}}},
+                     "role": {{"type": "Tagged", "properties": {{"shape": "{shape}"}}, "options": {{"provider": "outer"}}}},
+                     "b": {{"type": "Item", "properties": {{"name": "b"}}, "options": {{"provider": "inner"}}}}}}"#
+            )
+        };
+        stack.up(&text("round")).await;
+        let ran = stack.up(&text("square")).await;
+        assert_eq!(ran.did(), ["Replaced role", "Deleted role"]);
+    });
+}
+
+#[test]
+fn another_provider_makes_a_resource_anew_there_and_deletes_it_here() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |provider: &str| {
+            format!(
+                r#"{{"$providers": {{"east": {{"properties": {{"account": "east"}}}}, "west": {{"properties": {{"account": "west"}}}}}},
+                     "a": {{"type": "Item", "properties": {{"name": "a"}}, "options": {{"provider": "{provider}"}}}}}}"#
+            )
+        };
+        stack.up(&text("east")).await;
+        let ran = stack.up(&text("west")).await;
+        assert_eq!(ran.did(), ["Replaced a", "Deleted a"]);
+        let items = stack.world.of("Item");
+        assert_eq!((items.len(), &*items[0].account), (1, "west"));
+        stack.destroy().await;
+    });
+}
+
+#[test]
+fn a_renamed_provider_takes_its_resources_along() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |provider: &str| {
+            format!(
+                r#"{{"$providers": {{"{provider}": {{"properties": {{"account": "one"}}}}}},
+                     "a": {{"type": "Item", "properties": {{"name": "a"}}, "options": {{"provider": "{provider}"}}}}}}"#
+            )
+        };
+        stack.up(&text("one")).await;
+        let ran = stack.up(&text("two")).await;
+        assert_eq!(ran.did(), ["Recorded a", "Dropped one"]);
+        stack.destroy().await;
+    });
+}
+
+#[test]
+fn a_name_that_a_condemned_one_still_has_is_free_before_it_is_taken_again() {
+    on_clock(async {
+        let mut stack = Stack::new();
+        let text = |name: &str| format!(r#"{{"a": {{"type": "Item", "properties": {{"name": "{name}"}}}}}}"#);
+        stack.up(&text("k1")).await;
+        stack.world.fault(Fault::new(Effect::Refuse).api(Api::Delete));
+        stack.run(&text("k2")).await;
+        stack.restart();
+        let ran = stack.up(&text("k1")).await;
+        assert_eq!(ran.did(), ["Deleted a", "Replaced a", "Deleted a"]);
+        assert_eq!(stack.world.of("Item").len(), 1);
+    });
+}
+
+#[test]
+fn a_condemned_container_leaves_what_lives_in_the_new_one_alone() {
+    on_clock(async {
+        let mut stack = Stack::new();
+        let text = |name: &str, more: &str| {
+            format!(r#"{{"box": {{"type": "Box", "properties": {{"name": "{name}"}}}}{more}}}"#)
+        };
+        let child = r#", "c": {"type": "Child", "properties": {"box": "${box.name}", "name": "c"}}"#;
+        stack.up(&text("old", child)).await;
+        stack
+            .world
+            .fault(Fault::new(Effect::Refuse).api(Api::Delete).path("box"));
+        stack.run(&text("new", child)).await;
+        stack.restart();
+        stack.up(&text("new", "")).await;
+        assert_eq!(stack.world.of("Child").len(), 0);
+        assert_eq!(stack.world.of("Box").len(), 1);
+    });
+}
+
+#[test]
+fn two_uncertain_reasons_to_go_first_count_each() {
+    on_clock(async {
+        let stack = Stack::new();
+        for (fact, found) in [("a", "1"), ("b", "1"), ("c", "2")] {
+            stack.world.set_fact(fact, found);
+        }
+        let text = |one: &str, two: &str| {
+            let item = |name: &str, fact: &str| {
+                format!(
+                    r#""l{name}": {{"type": "Lookup", "properties": {{"fact": "{fact}"}}}},
+                       "{name}": {{"type": "Item", "properties": {{"name": "{name}", "shape": "${{l{name}.found}}"}}}}"#
+                )
+            };
+            format!(
+                r#"{{{}, {}, "z": {{"type": "Tagged", "properties": {{"shape": "${{x.id}}${{y.id}}", "uses": ["${{x.id}}", "${{y.id}}"]}}}}}}"#,
+                item("x", one),
+                item("y", two)
+            )
+        };
+        stack.up(&text("a", "a")).await;
+        let ran = stack.up(&text("b", "c")).await;
+        let did: Vec<String> = ran.did().into_iter().filter(|d| !d.contains(" l")).collect();
+        assert_eq!(did, ["Vacated z", "Vacated y", "Replaced y", "Replaced z"]);
     });
 }

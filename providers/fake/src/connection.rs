@@ -281,13 +281,18 @@ impl FakeConnection {
                 format_args!("nobody serves {id}: {controller} is gone"),
             ));
         }
-        let inside: Vec<Thing> = if &*thing.kind == "Box" {
-            others()
+        let inside: Vec<Thing> = match &*thing.kind {
+            "Box" => others()
                 .filter(|t| &*t.kind == "Child" && t.text("box") == thing.text("name"))
                 .cloned()
-                .collect()
-        } else {
-            Vec::new()
+                .collect(),
+            "Cluster" => inner
+                .things
+                .values()
+                .filter(|t| *t.account == *id)
+                .cloned()
+                .collect(),
+            _ => Vec::new(),
         };
         for child in inside {
             if child.properties.get("outside") == Some(&Value::Bool(true)) {

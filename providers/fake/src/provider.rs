@@ -34,6 +34,9 @@ impl Fake {
             Field::new("account", Type::String)
                 .default("main")
                 .doc("Where its things live: another one is another cloud."),
+            Field::new("cluster", Type::String)
+                .immutable()
+                .doc("The id of a cluster in which its things live, and with which they die; in place of `account`."),
             Field::new("endpoint", Type::String).doc("Where it is reached; no matter for what exists."),
             Field::new("secretKey", Type::String).secret(),
         ];
@@ -111,7 +114,8 @@ impl Provider for Fake {
             Some(_) => return Err(Failure::new("Unauthorized", "the credentials are not accepted")),
             None => {}
         }
-        let account = config.get("account").and_then(Value::as_str).unwrap_or("main");
+        let text = |name: &str| config.get(name).and_then(Value::as_str);
+        let account = text("cluster").or_else(|| text("account")).unwrap_or("main");
         Ok(Arc::new(FakeConnection::new(
             self.world.clone(),
             self.kinds.clone(),

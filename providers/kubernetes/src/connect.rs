@@ -40,7 +40,9 @@ pub(crate) fn config() -> Option<KindSchema> {
                 .doc("the certificate authority: PEM, or base64 of it"),
             Field::new("region", Type::String).doc("its region; by default that of the ARN"),
             Field::new("arn", Type::String).doc("its ARN"),
-            Field::new("oidcIssuer", Type::String).doc("the issuer of its service account tokens"),
+            Field::new("oidcIssuer", Type::String)
+                .immutable()
+                .doc("the issuer of its service account tokens; another one is another cluster"),
         ],
         open: true,
     };

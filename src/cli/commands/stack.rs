@@ -85,7 +85,7 @@ async fn output(
                 terminal.line(&format!("{name}   {}", bare(value)));
             }
         } else {
-            terminal.print(outputs(&found, terminal.paint).trim_start_matches('\n'));
+            terminal.print(outputs(&found, terminal.paint, usize::MAX).trim_start_matches('\n'));
         }
         return Ok(Exit::Done);
     };

@@ -6,6 +6,7 @@ mod json;
 mod outputs;
 mod plan;
 mod progress;
+mod remaining;
 mod style;
 mod terminal;
 

@@ -2,22 +2,17 @@
 
 use epid_provider::{Map, Value};
 
-use super::style::{Paint, plain};
+use super::style::{Paint, cut, plain, width};
 
-/// The outputs of a stack, with a trailing newline. Secrets are named only.
-pub(crate) fn outputs(outputs: &Map, paint: Paint) -> String {
-    let mut out = format!("\n{}\n", paint.bold("outputs"));
-    let width = outputs.keys().map(|name| name.chars().count()).max().unwrap_or(0);
-    for (name, value) in outputs.iter() {
-        match value {
-            Value::Map(_) => {
-                out.push_str(&format!("  {name}\n"));
-                for line in value_lines(value) {
-                    out.push_str(&format!("    {line}\n"));
-                }
-            }
-            _ => out.push_str(&format!("  {name:width$}   {}\n", leaf(value))),
-        }
+/// The outputs of a stack, each leaf on a line that is cut to `columns`, with a trailing newline. Secrets are named only.
+pub(crate) fn outputs(outputs: &Map, paint: Paint, columns: usize) -> String {
+    let mut lines = Vec::new();
+    walk(&Value::Map(outputs.clone()), String::new(), &mut lines);
+    let names = lines.iter().map(|(path, _)| width(path)).max().unwrap_or(0);
+    let mut out = format!("\n  {}\n", paint.bold("outputs"));
+    for (path, text) in lines {
+        let room = columns.saturating_sub(names + 7).max(16);
+        out.push_str(&format!("    {path:names$}   {}\n", cut(&text, room)));
     }
     out
 }

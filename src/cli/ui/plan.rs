@@ -2,26 +2,33 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use epid_provider::{Replace, Urn};
+use epid_provider::{Kind, Replace, Urn};
 
 use super::style::{Paint, count, cut, duration, mark, plain, width};
 use crate::plan::{Action, Estimate, Mode, Plan, PlannedChange, Step, estimate};
 
 /// What to show of a plan besides its steps.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Shown {
+#[derive(Clone, Copy)]
+pub(crate) struct Shown<'a> {
     /// Colours.
     pub(crate) paint: Paint,
     /// Columns.
     pub(crate) width: usize,
     /// How many resources the state holds.
     pub(crate) recorded: usize,
+    /// The kind of a component by its address, where there is one.
+    pub(crate) component: &'a dyn Fn(&str) -> Option<Kind>,
 }
+
+/// Columns that are left for the shortest notes, `~12:00 min`.
+const NOTE: usize = 14;
 
 /// A line of the tree.
 struct Row {
     depth: usize,
     action: Option<Action>,
+    /// It stands for what is in it.
+    heading: bool,
     name: String,
     kind: String,
     note: String,
@@ -51,7 +58,7 @@ pub(crate) struct Tally {
 }
 
 /// The plan as text, with a trailing newline.
-pub(crate) fn render_plan(plan: &Plan, shown: Shown) -> String {
+pub(crate) fn render_plan(plan: &Plan, shown: Shown<'_>) -> String {
     let steps = principal(plan);
     let tally = tally(plan, &steps);
     let mut out = title(plan, shown);
@@ -60,7 +67,7 @@ pub(crate) fn render_plan(plan: &Plan, shown: Shown) -> String {
         root.put(&segments(&step.address), step);
     }
     let mut rows = Vec::new();
-    root.rows(0, plan, shown, &mut rows);
+    root.rows("", plan, shown, &mut rows);
     drift_rows(plan, &mut rows, shown.paint);
     if !rows.is_empty() {
         out.push('\n');
@@ -74,10 +81,10 @@ pub(crate) fn render_plan(plan: &Plan, shown: Shown) -> String {
     out
 }
 
-/// The one step of each resource that says what happens to it.
+/// The one step of each resource that says what happens to it. What exists in the state alone leaves unsaid.
 pub(crate) fn principal(plan: &Plan) -> Vec<&Step> {
     let rank = |step: &Step| match step.action {
-        Action::Nothing | Action::Connect => 0,
+        Action::Nothing | Action::Connect | Action::Drop => 0,
         Action::Decide => 1,
         Action::Vacate | Action::Delete => 2,
         _ => 3,
@@ -120,7 +127,7 @@ pub(crate) fn tally(plan: &Plan, steps: &[&Step]) -> Tally {
             Action::Update => tally.update += 1,
             Action::Replace | Action::Refill | Action::Decide | Action::Vacate => tally.replace += 1,
             Action::Delete => tally.delete += 1,
-            Action::Read | Action::Nothing | Action::Connect => {}
+            Action::Read | Action::Nothing | Action::Connect | Action::Drop => {}
             Action::Import | Action::Adopt => tally.import += 1,
             Action::Forget => tally.forget += 1,
             Action::Record => tally.record += 1,
@@ -172,35 +179,42 @@ impl<'a> Branch<'a> {
         }
     }
 
-    fn rows(&self, depth: usize, plan: &Plan, shown: Shown, into: &mut Vec<Row>) {
+    fn rows(&self, address: &str, plan: &Plan, shown: Shown<'_>, into: &mut Vec<Row>) {
+        let depth = segments(address).iter().filter(|part| !part.is_empty()).count();
         for name in &self.order {
             let Some(branch) = self.children.get(name) else {
                 continue;
+            };
+            let own = if address.is_empty() {
+                name.clone()
+            } else {
+                format!("{address}/{name}")
             };
             if let Some(step) = branch.step {
                 into.push(row(step, name, depth, plan, shown));
             } else {
                 let mut actions = Vec::new();
                 branch.actions(&mut actions);
-                let same = actions
-                    .first()
-                    .copied()
-                    .filter(|a| actions.iter().all(|b| mark(*b) == mark(*a)));
+                // Looking something up is part of making, changing or removing the rest.
+                actions.retain(|action| *action != Action::Read);
+                let first = actions.first().copied().unwrap_or(Action::Read);
+                let same = actions.iter().all(|action| mark(*action) == mark(first));
                 into.push(Row {
                     depth,
-                    action: Some(same.unwrap_or(Action::Update)),
+                    action: Some(if same { first } else { Action::Update }),
+                    kind: (shown.component)(&own).map_or_else(String::new, |kind| kind.as_str().to_owned()),
+                    heading: true,
                     name: name.clone(),
-                    kind: String::new(),
                     note: String::new(),
                     details: Vec::new(),
                 });
             }
-            branch.rows(depth + 1, plan, shown, into);
+            branch.rows(&own, plan, shown, into);
         }
     }
 }
 
-fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown) -> Row {
+fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown<'_>) -> Row {
     let mut notes = Vec::new();
     match step.action {
         Action::Replace | Action::Refill | Action::Vacate | Action::Decide => {
@@ -264,6 +278,7 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown) -> Row 
     Row {
         depth,
         action: Some(step.action),
+        heading: false,
         name: name.to_owned(),
         kind: step.kind.as_str().to_owned(),
         note: notes.join(", "),
@@ -272,7 +287,7 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown) -> Row 
 }
 
 /// A leaf that changes: on one line where it fits, else on three.
-fn change(change: &PlannedChange, depth: usize, shown: Shown) -> Vec<String> {
+fn change(change: &PlannedChange, depth: usize, shown: Shown<'_>) -> Vec<String> {
     let indent = " ".repeat(2 * depth + 6);
     let path = plain(&change.path.to_string());
     let (before, after) = (plain(&change.before), plain(&change.after));
@@ -331,6 +346,7 @@ fn drift_rows(plan: &Plan, rows: &mut Vec<Row>, paint: Paint) {
         rows.push(Row {
             depth: 0,
             action: None,
+            heading: false,
             name: drift.urn.path().to_owned(),
             kind: String::new(),
             note: if drift.gone {
@@ -344,16 +360,12 @@ fn drift_rows(plan: &Plan, rows: &mut Vec<Row>, paint: Paint) {
     }
 }
 
-fn write_rows(rows: &[Row], shown: Shown, out: &mut String) {
+fn write_rows(rows: &[Row], shown: Shown<'_>, out: &mut String) {
     let left = |row: &Row| 2 * row.depth + 4 + width(&row.name);
     let column = rows.iter().map(left).max().unwrap_or(0).min(shown.width * 2 / 5) + 2;
-    let kinds = rows
-        .iter()
-        .map(|r| width(&r.kind))
-        .max()
-        .unwrap_or(0)
-        .min(shown.width / 2)
-        + 2;
+    let noted = rows.iter().filter(|row| !row.note.is_empty());
+    let most = shown.width.saturating_sub(column + NOTE);
+    let kinds = noted.map(|row| width(&row.kind)).max().unwrap_or(0).min(most) + 3;
     for row in rows {
         let sign = row
             .action
@@ -362,14 +374,14 @@ fn write_rows(rows: &[Row], shown: Shown, out: &mut String) {
         let name = cut(&row.name, name_room);
         let pad = " ".repeat(column.saturating_sub(2 * row.depth + 4 + width(&name)));
         let mut line = format!("{}{sign} ", " ".repeat(2 * row.depth + 2));
-        line.push_str(&if row.kind.is_empty() && row.action.is_some() {
+        line.push_str(&if row.heading {
             shown.paint.bold(&name)
         } else {
             name
         });
         let room = shown.width.saturating_sub(column);
         let kind = cut(&row.kind, room);
-        let rest = room.saturating_sub(kinds);
+        let rest = room.saturating_sub(kinds.max(width(&kind) + 3));
         if !kind.is_empty() || !row.note.is_empty() {
             line.push_str(&pad);
             line.push_str(&shown.paint.dim(&kind));
@@ -380,7 +392,7 @@ fn write_rows(rows: &[Row], shown: Shown, out: &mut String) {
                 let gap = if row.kind.is_empty() {
                     0
                 } else {
-                    kinds.saturating_sub(width(&kind))
+                    kinds.saturating_sub(width(&kind)).max(3)
                 };
                 line.push_str(&" ".repeat(gap));
                 line.push_str(&row.note);
@@ -401,7 +413,7 @@ fn write_rows(rows: &[Row], shown: Shown, out: &mut String) {
     }
 }
 
-fn title(plan: &Plan, shown: Shown) -> String {
+fn title(plan: &Plan, shown: Shown<'_>) -> String {
     let header = &plan.header;
     let state = if header.lineage.is_empty() {
         "nothing recorded yet".to_owned()
@@ -456,7 +468,7 @@ fn summary(tally: &Tally, mode: Mode, paint: Paint) -> String {
     parts.join(", ")
 }
 
-fn time(plan: &Plan, estimate: &Estimate, shown: Shown) -> Option<String> {
+fn time(plan: &Plan, estimate: &Estimate, shown: Shown<'_>) -> Option<String> {
     if estimate.total.as_secs() < 2 {
         return None;
     }

@@ -4,16 +4,19 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use epid_provider::{Kind, Urn};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use epid_provider::Urn;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
+use super::remaining::Remaining;
 use super::style::{count, cut, duration, past, plain};
 use super::terminal::Terminal;
 use crate::apply::{Did, Event, Fate, Outcome, Trouble};
-use crate::plan::{Plan, StepId};
+use crate::plan::{Action, Plan, StepId};
 
 /// At most so many running steps are drawn.
 const DRAWN: usize = 12;
+/// Longer names are cut.
+const NAME: usize = 60;
 
 /// Hears the events of a run and shows them.
 pub(crate) struct Listener {
@@ -27,6 +30,8 @@ pub(crate) struct Listener {
     /// Steps of which people hear nothing.
     silent: Vec<bool>,
     phrases: HashMap<StepId, String>,
+    /// How long it will still take; kept up for a drawing only.
+    remaining: Remaining,
 }
 
 struct Live {
@@ -48,7 +53,7 @@ impl Listener {
             .map(|(s, _)| s.address.chars().count())
             .max()
             .unwrap_or(0)
-            .min(40);
+            .min(NAME);
         let total = silent.iter().filter(|s| !**s).count();
         let live = (terminal.live && total > 0).then(|| Live::new(terminal));
         Self {
@@ -60,6 +65,7 @@ impl Listener {
             over: 0,
             silent,
             phrases: HashMap::new(),
+            remaining: Remaining::of(steps),
         }
     }
 
@@ -79,7 +85,7 @@ impl Listener {
     }
 
     fn padded(&self, step: StepId) -> String {
-        format!("{:width$}", cut(&self.name(step), 60), width = self.width)
+        format!("{:width$}", cut(&self.name(step), NAME), width = self.width)
     }
 
     /// Shows one event.
@@ -103,19 +109,21 @@ impl Listener {
             }
             Event::RunStarted { .. } | Event::StepWaiting { .. } => {}
             Event::StepStarted {
-                step, kind, action, ..
+                step,
+                action,
+                expected,
+                at,
+                ..
             } if !self.is_silent(*step) => {
-                let name = self.name(*step);
+                self.remaining.started(*step, *at);
+                let (name, verb) = (self.padded(*step), doing(*action));
                 match &mut self.live {
-                    Some(live) => live.start(*step, &name, kind),
-                    None => {
-                        let verb = format!("{action:?}").to_lowercase();
-                        self.terminal
-                            .line(&format!("  {} {}   {verb}", paint.dim("…"), self.padded(*step)));
-                    }
+                    Some(live) => live.start(*step, name, verb, *expected),
+                    None => self.line(&format!("  {} {name}   {verb}", paint.dim("…"))),
                 }
             }
-            Event::Progress { step, phrase, .. } => {
+            Event::Progress { step, phrase, at, .. } => {
+                self.remaining.at(*at);
                 let phrase = plain(phrase);
                 if let Some(live) = &self.live {
                     live.phrase(*step, &phrase);
@@ -138,7 +146,10 @@ impl Listener {
                     )),
                 }
             }
-            Event::StepDone { step, did, took, .. } => {
+            Event::StepDone {
+                step, did, took, at, ..
+            } => {
+                self.remaining.over(*step, *at);
                 self.finish(*step);
                 if !self.is_silent(*step) && *did != Did::Nothing {
                     let time = if *took >= Duration::from_millis(100) {
@@ -207,10 +218,16 @@ impl Listener {
         }
     }
 
-    fn foot(&self) {
+    fn foot(&mut self) {
         if let Some(live) = &self.live {
+            let left = self.remaining.time();
+            let left = if left.as_secs() < 2 {
+                String::new()
+            } else {
+                format!(", about {} left", duration(left))
+            };
             live.foot
-                .set_message(format!("{} of {} done", self.over, self.total));
+                .set_message(format!("{} of {} done{left}", self.over, self.total));
         }
     }
 
@@ -228,9 +245,9 @@ impl Live {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stdout_with_hz(12));
         let foot = all.add(ProgressBar::new_spinner());
         let template = if terminal.paint.on() {
-            "  {msg:.dim}  {elapsed:.dim}"
+            "  {msg:.dim}"
         } else {
-            "  {msg}  {elapsed}"
+            "  {msg}"
         };
         foot.set_style(
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner()),
@@ -242,17 +259,28 @@ impl Live {
         }
     }
 
-    fn start(&mut self, step: StepId, name: &str, kind: &Kind) {
+    fn start(&mut self, step: StepId, name: String, verb: &'static str, expected: Duration) {
         if self.bars.len() >= DRAWN {
             return;
         }
         let bar = self.all.insert_before(&self.foot, ProgressBar::new_spinner());
-        let style = ProgressStyle::with_template("  {spinner} {prefix}   {wide_msg} {elapsed}")
+        let took = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let took = duration(state.elapsed());
+            let text = if expected.as_secs() < 5 {
+                took
+            } else {
+                format!("{took} of ~{}", duration(expected))
+            };
+            // It is a string that is written to.
+            out.write_str(&text).unwrap_or_default();
+        };
+        let style = ProgressStyle::with_template("  {spinner} {prefix}   {wide_msg} {took}")
             .unwrap_or_else(|_| ProgressStyle::default_spinner())
-            .tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ");
+            .tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ")
+            .with_key("took", took);
         bar.set_style(style);
-        bar.set_prefix(name.to_owned());
-        bar.set_message(kind.as_str().to_owned());
+        bar.set_prefix(name);
+        bar.set_message(verb);
         bar.enable_steady_tick(Duration::from_millis(120));
         self.bars.insert(step, bar);
     }
@@ -261,6 +289,26 @@ impl Live {
         if let Some(bar) = self.bars.get(&step) {
             bar.set_message(phrase.to_owned());
         }
+    }
+}
+
+/// What a step is at, while nothing else is known of it.
+fn doing(action: Action) -> &'static str {
+    match action {
+        Action::Create => "creating",
+        Action::Update => "updating",
+        Action::Replace | Action::Refill => "replacing",
+        Action::Vacate => "deleting, to be made again",
+        Action::Delete => "deleting",
+        Action::Read => "looking up",
+        Action::Import => "importing",
+        Action::Adopt => "taking over",
+        Action::Decide
+        | Action::Forget
+        | Action::Drop
+        | Action::Record
+        | Action::Connect
+        | Action::Nothing => "recording",
     }
 }
 
@@ -304,7 +352,7 @@ pub(crate) fn summary(outcome: &Outcome, plan: &Plan, took: Duration, terminal: 
     }
     let mut parts: Vec<String> = Vec::new();
     for (did, n) in &outcome.done {
-        if !matches!(did, Did::Nothing | Did::Connected | Did::Read) {
+        if !matches!(did, Did::Nothing | Did::Connected | Did::Read | Did::Dropped) {
             parts.push(format!("{n} {}", past(*did)));
         }
     }

@@ -83,7 +83,7 @@ pub(crate) fn mark(action: Action) -> &'static str {
         Action::Replace | Action::Refill | Action::Decide | Action::Vacate => "±",
         Action::Delete => "-",
         Action::Read | Action::Import | Action::Adopt => ">",
-        Action::Forget | Action::Record | Action::Connect | Action::Nothing => "·",
+        Action::Forget | Action::Drop | Action::Record | Action::Connect | Action::Nothing => "·",
     }
 }
 
@@ -98,6 +98,7 @@ pub(crate) fn past(did: Did) -> &'static str {
         Did::Read => "read",
         Did::Imported => "imported",
         Did::Forgotten => "left in place and forgotten",
+        Did::Dropped => "dropped",
         Did::Recorded => "recorded",
         Did::Connected => "connected",
         Did::Nothing => "unchanged",
