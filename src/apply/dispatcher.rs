@@ -19,7 +19,7 @@ use super::outcome::{Outcome, StepFailure};
 use super::resolve::Resolver;
 use super::schedule::{Schedule, Status};
 use super::settle::Phase;
-use crate::plan::{Action, Mode, Plan, Step, StepId};
+use crate::plan::{Action, Drift, Mode, Plan, Step, StepId};
 use crate::state::{Change, Ending, Entry, JournalEntry, RecordKey, Role, RunResult, StateError, Ticket};
 
 /// How long cancelled calls may take to come back.
@@ -52,6 +52,8 @@ pub(super) struct Dispatcher<'a> {
     pub(super) held: HashMap<(Option<RecordKey>, Key), RecordKey>,
     /// The steps that replace, by resource.
     pub(super) replacing: HashMap<&'a Urn, StepId>,
+    /// What others changed, by resource.
+    pub(super) drifted: HashMap<&'a Urn, &'a Drift>,
     pub(super) next_order: u64,
     lanes: BTreeMap<LaneKey, Lane>,
     mutexes: Mutexes,
@@ -93,6 +95,7 @@ impl<'a> Dispatcher<'a> {
                 .filter(|s| replaces(s))
                 .map(|s| (&s.target.urn, s.id))
                 .collect(),
+            drifted: plan.drift.iter().map(|drift| (&drift.urn, drift)).collect(),
             lanes: BTreeMap::new(),
             mutexes: Mutexes::default(),
             outcome: Outcome::default(),

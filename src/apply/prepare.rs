@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use epid_provider::{Map, Operation, Query, Record, Resolved, Value};
+use epid_provider::{Map, Operation, Path, Query, Record, Resolved, Value};
 use futures::FutureExt;
 
 use super::call::{Job, connect, execute};
@@ -349,7 +349,10 @@ impl Dispatcher<'_> {
                 sent: draft.sent,
             },
         );
-        let cx = self.means.call(step.id, &step.target.urn, &token, step.timeout);
+        let cx = self
+            .means
+            .call(step.id, &step.target.urn, &token, step.timeout)
+            .with_paths(step.facts.ignore_changes.as_slice().into(), self.reclaimed(step));
         let (id, means, kind) = (step.id, self.means.clone(), step.kind.clone());
         let (operation, inputs) = (draft.operation, draft.inputs);
         let job = Job::Change {
@@ -362,6 +365,14 @@ impl Dispatcher<'_> {
         let call = execute(job, source, cx, id, means);
         self.started.push(call.map(move |report| (id, report)).boxed());
         Ok(None)
+    }
+
+    /// What the plan showed being taken back from those who changed it.
+    fn reclaimed(&self, step: &Step) -> Arc<[Path]> {
+        match self.drifted.get(&step.target.urn) {
+            Some(drift) if step.undo_drift => drift.changes.iter().map(|c| c.path.clone()).collect(),
+            _ => Arc::default(),
+        }
     }
 
     fn running(&mut self, step: &Step, phase: Phase) {

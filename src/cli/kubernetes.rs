@@ -41,11 +41,10 @@ pub(crate) fn real() -> Kubernetes {
 
 /// The clusters of the sandbox.
 #[cfg(feature = "sandbox")]
-pub(crate) fn simulated(sandbox: &epid_sandbox::Sandbox, aws: epid_aws::Settings) -> Kubernetes {
-    let clusters = sandbox.clone();
+pub(crate) fn simulated(way: epid_sandbox::Way, aws: epid_aws::Settings) -> Kubernetes {
     let handler = move |request| {
-        let sandbox = clusters.clone();
-        async move { sandbox.call(request).await }
+        let way = way.clone();
+        async move { way.call(request).await }
     };
     Kubernetes::new(Settings::simulated(Arc::new(EksTokens(aws)), handler))
 }

@@ -6,6 +6,7 @@
 //! | `surroundings` | environment, wall clock, randomness, signals: read here and nowhere else |
 //! | `workspace` | a project with its states and keys |
 //! | `world` | the real clouds or the sandbox, and their providers |
+//! | `sandbox`, `served` | the simulated world: serving it, beginning anew; and its use while it is served |
 //! | `run` | up, preview, destroy, refresh: plan, show, ask, apply |
 //! | `bound` | whether a plan stays within the one that was shown |
 //! | `saved_plan` | plans in files, encrypted |
@@ -26,6 +27,8 @@ mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod saved_plan;
+#[cfg(feature = "sandbox")]
+mod served;
 mod surroundings;
 mod ui;
 mod workspace;
@@ -159,24 +162,24 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
         Command::Config(command) => commands::config(context, command),
         Command::Up(up) => {
             let workspace = context.workspace()?;
-            let paused = run::is_simulated(&workspace, &up.stacks)?;
+            let paused = run::is_paused(&workspace, &up.stacks)?;
             block_on(paused, run::up(context, &workspace, &up))
         }
         Command::Preview(preview) => {
             let workspace = context.workspace()?;
-            let paused = run::is_simulated(&workspace, &preview.stacks)?;
+            let paused = run::is_paused(&workspace, &preview.stacks)?;
             block_on(paused, run::preview(context, &workspace, &preview))
         }
         Command::Destroy(destroy) => {
             let workspace = context.workspace()?.with_broken();
             // What cannot be chosen here is looked for among the states.
-            let paused = run::is_simulated(&workspace, &destroy.stacks);
+            let paused = run::is_paused(&workspace, &destroy.stacks);
             let paused = paused.unwrap_or(destroy.stacks.one.sandbox);
             block_on(paused, run::destroy(context, workspace, &destroy))
         }
         Command::Refresh(refresh) => {
             let workspace = context.workspace()?;
-            let paused = run::is_simulated(&workspace, &refresh.stacks)?;
+            let paused = run::is_paused(&workspace, &refresh.stacks)?;
             block_on(paused, run::refresh(context, &workspace, &refresh))
         }
         Command::Stack(command) => block_on(true, commands::stack(context, command)),

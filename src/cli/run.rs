@@ -80,8 +80,18 @@ struct Basis {
     passing: bool,
 }
 
+/// True where time may jump: every stack that is meant runs in the sandbox, in this process.
+pub(crate) fn is_paused(workspace: &Workspace, stacks: &StacksArgs) -> Result<bool, Error> {
+    let simulated = is_simulated(workspace, stacks)?;
+    #[cfg(feature = "sandbox")]
+    if simulated {
+        return Ok(super::served::found(&workspace.project.root).is_none());
+    }
+    Ok(simulated)
+}
+
 /// True where every stack that is meant runs in the sandbox.
-pub(crate) fn is_simulated(workspace: &Workspace, stacks: &StacksArgs) -> Result<bool, Error> {
+fn is_simulated(workspace: &Workspace, stacks: &StacksArgs) -> Result<bool, Error> {
     if stacks.one.sandbox {
         return Ok(true);
     }

@@ -1,12 +1,17 @@
-//! The sandbox: its providers' settings, serving it to other tools, beginning anew.
+//! The sandbox: serving it to other tools, beginning anew.
 
-use std::time::{Duration, SystemTime};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use epid_sandbox::world::REGION;
 use epid_sandbox::{FileStore, Sandbox, Settings, Timestamp};
 use tokio::net::TcpListener;
 
 use super::error::Error;
 use super::exit::Exit;
+use super::served::{self, Served};
 use super::workspace::Workspace;
 use super::world::{folder, unusable};
 use super::{Context, surroundings};
@@ -16,17 +21,6 @@ pub(crate) const BEGINNING: Timestamp = Timestamp::from_millis(1_767_225_600_000
 
 /// How long to wait for another process to leave the sandbox.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// AWS as the sandbox simulates it.
-pub(crate) fn aws(sandbox: &Sandbox) -> epid_aws::Settings {
-    let (services, clock) = (sandbox.clone(), sandbox.clock().clone());
-    let handler = move |request| {
-        let sandbox = services.clone();
-        async move { sandbox.call(request).await }
-    };
-    let now = move || SystemTime::UNIX_EPOCH + Duration::from_millis(clock.now().as_millis());
-    epid_aws::Settings::simulated(handler, now)
-}
 
 fn open(workspace: &Workspace, clock: epid_sandbox::Clock) -> Result<Sandbox, Error> {
     let folder = folder(&workspace.project.root);
@@ -41,114 +35,192 @@ pub(crate) async fn serve(context: &Context, port: u16, speed: f64) -> Result<Ex
         return Err(Error::invalid("--speed is a factor from 0.01 to 10000"));
     }
     let workspace = context.workspace()?;
+    let root = &workspace.project.root;
+    served::refuse(root)?;
     let now = Timestamp::from_millis(surroundings::wall().0);
     let sandbox = open(&workspace, epid_sandbox::Clock::scaled(now, speed))?;
-    let listen = async |port: u16| {
-        TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| {
-            Error::failed(format!("cannot listen on 127.0.0.1:{port}: {error}"))
-                .hint("--port 0 takes a free port")
-        })
-    };
     let (aws, clusters) = (listen(port).await?, listen(0).await?);
-    let address = |listener: &TcpListener| {
-        listener
-            .local_addr()
-            .map(|a| a.to_string())
-            .map_err(|error| Error::failed(error.to_string()))
-    };
     let (aws_at, clusters_at) = (address(&aws)?, address(&clusters)?);
     let serving = epid_sandbox::serve::serve(&sandbox, aws, clusters);
-    tokio::pin!(serving);
-    // One turn, so that the clusters know where they are served before their kubeconfigs are written.
-    tokio::select! {
-        biased;
-        ended = &mut serving => {
-            return Err(Error::failed(ended.err().map_or_else(String::new, |e| e.to_string())));
+    let beside = async {
+        let (stopper, control) = crate::apply::Stopper::new();
+        surroundings::hear_signals(stopper);
+        let served = Served {
+            pid: std::process::id(),
+            world: sandbox.id(),
+            aws: aws_at,
+        };
+        served.tell(root)?;
+        let mut configs = Kubeconfigs::default();
+        configs.write(context, root, &sandbox)?;
+        announce(context, &sandbox, aws_at, clusters_at, &configs);
+        loop {
+            tokio::select! {
+                biased;
+                () = control.reached(crate::apply::Stop::Drain) => return Ok(()),
+                () = pause() => {}
+            }
+            for (cluster, file) in configs.write(context, root, &sandbox)? {
+                announce_cluster(context, &cluster, &file);
+            }
         }
-        () = std::future::ready(()) => {}
-    }
-    let written = kubeconfigs(context, &workspace, &sandbox)?;
-    announce(context, &sandbox, &aws_at, &clusters_at, &written);
-    let (stopper, control) = crate::apply::Stopper::new();
-    surroundings::hear_signals(stopper);
-    tokio::select! {
+    };
+    let ended: Result<(), Error> = tokio::select! {
         biased;
-        () = control.reached(crate::apply::Stop::Drain) => {}
-        ended = &mut serving => {
-            return Err(Error::failed(ended.err().map_or_else(String::new, |e| e.to_string())));
-        }
-    }
+        ended = serving => Err(Error::failed(ended.err().map_or_else(String::new, |e| e.to_string()))),
+        ended = beside => ended,
+    };
+    served::forget(root);
+    ended?;
     sandbox
         .close()
         .map_err(|error| Error::failed(error.to_string()))?;
     Ok(Exit::Done)
 }
 
-/// A kubeconfig for each cluster that runs, beside the world. Returns cluster and file.
-#[expect(clippy::disallowed_methods, reason = "kubectl wants a file")]
-fn kubeconfigs(
-    context: &Context,
-    workspace: &Workspace,
-    sandbox: &Sandbox,
-) -> Result<Vec<(String, std::path::PathBuf)>, Error> {
-    let mut written = Vec::new();
-    for (region, name) in sandbox.clusters() {
-        let Some(text) = sandbox.kubeconfig(Some(&region), &name) else {
-            continue;
-        };
-        let path = folder(&workspace.project.root).join(format!("kubeconfig-{name}"));
-        std::fs::write(&path, text)
-            .map_err(|error| Error::failed(format!("{} cannot be written: {error}", path.display())))?;
-        let shown = path
-            .strip_prefix(&context.folder)
-            .map_or(path.clone(), std::path::Path::to_path_buf);
-        written.push((name, shown));
-    }
-    Ok(written)
+async fn listen(port: u16) -> Result<TcpListener, Error> {
+    TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| {
+        Error::failed(format!("cannot listen on 127.0.0.1:{port}: {error}"))
+            .hint("--port 0 takes a free port")
+    })
 }
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, Error> {
+    listener
+        .local_addr()
+        .map_err(|error| Error::failed(error.to_string()))
+}
+
+/// Between two looks at which clusters run.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "kubectl waits for files by the wall clock, whatever the sandbox's shows"
+)]
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(200)).await;
+}
+
+/// A kubeconfig for each cluster that runs, beside the world.
+#[derive(Debug, Default)]
+struct Kubeconfigs(BTreeMap<String, PathBuf>);
+
+impl Kubeconfigs {
+    /// Writes those of new clusters and answers them; takes away those of clusters that are gone.
+    #[expect(clippy::disallowed_methods, reason = "kubectl wants a file")]
+    fn write(
+        &mut self,
+        context: &Context,
+        root: &Path,
+        sandbox: &Sandbox,
+    ) -> Result<Vec<(String, PathBuf)>, Error> {
+        let mut running = BTreeMap::new();
+        for (region, name) in sandbox.clusters() {
+            // One file for each name; the regions of a project seldom have clusters of one name.
+            running.entry(name).or_insert(region);
+        }
+        let path = |name: &str| folder(root).join(format!("kubeconfig-{name}"));
+        let mut written = Vec::new();
+        for (name, region) in &running {
+            let text = match self.0.contains_key(name) {
+                true => None,
+                false => sandbox.kubeconfig(Some(region), name),
+            };
+            let Some(text) = text else { continue };
+            let path = path(name);
+            std::fs::write(&path, text)
+                .map_err(|error| Error::failed(format!("{} cannot be written: {error}", path.display())))?;
+            let shown = path
+                .strip_prefix(&context.folder)
+                .map_or(path.clone(), Path::to_path_buf);
+            self.0.insert(name.clone(), shown.clone());
+            written.push((name.clone(), shown));
+        }
+        self.0.retain(|name, _| {
+            let runs = running.contains_key(name);
+            if !runs {
+                drop(std::fs::remove_file(path(name)));
+            }
+            runs
+        });
+        Ok(written)
+    }
+}
+
+/// What lets the tools of others in. The older of them know only `AWS_DEFAULT_REGION`.
+const ENVIRONMENT: &[(&str, &str)] = &[
+    ("AWS_REGION", REGION),
+    ("AWS_DEFAULT_REGION", REGION),
+    ("AWS_ACCESS_KEY_ID", "sandbox"),
+    ("AWS_SECRET_ACCESS_KEY", "sandbox"),
+];
 
 fn announce(
     context: &Context,
     sandbox: &Sandbox,
-    aws: &str,
-    clusters: &str,
-    kubeconfigs: &[(String, std::path::PathBuf)],
+    aws: SocketAddr,
+    clusters: SocketAddr,
+    configs: &Kubeconfigs,
 ) {
     let terminal = context.terminal;
+    let endpoint = format!("http://{aws}");
     if terminal.json {
-        let files: Vec<_> = kubeconfigs
+        let files: Vec<_> = configs
+            .0
             .iter()
             .map(|(cluster, file)| serde_json::json!({"cluster": cluster, "kubeconfig": file}))
             .collect();
+        let mut environment: serde_json::Map<_, _> = ENVIRONMENT
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).into()))
+            .collect();
+        environment.insert("AWS_ENDPOINT_URL".to_owned(), endpoint.as_str().into());
         terminal.json(&serde_json::json!({
             "event": "serving",
             "world": sandbox.id(),
-            "aws": format!("http://{aws}"),
+            "aws": endpoint,
             "clusters": format!("https://{clusters}"),
+            "environment": environment,
             "kubeconfigs": files,
         }));
         return;
     }
-    let mut text = format!("sandbox {}, until Ctrl-C\n\n", sandbox.id());
-    text.push_str(&format!(
-        "  export AWS_ENDPOINT_URL=http://{aws} AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=sandbox AWS_SECRET_ACCESS_KEY=sandbox\n\
-         \x20 aws eks list-clusters\n"
-    ));
-    for (_, file) in kubeconfigs {
-        text.push_str(&format!(
-            "  kubectl --kubeconfig {} get deploy,svc,ingress\n",
-            file.display()
-        ));
+    let mut text = format!(
+        "{}, until Ctrl-C\n\n  export AWS_ENDPOINT_URL={endpoint}",
+        sandbox.id()
+    );
+    for (name, value) in ENVIRONMENT {
+        text.push_str(&format!(" {name}={value}"));
     }
-    if kubeconfigs.is_empty() {
+    text.push_str("\n  aws eks list-clusters\n");
+    for file in configs.0.values() {
+        text.push_str(&with_kubectl(file));
+    }
+    if configs.0.is_empty() {
         text.push_str("\n  there is no cluster yet: `epid up --sandbox` makes what a stack declares\n");
     }
     terminal.print(&text);
 }
 
+fn announce_cluster(context: &Context, cluster: &str, file: &Path) {
+    let terminal = context.terminal;
+    if terminal.json {
+        terminal.json(&serde_json::json!({"event": "cluster", "cluster": cluster, "kubeconfig": file}));
+    } else {
+        terminal.print(&with_kubectl(file));
+    }
+}
+
+fn with_kubectl(file: &Path) -> String {
+    format!(
+        "  kubectl --kubeconfig {} get deploy,svc,ingress\n",
+        file.display()
+    )
+}
+
 /// `epid sandbox reset`.
 pub(crate) async fn reset(context: &Context, yes: bool) -> Result<Exit, Error> {
     let workspace = context.workspace()?;
+    served::refuse(&workspace.project.root)?;
     let terminal = context.terminal;
     if !terminal.agrees(yes, "Forget the simulated cloud and its states?") {
         return Err(Error::invalid("nothing was reset").hint("add --yes to reset without being asked"));

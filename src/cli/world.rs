@@ -14,7 +14,7 @@ use crate::graph::Providers;
 
 /// Where resources are, and how they are reached.
 pub(crate) struct World {
-    /// Its name in the paths of states: `cloud`, or `sandbox:<id>`.
+    /// Its name in the paths of states: `cloud`, or `sandbox:` and the id of the simulated world.
     pub(crate) id: String,
     /// The providers.
     pub(crate) providers: Providers,
@@ -77,6 +77,9 @@ impl World {
     pub(crate) fn sandbox(root: &Path, writes: bool) -> Result<Self, Error> {
         use epid_sandbox::{FileStore, MemoryStore, Sandbox, WorldStore};
 
+        if let Some(served) = super::served::found(root) {
+            return Ok(Self::served(&served));
+        }
         let folder = folder(root);
         let mut files = FileStore::new(&folder);
         let store: Box<dyn WorldStore> = if writes {
@@ -95,17 +98,27 @@ impl World {
 
     #[cfg(feature = "sandbox")]
     fn within(sandbox: epid_sandbox::Sandbox) -> Self {
-        let mut providers = builtin();
-        let settings = super::sandbox::aws(&sandbox);
-        providers.add(Arc::new(super::kubernetes::simulated(&sandbox, settings.clone())));
-        providers.add(Arc::new(epid_aws::Aws::new(settings)));
-        let now = Timestamp(sandbox.clock().now().as_millis());
+        let time = sandbox.clock().clone();
+        let now = move || Timestamp(time.now().as_millis());
         Self {
-            id: format!("sandbox:{}", sandbox.id()),
-            providers,
-            clock: clock(now),
+            clock: clock(now()),
+            providers: simulated(epid_sandbox::Way::Here(sandbox.clone()), now),
+            id: sandbox.id(),
             simulated: true,
             sandbox: Some(sandbox),
+        }
+    }
+
+    /// The sandbox that another process serves: one world for this run, and for `aws` and `kubectl` beside it.
+    #[cfg(feature = "sandbox")]
+    fn served(served: &super::served::Served) -> Self {
+        let remote = epid_sandbox::Remote::at(served.aws);
+        Self {
+            clock: clock(surroundings::wall()),
+            providers: simulated(epid_sandbox::Way::There(remote), surroundings::wall),
+            id: served.world.clone(),
+            simulated: true,
+            sandbox: None,
         }
     }
 
@@ -126,6 +139,24 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// The providers of a simulated world whose clock is `now`.
+#[cfg(feature = "sandbox")]
+fn simulated(way: epid_sandbox::Way, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Providers {
+    use std::time::{Duration, SystemTime};
+
+    let services = way.clone();
+    let handler = move |request| {
+        let way = services.clone();
+        async move { way.call(request).await }
+    };
+    let now = move || SystemTime::UNIX_EPOCH + Duration::from_millis(now().0);
+    let aws = epid_aws::Settings::simulated(handler, now);
+    let mut providers = builtin();
+    providers.add(Arc::new(super::kubernetes::simulated(way, aws.clone())));
+    providers.add(Arc::new(epid_aws::Aws::new(aws)));
+    providers
 }
 
 /// Where the sandbox of a project is kept.

@@ -116,18 +116,13 @@ impl Component for Network {
                 ("tags", tagged),
             ],
         );
-        let zones = m.make(
-            "zones",
-            "aws:ec2:AvailabilityZones",
-            [("forEks", true.into()), ("count", i64::from(count).into())],
-        );
+        let zones = m.make("zones", "aws:ec2:AvailabilityZones", [("forEks", true.into())]);
         let tagged = m.tags("internet", &[]);
         let gateway = m.make(
             "internetGateway",
             "aws:ec2:InternetGateway",
             [("vpcId", vpc.reference("vpcId").into()), ("tags", tagged)],
         );
-        let bits = if count <= 2 { 2 } else { 3 };
         let subnet = |m: &mut Making<'_, '_>, public: bool, zone: u32| {
             let side = if public { "public" } else { "private" };
             let role = if public {
@@ -135,7 +130,8 @@ impl Component for Network {
             } else {
                 "kubernetes.io/role/internal-elb"
             };
-            let slot = if public { zone } else { count + zone };
+            // Eighths, however many zones: another zone later leaves the addresses of the others alone.
+            let slot = if public { zone } else { 4 + zone };
             let name = format!("{side}{}", zone + 1);
             let tagged = m.tags(&name, &[(role, "1")]);
             m.make(
@@ -145,7 +141,7 @@ impl Component for Network {
                     ("vpcId", vpc.reference("vpcId").into()),
                     (
                         "cidrBlock",
-                        text(&format!("${{cidrSubnet(\"{cidr}\", {bits}, {slot})}}")),
+                        text(&format!("${{cidrSubnet(\"{cidr}\", 3, {slot})}}")),
                     ),
                     (
                         "availabilityZone",
@@ -175,19 +171,14 @@ impl Component for Network {
             count
         };
         for (at, subnet) in (1..=wanted).zip(&public) {
-            let suffix = if wanted == 1 {
-                String::new()
-            } else {
-                at.to_string()
-            };
-            let tagged = m.tags(&format!("nat{suffix}"), &[]);
+            let tagged = m.tags(&format!("nat{at}"), &[]);
             let address = m.make(
-                &format!("natAddress{suffix}"),
+                &format!("natAddress{at}"),
                 "aws:ec2:Eip",
                 [("tags", tagged.clone())],
             );
             let made = m.make(
-                &format!("nat{suffix}"),
+                &format!("nat{at}"),
                 "aws:ec2:NatGateway",
                 [
                     ("subnetId", subnet.reference("subnetId").into()),
@@ -212,7 +203,13 @@ impl Component for Network {
 
         let ids = |children: &[Child]| list(children.iter().map(|c| c.reference("subnetId").into()));
         let all: Vec<Child> = public.iter().chain(&private).cloned().collect();
-        outputs(m.x, &vpc, &zones, (ids(&public), ids(&private), ids(&all)), &cidr);
+        outputs(
+            m.x,
+            &vpc,
+            (&zones, count),
+            (ids(&public), ids(&private), ids(&all)),
+            &cidr,
+        );
         Vec::new()
     }
 }
@@ -220,7 +217,7 @@ impl Component for Network {
 fn outputs(
     x: &mut Expansion<'_>,
     vpc: &Child,
-    zones: &Child,
+    (zones, count): (&Child, u32),
     (public, private, all): (Located, Located, Located),
     cidr: &str,
 ) {
@@ -229,7 +226,8 @@ fn outputs(
     x.output("publicSubnetIds", public);
     x.output("privateSubnetIds", private);
     x.output("subnetIds", all);
-    x.output("zones", zones.reference("names"));
+    let name = |zone: u32| text(&format!("${{`{}`.names[{zone}]}}", zones.address()));
+    x.output("zones", list((0..count).map(name)));
 }
 
 /// Addresses, zones and NAT gateways: what decides how many children there are.

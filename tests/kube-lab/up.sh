@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Starts a real Kubernetes control plane on free loopback ports and prints the path of an administrator's kubeconfig.
 # Usage: up.sh [SCRATCH]     SCRATCH: the folder for data, logs and process ids; default: a new temporary one.
+#        up.sh --build       only builds the programs, kubectl among them, and prints the folder they are in.
 # EPID_KUBE_LAB_CACHE: where the programs are built; default ${XDG_CACHE_HOME:-$HOME/.cache}/epid-kube-lab.
 set -euo pipefail
 
@@ -8,6 +9,10 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${EPID_KUBE_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/epid-kube-lab}
 bin=$cache/bin
 version=v1.36.3
+if [ "${1:-}" = --build ]; then
+    only_build=yes
+    shift
+fi
 scratch=${1:-$(mktemp -d "${TMPDIR:-/tmp}/epid-kube-lab.XXXXXX")}
 mkdir -p "$scratch"
 scratch=$(cd "$scratch" && pwd)
@@ -36,13 +41,13 @@ build() {
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
         return
     fi
-    say "kube-lab: building etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok (once, some ten minutes)"
+    say "kube-lab: building etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kwok and kubectl (once, some ten minutes)"
     mkdir -p "$bin" "$cache/stages"
     rm -f "$stamp"
     ld="-s -w -X k8s.io/component-base/version.gitVersion=$version"
     ld="$ld -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36"
     (cd "$here" && go build -ldflags "$ld" -o "$bin/" go.etcd.io/etcd/server/v3 k8s.io/kubernetes/cmd/kube-apiserver \
-        k8s.io/kubernetes/cmd/kube-controller-manager k8s.io/kubernetes/cmd/kube-scheduler sigs.k8s.io/kwok/cmd/kwok) \
+        k8s.io/kubernetes/cmd/kube-controller-manager k8s.io/kubernetes/cmd/kube-scheduler k8s.io/kubernetes/cmd/kubectl sigs.k8s.io/kwok/cmd/kwok) \
         >"$cache/build.log" 2>&1 || fail "the build failed" "$cache/build.log"
     mv "$bin/server" "$bin/etcd"
     kwok=$(cd "$here" && go list -m -f '{{.Dir}}' sigs.k8s.io/kwok)
@@ -90,6 +95,11 @@ wait_for() {
 }
 
 build
+if [ -n "${only_build:-}" ]; then
+    rmdir "$scratch" 2>/dev/null || true
+    printf '%s\n' "$bin"
+    exit 0
+fi
 
 free_port && etcd_client=$reply
 free_port && etcd_peer=$reply

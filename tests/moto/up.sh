@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Starts a moto server, an emulator of AWS, for the ignored tests of providers/aws, and prints its URL.
+# Starts a moto server, an emulator of AWS, on a free loopback port and prints its URL.
 # usage: export EPID_MOTO_ENDPOINT=$(tests/moto/up.sh); tests/moto/down.sh afterwards
 # Uses `moto_server` where there is one, else installs a fixed version into a folder of its own (Python 3 needed).
 set -euo pipefail
 version=5.2.1
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder="${EPID_MOTO_FOLDER:-${XDG_CACHE_HOME:-$HOME/.cache}/epid-moto}"
-port="${EPID_MOTO_PORT:-5056}"
 mkdir -p "$folder"
 server=$(command -v moto_server || true)
 if [ -z "$server" ]; then
@@ -15,10 +15,12 @@ if [ -z "$server" ]; then
     "$folder/venv/bin/pip" install --quiet "moto[server]==$version" >&2
   fi
 fi
-"$(dirname "$0")/down.sh"
-nohup "$server" -H 127.0.0.1 -p "$port" >"$folder/log" 2>&1 </dev/null &
+"$here/down.sh"
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+# Roles attach policies that AWS manages.
+MOTO_IAM_LOAD_MANAGED_POLICIES=true setsid "$server" -H 127.0.0.1 -p "$port" >"$folder/log" 2>&1 </dev/null &
 echo $! >"$folder/pid"
-for _ in $(seq 1 120); do
+for _ in $(seq 1 240); do
   kill -0 "$(cat "$folder/pid")" 2>/dev/null || break
   if curl --silent --fail --max-time 2 "http://127.0.0.1:$port/moto-api/data.json" >/dev/null; then
     echo "http://127.0.0.1:$port"

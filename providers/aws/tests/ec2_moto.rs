@@ -1,7 +1,6 @@
 //! EC2's kinds against moto, over HTTP: another reading of the same service.
 //!
-//! Run it with a server: `moto_server -p 5000`, then
-//! `EPID_MOTO_ENDPOINT=http://127.0.0.1:5000 cargo test -p epid-aws --test ec2_moto -- --ignored`, or start one with `tests/moto/up.sh`.
+//! `EPID_MOTO_ENDPOINT=$(tests/moto/up.sh) cargo test -p epid-aws --test ec2_moto -- --ignored`.
 //!
 //! What moto 5.2 does otherwise than EC2, and so does not test.
 //!

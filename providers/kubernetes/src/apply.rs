@@ -80,13 +80,16 @@ pub(crate) async fn update(
     let mut open = Vec::new();
     for conflict in conflicts {
         let path = wire::field_path(&body, &conflict.field);
-        let known = |paths: &[Path]| {
+        let any = |paths: &[Path], fits: &dyn Fn(&Path, &Path) -> bool| {
             path.as_ref()
-                .is_some_and(|path| paths.iter().any(|p| p.covers(path)))
+                .is_some_and(|path| paths.iter().any(|p| fits(p, path)))
         };
-        if known(&cx.ignored) || is_autoscaled(&conflict) {
+        // A field that is held as a whole, such as a Service's selector, is in conflict as a whole; what was changed is a
+        // part of it.
+        let reclaimed = any(&cx.reclaimed, &|p, path| p.covers(path) || path.covers(p));
+        if any(&cx.ignored, &Path::covers) || is_autoscaled(&conflict) {
             wire::remove_field(&mut body, &conflict.field);
-        } else if !taking_over && !known(&cx.reclaimed) {
+        } else if !taking_over && !reclaimed {
             open.push(conflict);
         }
     }

@@ -8,19 +8,20 @@
 //! - [`clock`]: virtual time.
 //! - [`service`]: a running sandbox: the world with latency, faults, throttling and a memory.
 //! - [`faults`]: what goes wrong, by script. [`store`]: where the world is kept.
-//! - [`serve`]: the same over loopback sockets, for clients outside the process.
+//! - [`serve`]: the same over loopback sockets, for clients outside the process; [`remote`]: its other end.
 //! - [`cloud`]: what a cluster's controllers may ask of the cloud around them.
 //! - [`aws`]: EC2, IAM, STS, EKS and Elastic Load Balancing.
 //! - [`kubernetes`]: an API server in memory, with its controllers.
 //!
-//! This crate knows neither the engine nor the provider contract, opens no connection outward and reads no
-//! environment.
+//! This crate knows neither the engine nor the provider contract, connects to nothing
+//! but a sandbox that another process serves, and reads no environment.
 
 pub mod aws;
 pub mod clock;
 pub mod cloud;
 pub mod faults;
 pub mod kubernetes;
+pub mod remote;
 pub mod serve;
 pub mod service;
 pub mod store;
@@ -28,6 +29,7 @@ pub mod world;
 
 pub use clock::{Clock, Timestamp};
 pub use faults::FaultScript;
+pub use remote::{Remote, Way};
 pub use service::{Sandbox, SandboxBody, SandboxError, Settings};
 pub use store::{FileStore, MemoryStore, WorldStore};
 pub use world::{Answer, World};

@@ -16,6 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+/// The header of an answer that says: no such host. Between processes of epid, which turn it back into the error.
+pub(crate) const UNKNOWN_HOST: &str = "x-epid-unknown-host";
+
 /// The largest request that is read; EKS and the API server allow less.
 const LARGEST: usize = 8 << 20;
 
@@ -121,6 +124,8 @@ async fn answer(
         Err(SandboxError::UnknownHost(host)) => {
             let mut response = SandboxBody::text(format!("nothing in the sandbox answers for {host}\n"));
             *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+            let mark = http::HeaderValue::from_static("true");
+            response.headers_mut().insert(UNKNOWN_HOST, mark);
             Ok(response)
         }
         // hyper closes the connection without an answer, which is what the fault is about.

@@ -32,6 +32,9 @@ pub enum SandboxError {
     /// A scripted fault: the connection broke; whether the request took effect is for the client to find out.
     #[error("connection reset by the sandbox's fault script")]
     Reset,
+    /// The process that served the sandbox did not answer, or stopped halfway.
+    #[error("the served sandbox did not answer: {0}")]
+    Gone(std::io::Error),
     /// The store failed; the sandbox answers nothing any more, so that memory and store cannot part.
     #[error("the sandbox's store failed and it stopped: {0}; free space or fix the store, then start again")]
     Store(String),
@@ -231,7 +234,8 @@ impl Sandbox {
             Some(Fault::Delay(millis)) => self.clock.sleep(Duration::from_millis(millis)).await,
             Some(Fault::LoseAnswer) | None => {}
         }
-        let answer = self.inner().answer(self.clock.now(), &admitted);
+        let own_name = crate::aws::route::host(&request).is_some_and(|host| host.ends_with(".amazonaws.com"));
+        let answer = self.inner().answer(self.clock.now(), &admitted, own_name);
         self.wake.notify_one();
         match (answer?, fault) {
             (_, Some(Fault::LoseAnswer)) => Err(SandboxError::Reset),
@@ -330,6 +334,7 @@ impl Inner {
         &mut self,
         now: Timestamp,
         admitted: &Admitted,
+        own_name: bool,
     ) -> Result<http::Response<SandboxBody>, SandboxError> {
         if !self.buckets.take(now, admitted.service()) {
             return Ok(admitted.throttled().map(SandboxBody::full));
@@ -341,7 +346,12 @@ impl Inner {
             self.require_sound()?;
             self.world.advance(now);
         }
-        let answer = self.world.perform(now, admitted);
+        // Who speaks to AWS by its own name hears the clusters' own names, served or not: what epid records of a cluster
+        // does not depend on the port of the day.
+        let answer = match own_name {
+            true => self.world.by_own_names(|world| world.perform(now, admitted)),
+            false => self.world.perform(now, admitted),
+        };
         if let Some(request) = request {
             self.append(now, Some(request))?;
         }
@@ -472,12 +482,18 @@ pub struct SandboxBody(Content);
 enum Content {
     Full(Option<Bytes>),
     Stream(mpsc::UnboundedReceiver<Bytes>),
+    /// From the process that serves the sandbox.
+    Remote(hyper::body::Incoming),
 }
 
 impl SandboxBody {
     /// An answer in plain text.
     pub(crate) fn text(text: String) -> http::Response<Self> {
         http::Response::new(Self::full(Bytes::from(text)))
+    }
+
+    pub(crate) fn passed_on(body: hyper::body::Incoming) -> Self {
+        Self(Content::Remote(body))
     }
 
     fn full(bytes: Bytes) -> Self {
@@ -487,7 +503,7 @@ impl SandboxBody {
 
 impl http_body::Body for SandboxBody {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = std::io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
@@ -498,11 +514,16 @@ impl http_body::Body for SandboxBody {
             Content::Stream(receiver) => receiver
                 .poll_recv(context)
                 .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Remote(body) => Pin::new(body).poll_frame(context).map_err(std::io::Error::other),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.0, Content::Full(None))
+        match &self.0 {
+            Content::Full(bytes) => bytes.is_none(),
+            Content::Stream(_) => false,
+            Content::Remote(body) => body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
@@ -511,6 +532,7 @@ impl http_body::Body for SandboxBody {
                 http_body::SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
             }
             Content::Stream(_) => http_body::SizeHint::default(),
+            Content::Remote(body) => body.size_hint(),
         }
     }
 }

@@ -100,6 +100,12 @@ impl FileStore {
     }
 }
 
+/// True while some process holds the world in `folder`: see [`FileStore::lock`].
+pub fn is_held(folder: &Path) -> bool {
+    fs::File::open(folder.join("lock"))
+        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+}
+
 fn or_empty(result: io::Result<Vec<u8>>) -> io::Result<Option<Vec<u8>>> {
     match result {
         Ok(bytes) => Ok(Some(bytes)),

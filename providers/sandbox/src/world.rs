@@ -266,6 +266,14 @@ impl World {
         self.aws.endpoints = Some(base.to_owned());
     }
 
+    /// Runs something while clusters go by their names on AWS, wherever they are served.
+    pub(crate) fn by_own_names<T>(&mut self, run: impl FnOnce(&mut Self) -> T) -> T {
+        let served = self.aws.endpoints.take();
+        let done = run(self);
+        self.aws.endpoints = served;
+        done
+    }
+
     /// Takes over from the world that this one replaces what is not part of a world: where it is served.
     pub(crate) fn pass_on(&mut self, former: &Self) {
         self.aws.endpoints.clone_from(&former.aws.endpoints);
@@ -323,7 +331,7 @@ impl World {
         }
         match route::recognise(request, REGION) {
             None => Err(Refusal::UnknownHost(route::host(request).unwrap_or_default())),
-            Some(Err(error)) => Err(refuse(route::failure(None, &error, "refused"))),
+            Some(Err(error)) => Err(refuse(route::refusal(request, &error))),
             Some(Ok(target)) => {
                 let fail = |error: &ApiError| refuse(route::failure(Some(target.service), error, "refused"));
                 let who = match &target.access_key {

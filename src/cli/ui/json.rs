@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::plan::{principal, tally};
 use crate::apply::EVENT_FORMAT;
-use crate::plan::{Plan, estimate};
+use crate::plan::{Action, Plan, estimate};
 
 /// A plan: what changes and how, without the values it was made with.
 pub(crate) fn document(plan: &Plan) -> serde_json::Value {
@@ -14,7 +14,11 @@ pub(crate) fn document(plan: &Plan) -> serde_json::Value {
         .iter()
         .map(|step| {
             json!({
-                "action": step.action,
+                // Which comes first, the new one or the end of the old, is the order of the steps.
+                "action": match step.action {
+                    Action::Refill => Action::Replace,
+                    action => action,
+                },
                 "urn": step.target.urn.as_str(),
                 "kind": step.kind.as_str(),
                 "source": step.source,

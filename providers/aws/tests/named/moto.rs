@@ -1,7 +1,6 @@
 //! The same kinds against moto over HTTP: another reader of the same API reference.
 //!
-//! `MOTO_IAM_LOAD_MANAGED_POLICIES=true moto_server -p 5000`, then
-//! `EPID_TEST_AWS_ENDPOINT=http://127.0.0.1:5000 cargo test -p epid-aws --test named -- --ignored`.
+//! `EPID_MOTO_ENDPOINT=$(tests/moto/up.sh) cargo test -p epid-aws --test named -- --ignored`.
 //!
 //! What moto 5.2 cannot show, and the sandbox does: client ids of an OpenID Connect provider cannot be changed; EKS has no
 //! add-ons, access entries, versions or updates; a cluster forgets access, upgrade policy and protection, is ACTIVE at
@@ -18,7 +17,7 @@ use crate::lab::{Lab, json, trust};
     reason = "the address of a server that only a test needs"
 )]
 fn endpoint() -> String {
-    std::env::var("EPID_TEST_AWS_ENDPOINT").expect("EPID_TEST_AWS_ENDPOINT is the address of a fresh moto")
+    std::env::var("EPID_MOTO_ENDPOINT").expect("EPID_MOTO_ENDPOINT is the address of a fresh moto")
 }
 
 #[tokio::test]

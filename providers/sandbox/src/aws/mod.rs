@@ -3,6 +3,7 @@
 //! Each service is a state struct and one entry, `handle(aws, now, call) -> Result<Reply, ApiError>`.
 //! What a service needs of another goes through the facts in [`facts`], never through its private state.
 
+mod absent;
 pub(crate) mod controllers;
 pub mod ec2;
 pub mod eks;

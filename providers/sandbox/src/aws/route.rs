@@ -263,6 +263,33 @@ fn success(target: &Target, reply: Reply, request_id: &str) -> http::Response<By
     }
 }
 
+/// The answer to a request that names no operation of the simulated ones, in a protocol that its sender reads.
+pub(crate) fn refusal(request: &http::Request<Bytes>, error: &ApiError) -> http::Response<Bytes> {
+    const ID: &str = "refused";
+    let of_scope = scope(request).map(|scope| scope.service);
+    if let Some(service) = of_scope.as_deref().and_then(Service::named) {
+        return failure(Some(service), error, ID);
+    }
+    let kind = request.headers().get(CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let form = kind.starts_with("application/x-www-form-urlencoded");
+    // The few that are neither forms nor JSON.
+    let xml = matches!(of_scope.as_deref(), Some("s3" | "route53" | "cloudfront"));
+    if form || xml {
+        return failure(None, error, ID);
+    }
+    let kind = match kind.starts_with("application/x-amz-json") {
+        true => "application/x-amz-json-1.1",
+        false => "application/json",
+    };
+    let body = json!({"__type": error.code, "message": error.message}).to_string();
+    let mut response = respond(error.status, kind, body, ID);
+    if let Ok(code) = HeaderValue::from_str(&error.code) {
+        response.headers_mut().insert("x-amzn-errortype", code);
+    }
+    response
+}
+
 /// Wraps an error in the service's protocol; without a service, in the query protocol's.
 pub(crate) fn failure(service: Option<Service>, error: &ApiError, request_id: &str) -> http::Response<Bytes> {
     let ApiError {

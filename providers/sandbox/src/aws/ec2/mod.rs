@@ -88,7 +88,8 @@ const VISIBILITY_LAG_MILLIS: u64 = 1_000;
 pub(crate) fn handle(aws: &mut Aws, now: Timestamp, call: &Call) -> Result<Reply, ApiError> {
     let Some((_, operation, known)) = operations::ALL.iter().find(|(name, ..)| *name == call.operation)
     else {
-        return Err(ApiError::not_simulated("ec2", &call.operation));
+        return super::absent::list(super::route::Service::Ec2, call)
+            .ok_or_else(|| ApiError::not_simulated("ec2", &call.operation));
     };
     call.refuse_unknown("ec2", known)?;
     let Aws {

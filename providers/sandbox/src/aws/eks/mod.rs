@@ -63,7 +63,7 @@ mod duration {
     pub(super) const ACCESS_ENTRY: Duration = Duration::from_secs(10);
 }
 
-type Handler = fn(&mut Aws, Timestamp, &Call) -> Result<Reply, ApiError>;
+pub(super) type Handler = fn(&mut Aws, Timestamp, &Call) -> Result<Reply, ApiError>;
 
 /// Method, path with `*` for a segment of the caller, operation, handler.
 const OPERATIONS: &[(&str, &[&str], &str, Handler)] = &[
@@ -211,6 +211,10 @@ const OPERATIONS: &[(&str, &[&str], &str, Handler)] = &[
     ("GET", &["tags", "*"], "ListTagsForResource", tags::list),
 ];
 
+fn all() -> impl Iterator<Item = &'static (&'static str, &'static [&'static str], &'static str, Handler)> {
+    OPERATIONS.iter().chain(super::absent::OF_CLUSTERS)
+}
+
 /// The operation that a method and a path mean.
 pub(crate) fn operation(method: &http::Method, path: &[String]) -> Option<&'static str> {
     let matches = |pattern: &[&str]| {
@@ -220,18 +224,14 @@ pub(crate) fn operation(method: &http::Method, path: &[String]) -> Option<&'stat
                 .zip(path)
                 .all(|(want, have)| *want == "*" || want == have)
     };
-    OPERATIONS
-        .iter()
+    all()
         .find(|(verb, pattern, ..)| method == *verb && matches(pattern))
         .map(|(_, _, operation, _)| *operation)
 }
 
 /// Answers one call.
 pub(crate) fn handle(aws: &mut Aws, now: Timestamp, call: &Call) -> Result<Reply, ApiError> {
-    match OPERATIONS
-        .iter()
-        .find(|(_, _, operation, _)| *operation == call.operation)
-    {
+    match all().find(|(_, _, operation, _)| *operation == call.operation) {
         Some((_, _, _, handler)) => handler(aws, now, call),
         None => Err(ApiError::not_simulated("eks", &call.operation)),
     }
@@ -277,7 +277,7 @@ impl Eks {
         }
     }
 
-    fn require(&self, name: &str) -> Result<&Cluster, ApiError> {
+    pub(super) fn require(&self, name: &str) -> Result<&Cluster, ApiError> {
         self.clusters.get(name).ok_or_else(|| no_cluster(name))
     }
 
@@ -309,7 +309,7 @@ fn in_use(cluster: &str, message: impl Into<String>) -> ApiError {
 
 impl Call {
     /// A path segment by its place; empty beyond the end.
-    fn segment(&self, place: usize) -> &str {
+    pub(super) fn segment(&self, place: usize) -> &str {
         self.path.get(place).map_or("", String::as_str)
     }
 

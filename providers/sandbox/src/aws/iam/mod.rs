@@ -46,7 +46,8 @@ struct Cx<'a> {
 pub(crate) fn handle(aws: &mut Aws, now: Timestamp, call: &Call) -> Result<Reply, ApiError> {
     let Some((_, operation, known)) = operations::ALL.iter().find(|(name, ..)| *name == call.operation)
     else {
-        return Err(ApiError::not_simulated("iam", &call.operation));
+        return super::absent::list(super::route::Service::Iam, call)
+            .ok_or_else(|| ApiError::not_simulated("iam", &call.operation));
     };
     call.refuse_unknown("iam", known)?;
     let (mut next, mut ids) = (aws.iam.clone(), aws.ids.clone());

@@ -90,6 +90,7 @@ pub(super) const ALL: &[(&str, Operation, &[&str])] = &[
         &["PolicyName", "RoleName"],
     ),
     ("GetUser", account::get_user, &["UserName"]),
+    ("ListUsers", account::list_users, &["Marker", "MaxItems"]),
     (
         "ListAccountAliases",
         account::list_aliases,

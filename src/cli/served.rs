@@ -1,0 +1,64 @@
+//! The sandbox while `epid sandbox serve` holds it: a note beside the world says who serves it and where, so that other
+//! commands reach it there.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the note is a file for other processes, written and read here only"
+)]
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+use super::world::folder;
+
+/// Who serves a sandbox, and where.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Served {
+    /// The process.
+    pub(crate) pid: u32,
+    /// The world's name.
+    pub(crate) world: String,
+    /// Where AWS answers.
+    pub(crate) aws: SocketAddr,
+}
+
+fn note(root: &Path) -> PathBuf {
+    folder(root).join("served.json")
+}
+
+/// The sandbox of the project at `root`, where another process serves it now. A note that outlived its process counts for
+/// nothing: the lock on the world ends with the process.
+pub(crate) fn found(root: &Path) -> Option<Served> {
+    let text = std::fs::read(note(root)).ok()?;
+    let served: Served = serde_json::from_slice(&text).ok()?;
+    epid_sandbox::store::is_held(&folder(root)).then_some(served)
+}
+
+/// Fails where another process serves the sandbox.
+pub(crate) fn refuse(root: &Path) -> Result<(), Error> {
+    match found(root) {
+        None => Ok(()),
+        Some(Served { pid, aws, .. }) => Err(Error::failed(format!(
+            "`epid sandbox serve` (process {pid}) serves this sandbox at http://{aws}"
+        ))
+        .hint(format!("stop it first: Ctrl-C where it runs, or `kill {pid}`"))),
+    }
+}
+
+impl Served {
+    /// Leaves the note.
+    pub(crate) fn tell(&self, root: &Path) -> Result<(), Error> {
+        let text = serde_json::to_vec(self).map_err(|error| Error::failed(error.to_string()))?;
+        let path = note(root);
+        std::fs::write(&path, text)
+            .map_err(|error| Error::failed(format!("{} cannot be written: {error}", path.display())))
+    }
+}
+
+/// Takes the note away.
+pub(crate) fn forget(root: &Path) {
+    // Without its process it counts for nothing anyway.
+    drop(std::fs::remove_file(note(root)));
+}
