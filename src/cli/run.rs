@@ -1,7 +1,7 @@
 //! Up, preview, destroy and refresh: plan, show, ask, apply.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +11,12 @@ use super::args::{Destroy, Drifted, Preview, Refresh as RefreshCommand, Selectio
 use super::bound::beyond;
 use super::error::Error;
 use super::exit::Exit;
+use super::saved_plan::{self, SavedPlan};
 use super::ui::{Listener, Shown, document, principal, render_plan, summary};
 use super::workspace::{Recorded, Workspace};
 use super::world::World;
-use super::{Context, saved_plan, surroundings};
-use crate::apply::{Event, Executor, Outcome, PlanRefused, Stopper};
+use super::{Context, surroundings};
+use crate::apply::{Control, Event, Executor, Outcome, PlanRefused, Stop, Stopper};
 use crate::graph::{ResourceGraph, Selector};
 use crate::observe::{Depth, Looking, Seen, observe};
 use crate::plan::{Action, Mode, Plan, PlannedOutput, Refresh, Request, Selection, plan};
@@ -30,6 +31,8 @@ struct Asked {
     look: bool,
     refresh: Refresh,
     offline: bool,
+    /// At most so many calls at once.
+    parallel: Option<u16>,
 }
 
 impl Asked {
@@ -50,6 +53,7 @@ impl Asked {
             look: false,
             refresh: Refresh::Undo,
             offline: false,
+            parallel: None,
         })
     }
 
@@ -118,6 +122,7 @@ fn choose<'a>(workspace: &'a Workspace, stacks: &StacksArgs) -> Result<Vec<&'a S
 }
 
 fn world(
+    context: &Context,
     workspace: &Workspace,
     stacks: &[&StackFile],
     args: &StacksArgs,
@@ -127,44 +132,90 @@ fn world(
         .iter()
         .all(|stack| Workspace::simulated(stack, args.one.sandbox))
     {
-        World::sandbox(&workspace.project.root, writes)
+        let holder = surroundings::holder(&context.command).to_string();
+        World::sandbox(workspace, writes.then_some(&*holder))
     } else {
         Ok(World::cloud())
     }
 }
 
+/// What stops a command that changes something, from here on.
+fn heard() -> Control {
+    let (stopper, control) = Stopper::new();
+    surroundings::hear_signals(stopper);
+    control
+}
+
 /// `epid up`.
 pub(crate) async fn up(context: &Context, workspace: &Workspace, args: &Up) -> Result<Exit, Error> {
-    let stacks = choose(workspace, &args.stacks)?;
-    let world = world(workspace, &stacks, &args.stacks, true)?;
-    let asked = Asked::new(Mode::Up, &args.selection, &args.replace)?.reading(args.refresh);
+    let control = heard();
+    let mut asked = Asked::new(Mode::Up, &args.selection, &args.replace)?.reading(args.refresh);
+    asked.parallel = args.parallel;
+    let saved = match &args.plan {
+        Some(path) => Some(saved_plan::open(workspace, path)?),
+        None => None,
+    };
+    let stacks = match &saved {
+        Some(saved) => {
+            asked.mode = saved.plan.header.mode;
+            vec![planned_stack(
+                workspace,
+                &saved.plan,
+                args.stacks.one.stack.as_deref(),
+            )?]
+        }
+        None => choose(workspace, &args.stacks)?,
+    };
+    let world = world(context, workspace, &stacks, &args.stacks, true)?;
     let run = Running {
         context,
         workspace,
         world: &world,
         asked: &asked,
+        control,
         yes: args.yes,
     };
-    let exit = match &args.plan {
-        Some(path) => run.saved(&stacks, path).await,
-        None => run.all(&stacks).await,
+    let exit = match (saved, stacks.as_slice()) {
+        (Some(saved), [stack]) => run.saved(stack, saved).await,
+        _ => run.all(&stacks).await,
     };
     world.close()?;
     exit
 }
 
+/// The stack that a saved plan is of: the one that was named, where one was.
+fn planned_stack<'a>(
+    workspace: &'a Workspace,
+    plan: &Plan,
+    named: Option<&str>,
+) -> Result<&'a StackFile, Error> {
+    let of = &plan.header.stack;
+    match named {
+        Some(named) if *named != **of => Err(Error::invalid(format!(
+            "the plan is of stack `{of}`, not of `{named}`"
+        ))
+        .hint(format!(
+            "`epid preview --stack {named} --save FILE` makes one of it"
+        ))),
+        _ => workspace.stack(Some(of)),
+    }
+}
+
 /// `epid destroy`.
 pub(crate) async fn destroy(context: &Context, workspace: Workspace, args: &Destroy) -> Result<Exit, Error> {
+    let control = heard();
     let workspace = workspace.with_forgotten(args.stacks.one.stack.as_deref()).await?;
     let mut stacks = choose(&workspace, &args.stacks)?;
     stacks.reverse();
-    let world = world(&workspace, &stacks, &args.stacks, true)?;
-    let asked = Asked::new(Mode::Destroy, &args.selection, &[])?;
+    let world = world(context, &workspace, &stacks, &args.stacks, true)?;
+    let mut asked = Asked::new(Mode::Destroy, &args.selection, &[])?;
+    asked.parallel = args.parallel;
     let run = Running {
         context,
         workspace: &workspace,
         world: &world,
         asked: &asked,
+        control,
         yes: args.yes,
     };
     let exit = run.all(&stacks).await;
@@ -179,29 +230,41 @@ pub(crate) async fn preview(context: &Context, workspace: &Workspace, args: &Pre
     if mode == Mode::Destroy {
         stacks.reverse();
     }
-    let world = world(workspace, &stacks, &args.stacks, false)?;
+    let world = world(context, workspace, &stacks, &args.stacks, false)?;
     let asked = Asked::new(mode, &args.selection, &args.replace)?.reading(args.refresh);
     let run = Running {
         context,
         workspace,
         world: &world,
         asked: &asked,
+        // It writes nothing, so a signal may just end it.
+        control: Control::unstoppable(),
         yes: true,
     };
-    let planned = run.plan_all(&stacks).await?;
+    let mut planned = run.plan_all(&stacks).await?;
     run.show(&planned);
-    if let (Some(path), [one]) = (&args.save, planned.as_slice()) {
-        saved_plan::save(workspace, &one.plan, path)?;
-        if !context.terminal.json {
+    let changes = planned
+        .iter()
+        .any(|p| !p.plan.is_empty() || !p.plan.drift.is_empty());
+    let one = if planned.len() == 1 { planned.pop() } else { None };
+    if let (Some(path), Some(one)) = (&args.save, one) {
+        let references = run.digests(one.stack, one.plan.header.mode).await?;
+        let saved = SavedPlan {
+            plan: one.plan,
+            references,
+        };
+        saved_plan::save(workspace, &saved, &context.folder.join(path))?;
+        if context.terminal.json {
+            context
+                .terminal
+                .json(&serde_json::json!({"event": "saved", "file": path}));
+        } else {
             context.terminal.line(&format!(
                 "\n  saved to {}: `epid up --plan` executes it",
                 path.display()
             ));
         }
     }
-    let changes = planned
-        .iter()
-        .any(|p| !p.plan.is_empty() || !p.plan.drift.is_empty());
     Ok(if args.expect_no_changes && changes {
         Exit::Changes
     } else {
@@ -215,8 +278,9 @@ pub(crate) async fn refresh(
     workspace: &Workspace,
     args: &RefreshCommand,
 ) -> Result<Exit, Error> {
+    let control = heard();
     let stacks = choose(workspace, &args.stacks)?;
-    let world = world(workspace, &stacks, &args.stacks, args.accept)?;
+    let world = world(context, workspace, &stacks, &args.stacks, args.accept)?;
     let mut asked = Asked::new(Mode::Up, &SelectionArgs::default(), &[])?;
     asked.look = true;
     asked.refresh = Refresh::Accept;
@@ -225,11 +289,14 @@ pub(crate) async fn refresh(
         workspace,
         world: &world,
         asked: &asked,
+        control,
         yes: args.yes,
     };
     let mut exit = Exit::Done;
     for stack in stacks {
-        let mut planned = run.plan(stack, &BTreeSet::new()).await?;
+        let none = BTreeSet::new();
+        let planned = run.plan(stack, &none);
+        let mut planned = run.unless_stopped(planned).await?;
         planned.plan = planned.plan.only(|step| step.action == Action::Record);
         if context.terminal.json {
             context.terminal.json(&document(&planned.plan));
@@ -252,16 +319,26 @@ struct Running<'a> {
     workspace: &'a Workspace,
     world: &'a World,
     asked: &'a Asked,
+    control: Control,
     yes: bool,
 }
 
 impl Running<'_> {
+    /// Does what changes nothing, and gives it up where the run is told to stop.
+    async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            () = self.control.reached(Stop::Drain) => Err(Error::interrupted()),
+            done = work => done,
+        }
+    }
+
     /// Plans every stack, shows the plans, asks, and executes them one after the other.
     async fn all(&self, stacks: &[&StackFile]) -> Result<Exit, Error> {
         for stack in stacks {
             self.recover(stack).await?;
         }
-        let planned = self.plan_all(stacks).await?;
+        let planned = self.unless_stopped(self.plan_all(stacks)).await?;
         if self.asked.mode == Mode::Destroy {
             self.refuse_consumed(&planned, stacks).await?;
         }
@@ -277,12 +354,15 @@ impl Running<'_> {
             } else {
                 "Do this?"
             };
-            if !self.context.terminal.confirm(question) {
+            let terminal = self.context.terminal;
+            // On a thread that may block: time stands still in the sandbox meanwhile, and Ctrl-C is heard.
+            let answer = tokio::task::spawn_blocking(move || terminal.confirm(question));
+            let answer = async { answer.await.map_err(|died| Error::failed(died.to_string())) };
+            if !self.unless_stopped(answer).await? {
                 self.context.terminal.note("nothing was done");
                 return Ok(Exit::Done);
             }
         }
-        let mut exit = Exit::Done;
         let several = planned.len() > 1 && !self.context.terminal.json;
         for planned in planned {
             if several && !planned.plan.is_empty() {
@@ -293,32 +373,62 @@ impl Running<'_> {
                     .line(&self.context.terminal.paint.bold(&title));
             }
             let done = self.execute(planned).await?;
-            exit = exit.or(done);
             if done != Exit::Done {
-                break;
+                return Ok(done);
             }
         }
-        Ok(exit)
+        Ok(Exit::Done)
     }
 
     /// Executes a saved plan.
-    async fn saved(&self, stacks: &[&StackFile], path: &std::path::Path) -> Result<Exit, Error> {
-        let plan = saved_plan::open(self.workspace, path)?;
-        let stack = match stacks {
-            [stack] if stack.name == plan.header.stack => *stack,
-            _ => self.workspace.stack(Some(&plan.header.stack))?,
-        };
+    async fn saved(&self, stack: &StackFile, saved: SavedPlan) -> Result<Exit, Error> {
+        let plan = saved.plan;
         let location = self.workspace.location(self.world, &stack.name);
         if *plan.header.world != *self.world.id {
             return Err(Error::invalid(format!(
                 "the plan was made for {}, this run is in {}",
                 plan.header.world, self.world.id
-            )));
+            ))
+            .hint("--sandbox belongs to both `epid preview --save` and `epid up --plan`, or to neither"));
+        }
+        self.recover(stack).await?;
+        for (producer, digest) in self.digests(stack, plan.header.mode).await? {
+            if saved.references.get(&producer) != Some(&digest) {
+                return Err(Error::invalid(format!(
+                    "the outputs of stack `{producer}` have changed since the plan was made"
+                ))
+                .hint("`epid preview --save` makes a new one"));
+            }
         }
         let session = self.open(&location).await?;
-        let done = self.apply(&session, stack, plan).await;
-        session.close().await?;
-        done
+        let done = async {
+            self.begin(&session, stack, &location).await?;
+            let done = self.apply(&session, stack, plan).await;
+            self.end(&session, &location, done).await
+        };
+        let done = done.await;
+        let closed = session.close().await;
+        let exit = done?;
+        closed?;
+        Ok(exit)
+    }
+
+    /// The digests of the outputs that a stack uses, by the stack that offers them.
+    async fn digests(
+        &self,
+        stack: &StackFile,
+        mode: Mode,
+    ) -> Result<BTreeMap<String, Option<String>>, Error> {
+        let mut digests = BTreeMap::new();
+        if mode == Mode::Destroy {
+            return Ok(digests);
+        }
+        for (producer, _) in stack.references.values() {
+            let location = self.workspace.location(self.world, producer);
+            let outputs = self.workspace.store.outputs(&location).await?;
+            digests.insert(producer.to_string(), outputs.map(|outputs| outputs.digest));
+        }
+        Ok(digests)
     }
 
     /// Looks into calls of an earlier run whose outcome was not written, where there are any.
@@ -329,15 +439,15 @@ impl Running<'_> {
             return Ok(());
         }
         let session = self.open(&location).await?;
-        let done = self.recover_in(&session).await;
+        // What was found is kept also where the rest is given up.
+        let done = self.unless_stopped(self.recover_in(&session)).await;
         session.close().await?;
         done
     }
 
     async fn recover_in(&self, session: &Arc<Session>) -> Result<(), Error> {
         let digest = digest_of(session);
-        let (_stopper, control) = Stopper::new();
-        let executor = self.executor(session, control, &digest);
+        let executor = self.executor(session, &digest);
         let mut listener = Listener::new(self.context.terminal, None);
         executor
             .recover(&mut |event: Event| listener.hear(&event))
@@ -348,7 +458,6 @@ impl Running<'_> {
     fn executor<'e>(
         &'e self,
         session: &Arc<Session>,
-        control: crate::apply::Control,
         digest: &'e dyn Fn(&[u8]) -> Option<String>,
     ) -> Executor<'e> {
         let holder = surroundings::holder(&self.context.command);
@@ -356,7 +465,7 @@ impl Running<'_> {
             session: session.clone(),
             providers: &self.world.providers,
             clock: self.world.clock.clone(),
-            control,
+            control: self.control.clone(),
             mint: &surroundings::token,
             digest,
             run: Run {
@@ -490,7 +599,7 @@ impl Running<'_> {
         let keys = recorded.keys.as_ref();
         let digest = |bytes: &[u8]| keys.map(|keys| keys.digest_bytes(bytes));
         let session = Arc::new(Session::in_memory(snapshot.header.clone()));
-        let executor = self.executor(&session, Stopper::new().1, &digest);
+        let executor = self.executor(&session, &digest);
         let destroys = self.asked.mode == Mode::Destroy;
         // Nothing can be deleted one by one in a cluster that somebody deleted.
         let containers: BTreeSet<&Urn> = snapshot
@@ -635,6 +744,9 @@ impl Running<'_> {
         if shown.plan.header.lineage.is_empty() && shown.plan.is_empty() && shown.plan.outputs.is_empty() {
             return Ok(Exit::Done);
         }
+        if self.control.stop() > Stop::No {
+            return Err(Error::interrupted());
+        }
         let session = self.open(&shown.location).await?;
         let done = self.execute_in(&session, shown).await;
         let closed = session.close().await;
@@ -644,26 +756,53 @@ impl Running<'_> {
     }
 
     async fn execute_in(&self, session: &Arc<Session>, shown: Planned<'_>) -> Result<Exit, Error> {
-        let (stack, location) = (shown.stack, shown.location.clone());
+        let location = shown.location.clone();
+        self.begin(session, shown.stack, &location).await?;
+        let done = self.execute_shown(session, shown).await;
+        self.end(session, &location, done).await
+    }
+
+    /// Tells the stacks around this one what is about to happen to it.
+    async fn begin(
+        &self,
+        session: &Arc<Session>,
+        stack: &StackFile,
+        location: &Location,
+    ) -> Result<(), Error> {
         if self.asked.mode == Mode::Up {
-            self.announce(stack, &location).await?;
+            // A destroy that did not end is over: whoever uses this stack may go on.
+            session.stop_closing().await?;
+            self.announce(stack, location).await
         } else {
-            session.start_closing().await?;
+            Ok(session.start_closing().await?)
         }
+    }
+
+    /// Tells the stacks around this one what became of that.
+    async fn end(
+        &self,
+        session: &Arc<Session>,
+        location: &Location,
+        done: Result<Exit, Error>,
+    ) -> Result<Exit, Error> {
+        if self.asked.mode == Mode::Destroy {
+            if session.with(Snapshot::is_empty) {
+                self.workspace.withdraw(location).await?;
+            }
+            session.stop_closing().await?;
+        }
+        done
+    }
+
+    async fn execute_shown(&self, session: &Arc<Session>, shown: Planned<'_>) -> Result<Exit, Error> {
+        let stack = shown.stack;
         let plan = if self.holds(session, &shown).await? {
-            self.refuse_loss(&location, &shown.plan).await?;
+            self.refuse_loss(&shown.location, &shown.plan).await?;
             shown.plan
         } else {
             self.plan_again(session, shown).await?
         };
-        let done = self.apply(session, stack, plan).await?;
-        if done == Exit::Done && self.asked.mode == Mode::Destroy && session.with(Snapshot::is_empty) {
-            self.leave(&location).await?;
-        }
-        if self.asked.mode == Mode::Destroy {
-            session.stop_closing().await?;
-        }
-        Ok(done)
+        self.apply(session, stack, plan).await
     }
 
     /// Plans again on what is recorded now, within what was shown.
@@ -674,7 +813,7 @@ impl Running<'_> {
         };
         let nothing_pends = BTreeSet::new();
         let fresh = self.plan_from(shown.stack, shown.location, &recorded, &nothing_pends);
-        let mut plan = fresh.await?.plan;
+        let mut plan = self.unless_stopped(fresh).await?.plan;
         let only_records = shown.plan.steps.iter().all(|s| s.action == Action::Record);
         if self.asked.refresh == Refresh::Accept && only_records {
             plan = plan.only(|step| step.action == Action::Record);
@@ -700,15 +839,16 @@ impl Running<'_> {
             plan.header.lineage = header.lineage;
         }
         let digest = digest_of(session);
-        let (stopper, control) = Stopper::new();
-        surroundings::hear_signals(stopper);
-        let executor = self.executor(session, control, &digest);
+        let executor = self.executor(session, &digest);
         let mut listener = Listener::new(terminal, Some(&plan));
         if !terminal.json && plan.steps.iter().any(|s| s.action.touches_cloud()) {
             terminal.line("");
         }
         let begun = self.world.clock.now();
-        let outcome = executor.apply(&plan, &mut |event| listener.hear(&event)).await;
+        let most = self.asked.parallel.map_or(usize::MAX, usize::from);
+        let outcome = executor
+            .apply_at_most(most, &plan, &mut |event| listener.hear(&event))
+            .await;
         listener.end();
         let outcome = outcome.map_err(|refusal| refused(&refusal))?;
         let took = self.world.clock.now().since(begun);
@@ -722,13 +862,15 @@ impl Running<'_> {
     fn report(&self, stack: &StackFile, plan: &Plan, outcome: &Outcome, took: Duration) {
         let terminal = self.context.terminal;
         if terminal.json {
+            let left = outcome.left.iter().filter_map(|id| plan.step(*id));
+            let left: Vec<&str> = left.map(|step| step.target.urn.as_str()).collect();
             let failed: Vec<&str> = outcome.failed.iter().map(|f| f.urn.as_str()).collect();
             terminal.json(&serde_json::json!({
                 "event": "result",
-                "format": crate::apply::EVENT_FORMAT,
                 "stack": stack.name,
                 "exit": exit(outcome).code(),
                 "failed": failed,
+                "left": left,
                 "outputs": super::ui::shown_json(&epid_provider::Value::Map(outcome.outputs.clone()), false),
             }));
             return;
@@ -762,15 +904,6 @@ impl Running<'_> {
         }
         Ok(())
     }
-
-    /// Takes the markers away that a stack without resources has left.
-    async fn leave(&self, location: &Location) -> Result<(), Error> {
-        for other in &self.workspace.project.stacks {
-            let producer = self.workspace.location(self.world, &other.name);
-            self.workspace.store.remove_consumer(&producer, location).await?;
-        }
-        Ok(())
-    }
 }
 
 fn names(consumers: &[Location]) -> String {
@@ -796,7 +929,7 @@ fn digest_of(session: &Arc<Session>) -> impl Fn(&[u8]) -> Option<String> + use<>
 }
 
 fn refused(refused: &PlanRefused) -> Error {
-    Error::failed(refused.to_string()).hint("`epid preview` shows what would change now")
+    Error::invalid(refused.to_string()).hint("`epid preview` shows what would change now")
 }
 
 fn exit(outcome: &Outcome) -> Exit {

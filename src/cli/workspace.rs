@@ -153,6 +153,15 @@ impl Workspace {
         Ok(())
     }
 
+    /// Takes the marks away that a stack without resources has left with those whose outputs it used.
+    pub(crate) async fn withdraw(&self, location: &Location) -> Result<(), Error> {
+        for other in &self.project.stacks {
+            let producer = Location::new(&location.world, &location.project, &other.name);
+            self.store.remove_consumer(&producer, location).await?;
+        }
+        Ok(())
+    }
+
     /// Where the state of a stack is.
     pub(crate) fn location(&self, world: &World, stack: &str) -> Location {
         Location::new(&world.id, &self.project.name, stack)

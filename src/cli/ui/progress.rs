@@ -17,6 +17,8 @@ use crate::plan::{Action, Plan, Step, StepId};
 const DRAWN: usize = 12;
 /// Longer names are cut.
 const NAME: usize = 60;
+/// At most so many steps are named that were not begun.
+const NAMED: usize = 8;
 
 /// Hears the events of a run and shows them.
 pub(crate) struct Listener {
@@ -397,6 +399,31 @@ pub(crate) fn summary(outcome: &Outcome, plan: &Plan, took: Duration, terminal: 
         parts.join(", "),
         paint.dim(&duration(took))
     ));
+    if outcome.interrupted {
+        out.push_str(&interrupted(outcome, plan));
+    }
+    out
+}
+
+/// What an interrupted run has not begun, and how to go on.
+fn interrupted(outcome: &Outcome, plan: &Plan) -> String {
+    let left = outcome.left.iter().filter_map(|id| plan.step(*id));
+    let left: Vec<&str> = left
+        .filter(|step| step.action.touches_cloud())
+        .map(|step| &*step.address)
+        .collect();
+    let mut out = String::from("\n  interrupted; what was done is recorded\n");
+    if let Some((first, _)) = left
+        .split_at_checked(NAMED.min(left.len()))
+        .filter(|_| !left.is_empty())
+    {
+        let more = match left.len() - first.len() {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        out.push_str(&format!("  left: {}{more}\n", first.join(", ")));
+    }
+    out.push_str("  the same command again goes on from here\n");
     out
 }
 
