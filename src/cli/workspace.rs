@@ -78,27 +78,27 @@ impl Workspace {
 
     /// The stack that a command means.
     pub(crate) fn stack(&self, named: Option<&str>) -> Result<&StackFile, Error> {
-        let names = || {
-            let names: Vec<&str> = self.project.stacks.iter().map(|s| &*s.name).collect();
-            names.join(", ")
-        };
-        let Some(name) = named.or(self.project.default_stack.as_deref()) else {
-            return match self.project.stacks.as_slice() {
-                [] => Err(Error::invalid("the project has no stacks").hint("write one: stacks/dev.toml")),
-                [only] => Ok(only),
-                _ => Err(Error::invalid("which stack?").hint(format!(
+        // Those whose files are wrong count too: taking another one for them would surprise.
+        let usable = self.project.stacks.iter().map(|s| &*s.name);
+        let all: BTreeSet<&str> = usable.chain(self.loaded.stacks().map(|s| &**s)).collect();
+        let names = || all.iter().copied().collect::<Vec<&str>>().join(", ");
+        let only = all.first().copied().filter(|_| all.len() == 1);
+        let Some(name) = named.or(self.project.default_stack.as_deref()).or(only) else {
+            return Err(if all.is_empty() {
+                Error::invalid("the project has no stacks").hint("write one: stacks/dev.toml")
+            } else {
+                Error::invalid("which stack?").hint(format!(
                     "name one with --stack (there are {}), take all with --all, or set defaultStack in Epid.toml",
                     names()
-                ))),
-            };
+                ))
+            });
         };
         self.project.stack(name).ok_or_else(|| {
             if self.loaded.stacks().any(|stack| **stack == *name) {
                 return self.input(self.loaded.problems_of(name));
             }
-            let all = self.project.stacks.iter().map(|s| &*s.name);
             let problem = Error::invalid(format!("there is no stack `{name}`"));
-            match epid_provider::check::nearest(name, all) {
+            match epid_provider::check::nearest(name, all.iter().copied()) {
                 Some(near) => problem.hint(format!("did you mean `{near}`?")),
                 None => problem.hint(format!("there are {}", names())),
             }
@@ -169,7 +169,7 @@ impl Workspace {
 
     /// Also takes stacks whose files are wrong, as if they declared nothing: for destroying them.
     pub(crate) fn with_broken(mut self) -> Self {
-        let broken: Vec<Arc<str>> = self.loaded.stacks().cloned().collect();
+        let broken: Vec<Arc<str>> = self.broken().cloned().collect();
         for name in broken {
             self.add_empty(name);
         }
@@ -205,13 +205,16 @@ impl Workspace {
         }
     }
 
+    /// The stacks whose files are wrong.
+    pub(crate) fn broken(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.loaded
+            .stacks()
+            .filter(|name| self.project.stack(name).is_none())
+    }
+
     /// Every stack, or what is wrong with those that cannot be taken.
     pub(crate) fn every(&self) -> Result<(), Error> {
-        let missing = self
-            .loaded
-            .stacks()
-            .any(|name| self.project.stack(name).is_none());
-        if missing {
+        if self.broken().next().is_some() {
             Err(self.input(self.loaded.diagnostics.clone()))
         } else {
             Ok(())

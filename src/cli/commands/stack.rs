@@ -65,6 +65,11 @@ async fn ls(context: &Context, sandbox: bool) -> Result<Exit, Error> {
         };
         terminal.line(&format!("{mark} {:width$}   {}   {state}", stack.name, world.id));
     }
+    for name in workspace.broken() {
+        terminal.note(&format!(
+            "! {name}   something is wrong with its file: `epid preview --stack {name}` tells"
+        ));
+    }
     Ok(Exit::Done)
 }
 

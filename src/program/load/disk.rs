@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Component, Path, PathBuf};
 
 /// The largest file that is read.
-pub(super) const LIMIT: u64 = 8 * 1024 * 1024;
+pub(super) const LIMIT: u64 = 16 * 1024 * 1024;
 
 /// Why a file cannot be read, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
