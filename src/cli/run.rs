@@ -499,9 +499,26 @@ impl Running<'_> {
     async fn plan_all<'a>(&self, stacks: &[&'a StackFile]) -> Result<Vec<Planned<'a>>, Error> {
         let mut pending = BTreeSet::new();
         let mut planned = Vec::new();
-        for stack in stacks {
-            let one = self.plan(stack, &pending).await?;
-            if !one.plan.is_empty() {
+        for (at, stack) in stacks.iter().enumerate() {
+            let one = match self.plan(stack, &pending).await {
+                Ok(one) => one,
+                // What is wrong with the other stacks is said too.
+                Err(Error::Input(mut problems, _)) if self.asked.mode == Mode::Up => {
+                    for problem in stacks
+                        .iter()
+                        .skip(at + 1)
+                        .flat_map(|stack| self.workspace.beyond(stack))
+                    {
+                        if !problems.contains(&problem) {
+                            problems.push(problem);
+                        }
+                    }
+                    return Err(self.workspace.input(problems));
+                }
+                Err(error) => return Err(error),
+            };
+            // Also where nothing is made: outputs that were never published are published by this run.
+            if !one.plan.is_empty() || self.workspace.store.outputs(&one.location).await?.is_none() {
                 pending.insert(stack.name.clone());
             }
             planned.push(one);

@@ -10,9 +10,8 @@ use super::error::Error;
 use super::exit::Exit;
 use super::surroundings;
 use super::world::World;
-use crate::expression::Span;
 use crate::graph::{Inputs, ResourceGraph, build};
-use crate::program::{Components, Diagnostic, Loaded, Project, Sources, StackFile, config_values};
+use crate::program::{Components, Diagnostic, Loaded, Project, Severity, Sources, StackFile, draft_values};
 use crate::state::blobs::FolderBlobs;
 use crate::state::{KeyDirectory, Location, Snapshot, StackKeys, Store};
 
@@ -95,7 +94,20 @@ impl Workspace {
         };
         self.project.stack(name).ok_or_else(|| {
             if self.loaded.stacks().any(|stack| **stack == *name) {
-                return self.input(self.loaded.problems_of(name));
+                return self.input(self.all_of(name));
+            }
+            if named.is_none() {
+                // The name stands in Epid.toml, where it is reported.
+                let errors = self
+                    .loaded
+                    .diagnostics
+                    .iter()
+                    .filter(|d| d.message.contains("default stack"));
+                let errors = errors.map(|d| Diagnostic {
+                    severity: Severity::Error,
+                    ..d.clone()
+                });
+                return self.input(errors.collect());
             }
             let problem = Error::invalid(format!("there is no stack `{name}`"));
             match epid_provider::check::nearest(name, all.iter().copied()) {
@@ -111,7 +123,7 @@ impl Workspace {
         let mut order = Vec::new();
         let mut done = BTreeSet::new();
         for stack in &self.project.stacks {
-            self.visit(stack, &mut Vec::new(), &mut done, &mut order)?;
+            self.visit(stack, &mut done, &mut order);
         }
         Ok(order)
     }
@@ -119,38 +131,20 @@ impl Workspace {
     fn visit<'a>(
         &'a self,
         stack: &'a StackFile,
-        path: &mut Vec<Arc<str>>,
         done: &mut BTreeSet<Arc<str>>,
         order: &mut Vec<&'a StackFile>,
-    ) -> Result<(), Error> {
+    ) {
         if done.contains(&stack.name) {
-            return Ok(());
+            return;
         }
-        if path.contains(&stack.name) {
-            path.push(stack.name.clone());
-            let from = path.iter().position(|n| *n == stack.name).unwrap_or(0);
-            let cycle: Vec<String> = path.iter().skip(from).map(|n| format!("`{n}`")).collect();
-            let message = format!("stacks refer to each other: {}", cycle.join(" → "));
-            let span = stack
-                .references
-                .values()
-                .next()
-                .map_or(Span::NONE, |(_, span)| *span);
-            return Err(Error::Input(
-                vec![Diagnostic::error(span, message)],
-                self.sources.clone(),
-            ));
-        }
-        path.push(stack.name.clone());
+        // The loader refuses stacks that refer to each other in a round.
+        done.insert(stack.name.clone());
         for (producer, _) in stack.references.values() {
             if let Some(producer) = self.project.stack(producer) {
-                self.visit(producer, path, done, order)?;
+                self.visit(producer, done, order);
             }
         }
-        path.pop();
-        done.insert(stack.name.clone());
         order.push(stack);
-        Ok(())
     }
 
     /// Takes the marks away that a stack without resources has left with those whose outputs it used.
@@ -215,7 +209,13 @@ impl Workspace {
     /// Every stack, or what is wrong with those that cannot be taken.
     pub(crate) fn every(&self) -> Result<(), Error> {
         if self.broken().next().is_some() {
-            Err(self.input(self.loaded.diagnostics.clone()))
+            let mut all = self.loaded.diagnostics.clone();
+            for problem in self.loaded.stacks().flat_map(|name| self.all_of(name)) {
+                if !all.contains(&problem) {
+                    all.push(problem);
+                }
+            }
+            Err(self.input(all))
         } else {
             Ok(())
         }
@@ -244,8 +244,48 @@ impl Workspace {
         })
     }
 
+    /// Everything wrong with a stack that could not be loaded: also what would come to light only after the rest is mended.
+    fn all_of(&self, name: &str) -> Vec<Diagnostic> {
+        let mut problems = self.loaded.problems_of(name);
+        let Some(draft) = self.loaded.draft(name) else {
+            return problems;
+        };
+        let mut draft = draft.clone();
+        // What is given twice was reported.
+        draft.secrets.retain(|name, _| !draft.config.contains_key(name));
+        for problem in self.beyond(&draft) {
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
+        problems
+    }
+
+    /// What is wrong with the configuration and the resources of a stack, whatever other stacks tell it.
+    pub(crate) fn beyond(&self, draft: &StackFile) -> Vec<Diagnostic> {
+        // A key that is not here is for the run to miss.
+        let (config, mut problems) = self.config(draft, true);
+        let references = draft.references.keys();
+        let stacks = references.map(|name| (name.clone(), Value::unknown(&format!("stacks.{name}"))));
+        let world = World::cloud();
+        let inputs = Inputs {
+            project: &self.project.name,
+            stack: &draft.name,
+            config,
+            stacks: stacks.collect(),
+            components: &self.components,
+            providers: &world.providers,
+            digest: &|_| None,
+            place: &|_| None,
+        };
+        if let Err(found) = build(&draft.program, &inputs) {
+            problems.extend(found);
+        }
+        problems
+    }
+
     /// The configuration of a stack, secrets opened. In the sandbox a secret without its key is a placeholder.
-    pub(crate) fn config(&self, stack: &StackFile, simulated: bool) -> Result<Map, Error> {
+    fn config(&self, stack: &StackFile, simulated: bool) -> (Map, Vec<Diagnostic>) {
         let mut secrets = BTreeMap::new();
         let mut problems = Vec::new();
         for (name, (sealed, span)) in &stack.secrets {
@@ -255,13 +295,21 @@ impl Workspace {
                     let placeholder = format!("placeholder-of-{name}");
                     secrets.insert(name.clone(), Value::from(placeholder));
                 }
-                Err(error) => problems.push(Diagnostic::error(*span, error.to_string())),
+                Err(crate::state::StateError::MissingKey { id, file, .. }) => {
+                    let file = Path::new(&file);
+                    let file = file.strip_prefix(&self.project.root).unwrap_or(file);
+                    problems.push(
+                        Diagnostic::error(*span, format!("the key {id} of the secret `{name}` is not here")).about_a_secret().with_hint(
+                            format!("restore {} from a backup or a colleague, or seal it anew: epid config set --secret {name} --stack {}", file.display(), stack.name),
+                        ),
+                    );
+                }
+                Err(error) => problems.push(Diagnostic::error(*span, error.to_string()).about_a_secret()),
             }
         }
-        if !problems.is_empty() {
-            return Err(self.input(problems));
-        }
-        config_values(stack, &secrets).map_err(|problems| self.input(problems))
+        let (values, wrong) = draft_values(stack, &secrets);
+        problems.extend(wrong);
+        (values, problems)
     }
 
     /// The graph of a stack.
@@ -272,7 +320,7 @@ impl Workspace {
         references: Map,
         digest: &dyn Fn(&[u8]) -> Option<String>,
     ) -> Result<ResourceGraph, Error> {
-        let config = self.config(stack, world.simulated)?;
+        let (config, mut problems) = self.config(stack, world.simulated);
         let place = |span| self.sources.place(span).map(Arc::from);
         let inputs = Inputs {
             project: &self.project.name,
@@ -284,7 +332,14 @@ impl Workspace {
             digest,
             place: &place,
         };
-        build(&stack.program, &inputs).map_err(|problems| self.input(problems))
+        match build(&stack.program, &inputs) {
+            Ok(graph) if problems.is_empty() => Ok(graph),
+            Ok(_) => Err(self.input(problems)),
+            Err(found) => {
+                problems.extend(found);
+                Err(self.input(problems))
+            }
+        }
     }
 
     /// The outputs of the stacks that a stack refers to. What is not published yet is unknown where `pending` says that the
@@ -333,6 +388,7 @@ impl Workspace {
         if problems.is_empty() {
             Ok(found.into_iter().collect())
         } else {
+            problems.extend(self.beyond(stack));
             Err(self.input(problems))
         }
     }

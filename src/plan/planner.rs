@@ -987,7 +987,12 @@ impl<'a> Planner<'a> {
             .iter()
             .map(|s| s.after.iter().map(|id| id.0).collect())
             .collect();
-        let sorted = crate::graph::sort(&after).map_err(|cycle| vec![cycle_problem(&self.steps, &cycle)])?;
+        let sorted = crate::graph::sort(&after).map_err(|cycles| {
+            cycles
+                .iter()
+                .map(|cycle| cycle_problem(&self.steps, cycle))
+                .collect::<Vec<_>>()
+        })?;
         let mut place = vec![StepId(0); sorted.len()];
         for (position, old) in (0u32..).zip(&sorted) {
             place[*old as usize] = StepId(position);

@@ -18,6 +18,8 @@ pub struct Diagnostic {
     pub label: Option<String>,
     /// What was probably meant, or what to do.
     pub hint: Option<String>,
+    /// What stands at the place is secret, and is not shown with its line.
+    pub secret: bool,
 }
 
 /// How bad a [`Diagnostic`] is.
@@ -39,6 +41,7 @@ impl Diagnostic {
             span: (!span.is_none()).then_some(span),
             label: None,
             hint: None,
+            secret: false,
         }
     }
 
@@ -55,6 +58,13 @@ impl Diagnostic {
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// About a secret: its line is shown without it.
+    #[must_use]
+    pub fn about_a_secret(mut self) -> Self {
+        self.secret = true;
         self
     }
 

@@ -67,7 +67,10 @@ pub(super) fn read(path: &Path) -> Result<String, Unreadable> {
         let cut = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Unreadable {
             at: Some((cut(line), cut(column))),
-            ..refused("is not UTF-8", Some("save it as UTF-8"))
+            ..match error.as_bytes() {
+                [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => refused("is UTF-16", Some("save it as UTF-8")),
+                _ => refused("is not UTF-8", Some("save it as UTF-8")),
+            }
         }
     })?;
     Ok(match text.strip_prefix('\u{feff}') {

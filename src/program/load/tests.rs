@@ -109,7 +109,7 @@ fn broken_syntax_is_reported_all_at_once_and_without_echo() {
      --> p.toml:2:8
       |
     2 | type = aws:ec2:Vpc
-      |        ^^^^^^^^^^^
+      |        ^^^^^^^^^^^ write "aws:ec2:Vpc"
 
     error: unknown key `protect` in resource `b`
      --> p.toml:5:1
@@ -219,7 +219,7 @@ fn mistakes_have_suggestions() {
         ),
         (
             "[resources.a]\nkind = 'a:b:C'".into(),
-            "the type of `a` is missing (say type = 'a:b:C', not `kind`)",
+            "unknown key `kind` in `a` (did you mean `type`?)",
         ),
         ("[resources]\na = 1".into(), "`a` takes a table, not an integer"),
         (
