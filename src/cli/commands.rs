@@ -39,8 +39,7 @@ pub(crate) fn completions(context: &Context, shell: clap_complete::Shell) -> Exi
     clap_complete::generate(shell, &mut Cli::command(), "epid", &mut text);
     let text = String::from_utf8_lossy(&text);
     if context.terminal.json {
-        let document =
-            serde_json::json!({"event": "completions", "shell": shell.to_string(), "text": text});
+        let document = serde_json::json!({"event": "completions", "shell": shell.to_string(), "text": text});
         context.terminal.json(&document);
     } else {
         context.terminal.print(&text);

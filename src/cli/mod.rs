@@ -151,7 +151,11 @@ fn folder(asked: Option<&Path>) -> Result<PathBuf, Error> {
 /// The command line as history and lock messages show it: a value that is set may be a secret and is left out.
 fn command_line() -> String {
     let mut words: Vec<String> = vec!["epid".to_owned()];
-    words.extend(std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()));
+    words.extend(
+        std::env::args_os()
+            .skip(1)
+            .map(|word| word.to_string_lossy().into_owned()),
+    );
     if let [_, rest @ ..] = words.as_mut_slice()
         && rest.iter().any(|word| word == "config")
         && rest.iter().any(|word| word == "set")

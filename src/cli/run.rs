@@ -10,10 +10,10 @@ use super::args::{Destroy, Drifted, Preview, Refresh as RefreshCommand, Selectio
 use super::bound::beyond;
 use super::error::Error;
 use super::exit::Exit;
+use super::saved_plan::{self, SavedPlan};
 use super::ui::{Listener, Shown, document, principal, render_plan, summary};
 use super::workspace::{Recorded, Workspace};
 use super::world::World;
-use super::saved_plan::{self, SavedPlan};
 use super::{Context, surroundings};
 use crate::apply::{Control, Event, Executor, Outcome, PlanRefused, Stop, Stopper};
 use crate::graph::{ResourceGraph, Selector};
@@ -140,7 +140,11 @@ pub(crate) async fn up(context: &Context, args: &Up) -> Result<Exit, Error> {
     let stacks = match &saved {
         Some(saved) => {
             asked.mode = saved.plan.header.mode;
-            vec![planned_stack(&workspace, &saved.plan, args.stacks.one.stack.as_deref())?]
+            vec![planned_stack(
+                &workspace,
+                &saved.plan,
+                args.stacks.one.stack.as_deref(),
+            )?]
         }
         None => choose(&workspace, &args.stacks)?,
     };
@@ -172,7 +176,9 @@ fn planned_stack<'a>(
         Some(named) if *named != **of => Err(Error::invalid(format!(
             "the plan is of stack `{of}`, not of `{named}`"
         ))
-        .hint(format!("`epid preview --stack {named} --save FILE` makes one of it"))),
+        .hint(format!(
+            "`epid preview --stack {named} --save FILE` makes one of it"
+        ))),
         _ => workspace.stack(Some(of)),
     }
 }

@@ -7,8 +7,8 @@ use tokio::net::TcpListener;
 
 use super::error::Error;
 use super::exit::Exit;
-use super::workspace::Workspace;
 use super::sealed_world::SealedWorld;
+use super::workspace::Workspace;
 use super::world::{folder, keyless, take, unusable};
 use super::{Context, surroundings};
 
@@ -30,7 +30,11 @@ pub(crate) fn aws(sandbox: &Sandbox) -> epid_aws::Settings {
 fn open(context: &Context, workspace: &Workspace, clock: epid_sandbox::Clock) -> Result<Sandbox, Error> {
     let folder = folder(&workspace.project.root);
     let mut store = SealedWorld::new(&folder, &workspace.keys);
-    take(&mut store, &folder, &surroundings::holder(&context.command).to_string())?;
+    take(
+        &mut store,
+        &folder,
+        &surroundings::holder(&context.command).to_string(),
+    )?;
     store.find_key().map_err(keyless)?;
     Sandbox::open(Box::new(store), clock, Settings::default()).map_err(|error| unusable(&folder, &error))
 }

@@ -56,7 +56,11 @@ fn a_damaged_snapshot_is_told_with_its_name_and_the_way_out() {
             }
             fs::write(&file, &changed).unwrap();
             let name = file.display().to_string();
-            refused(&place, 1, &[&name, "damaged at byte", "move it away and try again"]);
+            refused(
+                &place,
+                1,
+                &[&name, "damaged at byte", "move it away and try again"],
+            );
         }
     }
     // The way out is one.
@@ -162,7 +166,10 @@ fn a_sandbox_without_its_key_or_with_damage_is_told() {
     let whole = Place::with(CLOUD);
     whole.run("up --sandbox --yes").ends(0);
     let place = whole.twin();
-    let key = place.files(".epid/keys").into_keys().find(|name| name.ends_with(".key"));
+    let key = place
+        .files(".epid/keys")
+        .into_keys()
+        .find(|name| name.ends_with(".key"));
     fs::remove_file(place.path(&key.unwrap())).unwrap();
     place.run("up --sandbox --yes").ends(2).says("sandbox reset");
     for at in [0, 30, 3000] {
@@ -206,7 +213,9 @@ fn a_write_that_fails_loses_nothing() {
         }
         said.insert(blocks, ran.code);
         place.run("up --sandbox --yes").ends(0);
-        place.run("preview --sandbox --refresh --expect-no-changes").ends(0);
+        place
+            .run("preview --sandbox --refresh --expect-no-changes")
+            .ends(0);
         place.run("destroy --sandbox --yes").ends(0);
     }
     assert!(said.values().any(|code| *code == Some(1)), "{said:?}");
@@ -241,7 +250,9 @@ fn a_full_disk_loses_nothing() {
         }
         mount("remount,size=8m");
         place.run("up --sandbox --yes").ends(0);
-        place.run("preview --sandbox --refresh --expect-no-changes").ends(0);
+        place
+            .run("preview --sandbox --refresh --expect-no-changes")
+            .ends(0);
         drop(mounted);
     }
 }

@@ -12,9 +12,15 @@ fn each_exit_code_is_what_the_help_says() {
     place.run("up --yes").ends(0);
     place.run("preview --expect-no-changes").ends(0);
     place.run("up --bogus").ends(2).says("--bogus");
-    place.run("up --stack tow").ends(2).says("there is no stack `tow`");
+    place
+        .run("up --stack tow")
+        .ends(2)
+        .says("there is no stack `tow`");
     place.write("stacks/one.toml", "[resources.a]\ntype = \"epid:data:Valu\"\n");
-    let wrong = place.run("preview").ends(2).says("did you mean `epid:data:Value`?");
+    let wrong = place
+        .run("preview")
+        .ends(2)
+        .says("did you mean `epid:data:Value`?");
     assert!(wrong.out.is_empty(), "{}", wrong.out);
     place.write(
         "stacks/one.toml",
@@ -40,7 +46,10 @@ fn results_go_to_stdout_and_everything_else_to_stderr() {
     let output = place.run("stack output b").ends(0);
     assert_eq!((output.out.as_str(), output.err.as_str()), ("1-2\n", ""));
     let missing = place.run("stack output c").ends(2);
-    assert!(missing.out.is_empty() && missing.err.contains("`c`"), "{missing:?}");
+    assert!(
+        missing.out.is_empty() && missing.err.contains("`c`"),
+        "{missing:?}"
+    );
     let colour = place.run("--color always preview --replace a").ends(0);
     assert!(colour.out.contains('\u{1b}'));
 }
@@ -110,7 +119,10 @@ fn a_reader_that_goes_away_does_not_stop_a_run() {
     assert_eq!(ran.out.lines().count(), 1);
     place.run("up --yes").ends(0).says("nothing to do");
     // Closed before the first byte, and both streams.
-    place.write("stacks/one.toml", "[resources.a]\ntype = \"epid:data:Value\"\nproperties.value = \"9\"\n");
+    place.write(
+        "stacks/one.toml",
+        "[resources.a]\ntype = \"epid:data:Value\"\nproperties.value = \"9\"\n",
+    );
     let mut command = place.command("up --yes --json");
     let mut child = command
         .stdout(Stdio::piped())

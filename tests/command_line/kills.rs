@@ -29,7 +29,17 @@ fn kill_until_done(place: &Place, line: &str, moments: &mut Moments, longest: u6
             if ran.code == Some(0) {
                 return kills;
             }
-            panic!("after {kills} kills: {ran:?}");
+            let telling = ["stepFailed", "error", "recovered"];
+            let told = ran
+                .out
+                .lines()
+                .filter(|line| telling.iter().any(|t| line.contains(t)));
+            panic!(
+                "after {kills} kills: {:?}\n{}\n{}",
+                ran.code,
+                told.collect::<Vec<_>>().join("\n"),
+                ran.err
+            );
         }
         let pause = moments.below(3_000);
         (0..pause * 100).for_each(|n| {
@@ -56,7 +66,10 @@ fn a_network_killed_often_is_made_once_and_removed_whole() {
         let place = Place::with(CLOUD);
         let kills = kill_until_done(&place, "up --all --sandbox --yes", moments, 9);
         assert!(kills > 0);
-        place.run("up --all --sandbox --yes").ends(0).says("nothing to do");
+        place
+            .run("up --all --sandbox --yes")
+            .ends(0)
+            .says("nothing to do");
         place
             .run("preview --all --sandbox --refresh --expect-no-changes")
             .ends(0);
@@ -75,7 +88,10 @@ fn the_seed_killed_often_is_made_once_and_removed_whole() {
     let moments = &mut Moments(7);
     let nothing = counts(&place);
     let kills = kill_until_done(&place, "up --all --sandbox --yes", moments, 60);
-    place.run("up --all --sandbox --yes").ends(0).says("nothing to do");
+    place
+        .run("up --all --sandbox --yes")
+        .ends(0)
+        .says("nothing to do");
     place
         .run("preview --all --sandbox --refresh --expect-no-changes")
         .ends(0);

@@ -50,7 +50,12 @@ fn a_sandbox_that_is_served_is_not_used_by_another() {
     let mut serving = place.start("sandbox serve --port 0");
     serving.until(&["AWS_ENDPOINT_URL"]);
     let second = place.run("destroy --sandbox --yes").ends(4);
-    for text in ["epid sandbox serve", "somebody@", &format!("process {}", serving.pid()), "since 20"] {
+    for text in [
+        "epid sandbox serve",
+        "somebody@",
+        &format!("process {}", serving.pid()),
+        "since 20",
+    ] {
         assert!(second.err.contains(text), "{text:?} is missing: {}", second.err);
     }
     place.run("sandbox reset --yes").ends(4);

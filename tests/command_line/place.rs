@@ -45,8 +45,8 @@ properties.region = "us-east-1"
 [resources.role]
 type = "aws:iam:Role"
 [resources.role.properties]
-name = "reader"
-assumeRolePolicy = { Version = "2012-10-17", Statement = [{ Effect = "Allow", Principal = { Service = "eks.amazonaws.com" }, Action = "sts:AssumeRole" }] }
+roleName = "reader"
+assumeRolePolicyDocument = { Version = "2012-10-17", Statement = [{ Effect = "Allow", Principal = { Service = "eks.amazonaws.com" }, Action = "sts:AssumeRole" }] }
 [outputs]
 arn = "${role.arn}"
 "#,
@@ -359,7 +359,10 @@ impl Look {
             "application/x-www-form-urlencoded",
             query,
         );
-        assert!(!body.contains("<Errors>") && !body.contains("<ErrorResponse"), "{body}");
+        assert!(
+            !body.contains("<Errors>") && !body.contains("<ErrorResponse"),
+            "{body}"
+        );
         body.matches(tag).count()
     }
 
@@ -381,27 +384,22 @@ impl Look {
 
     /// The numbers of things that the seed's stacks make. The world's own (the default network) count too.
     pub(crate) fn counts(&self) -> BTreeMap<&'static str, usize> {
-        let ec2 = |action: &str, tag| {
-            self.count("ec2", &format!("Action={action}&Version=2016-11-15"), tag)
-        };
-        let iam = |action: &str, tag| {
-            self.count(
-                "iam",
-                &format!("Action={action}&Version=2010-05-08"),
-                tag,
-            )
-        };
+        let ec2 = |action: &str, tag| self.count("ec2", &format!("Action={action}&Version=2016-11-15"), tag);
+        let iam = |action: &str, tag| self.count("iam", &format!("Action={action}&Version=2010-05-08"), tag);
         let clusters = self.ask("eks", "GET /clusters HTTP/1.1", "application/json", "");
         let list = clusters.split("\"clusters\":[").nth(1).unwrap_or_default();
         let clusters = list.split(']').next().unwrap_or_default();
         BTreeMap::from([
-            ("vpcs", ec2("DescribeVpcs", "<cidrBlock>")),
+            ("vpcs", ec2("DescribeVpcs", "<vpcId>")),
             ("subnets", ec2("DescribeSubnets", "<subnetId>")),
             ("gateways", ec2("DescribeInternetGateways", "<internetGatewayId>")),
             ("addresses", ec2("DescribeAddresses", "<allocationId>")),
             (
                 "nats",
-                ec2("DescribeNatGateways&Filter.1.Name=state&Filter.1.Value.1=available", "<vpcId>"),
+                ec2(
+                    "DescribeNatGateways&Filter.1.Name=state&Filter.1.Value.1=available",
+                    "<vpcId>",
+                ),
             ),
             ("groups", ec2("DescribeSecurityGroups", "<groupName>")),
             ("roles", iam("ListRoles", "<RoleId>")),

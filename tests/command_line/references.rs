@@ -33,9 +33,15 @@ fn what_is_used_cannot_go() {
     place.run("destroy --stack one --yes").ends(1).says(text);
     let gone = VALUES[1].1.replace("[outputs]\nb = \"${b.value}\"\n", "");
     place.write("stacks/one.toml", &gone);
-    place.run("up --stack one --yes").ends(1).says("output `b` would be removed");
+    place
+        .run("up --stack one --yes")
+        .ends(1)
+        .says("output `b` would be removed");
     place.write("stacks/one.toml", VALUES[1].1);
-    place.run("up --stack one --yes --replace b").ends(1).says("used by `user`");
+    place
+        .run("up --stack one --yes --replace b")
+        .ends(1)
+        .says("used by `user`");
     assert_eq!(place.files(".epid/state"), before, "a refusal wrote");
     place.run("destroy --stack user --yes").ends(0);
     place.run("destroy --stack one --yes").ends(0);
@@ -81,7 +87,10 @@ fn a_destroy_that_was_killed_does_not_close_the_stack_for_ever() {
     let state = place.state_file("one", "state");
     // As a destroy leaves it that was killed after it had said so.
     std::fs::write(state.with_file_name("closing"), "epid closing 1\n").unwrap();
-    place.run("up --stack user --yes").ends(1).says("is being destroyed");
+    place
+        .run("up --stack user --yes")
+        .ends(1)
+        .says("is being destroyed");
     place.run("up --stack one --yes").ends(0);
     place.run("up --stack user --yes").ends(0);
 }

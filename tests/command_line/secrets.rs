@@ -47,9 +47,11 @@ fn the_search_finds_what_is_there() {
     for offset in 0..5 {
         let text = format!("{}{CANARY} and more", "x".repeat(offset));
         let text = base64::engine::general_purpose::STANDARD.encode(text);
-        let found = shapes()
-            .iter()
-            .any(|shape| text.as_bytes().windows(shape.len()).any(|part| part == &shape[..]));
+        let found = shapes().iter().any(|shape| {
+            text.as_bytes()
+                .windows(shape.len())
+                .any(|part| part == &shape[..])
+        });
         assert!(found, "offset {offset}");
     }
 }
@@ -62,6 +64,7 @@ fn a_secret_is_in_no_byte_that_is_written_or_printed() {
         "[config]\n[resources.a]\ntype = \"epid:data:Value\"\nproperties.value = \"${config.password}\"\n\
          [resources.b]\ntype = \"epid:data:Value\"\nproperties.value = \"x-${a.value}\"\n\
          [resources.c]\ntype = \"epid:data:Value\"\nproperties.value = { deep = [\"${b.value}\"] }\n\
+         [resources.d]\ntype = \"epid:data:Value\"\nproperties.value = \"${c.value.deep[0]}\"\n\
          [outputs]\nb = \"${b.value}\"\nc = \"${c.value}\"\n",
     );
     place.write(
@@ -80,7 +83,7 @@ fn a_secret_is_in_no_byte_that_is_written_or_printed() {
         "up --plan plan --json",
         "up --all --yes",
         "up --yes --replace a",
-        "up --yes --replace c --json",
+        "up --yes --replace d --json",
         "preview --replace a",
         "stack output",
         "stack output --json",

@@ -105,9 +105,8 @@ async fn output(
     }
     if terminal.json {
         let value = shown_json(value, secrets);
-        terminal.json(
-            &serde_json::json!({"event": "output", "stack": stack.name, "name": name, "value": value}),
-        );
+        terminal
+            .json(&serde_json::json!({"event": "output", "stack": stack.name, "name": name, "value": value}));
     } else {
         terminal.line(&bare(value));
     }

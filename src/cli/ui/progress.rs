@@ -341,7 +341,10 @@ fn interrupted(outcome: &Outcome, plan: &Plan) -> String {
         .map(|step| &*step.address)
         .collect();
     let mut out = String::from("\n  interrupted; what was done is recorded\n");
-    if let Some((first, _)) = left.split_at_checked(NAMED.min(left.len())).filter(|_| !left.is_empty()) {
+    if let Some((first, _)) = left
+        .split_at_checked(NAMED.min(left.len()))
+        .filter(|_| !left.is_empty())
+    {
         let more = match left.len() - first.len() {
             0 => String::new(),
             n => format!(" and {n} more"),
