@@ -11,6 +11,8 @@
 
 #[path = "command_line/damage.rs"]
 mod damage;
+#[path = "command_line/endpoints.rs"]
+mod endpoints;
 #[path = "command_line/exits.rs"]
 mod exits;
 #[path = "command_line/kills.rs"]
@@ -23,5 +25,7 @@ mod place;
 mod references;
 #[path = "command_line/secrets.rs"]
 mod secrets;
+#[path = "command_line/signals.rs"]
+mod signals;
 #[path = "command_line/small.rs"]
 mod small;

@@ -24,8 +24,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 pub(super) const SEARCH: Duration = Duration::from_secs(300);
 /// How often an operation that provably did nothing after a lost answer is sent again.
 const RESENDS: u32 = 5;
-/// How long past its deadline a call may go on before it is cancelled.
+/// How long past its deadline a call may go on before it is cancelled, and before it is given up: a service that does not
+/// answer holds up nobody.
 const GRACE: Duration = Duration::from_secs(10);
+const GIVEN_UP: Duration = Duration::from_secs(12);
+/// How long a connection is tried for, and how long one try may take: nothing has begun yet.
+const CONNECTING: Duration = Duration::from_secs(15);
+const ANSWERING: Duration = Duration::from_secs(60);
 
 /// What running calls share.
 #[derive(Clone)]
@@ -121,6 +126,25 @@ impl Means {
         }
     }
 
+    /// What comes of a call within a time; where it does not come back, nobody knows.
+    async fn within<T>(
+        &self,
+        time: Duration,
+        call: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            answer = call => answer,
+            () = self.clock.sleep(time) => {
+                let message = format!("there was no answer for {} s", time.as_secs());
+                Err(Failure::new("NoAnswer", message)
+                    .with_outcome(Outcome::Unknown)
+                    .with_retry(Retry::Yes)
+                    .with_hint("check the network and the endpoint"))
+            }
+        }
+    }
+
     fn note(&self, step: StepId, what: Noted) {
         // The dispatcher may be gone after a second Ctrl-C; nobody listens then.
         drop(self.notes.send(Note { step, what }));
@@ -197,15 +221,32 @@ pub(super) async fn connect(
     step: StepId,
     means: Means,
 ) -> Report {
+    match connected(&means, step, &cx, || provider.connect(&cx, &config)).await {
+        Ok(connection) => Report::Connected(Connected(connection)),
+        Err(failure) => Report::Failed(failure),
+    }
+}
+
+/// Connects, for a while.
+async fn connected<F>(
+    means: &Means,
+    step: StepId,
+    cx: &Call,
+    connect: impl Fn() -> F + Send,
+) -> Result<Arc<dyn Connection>, Failure>
+where
+    F: Future<Output = Result<Arc<dyn Connection>, Failure>> + Send,
+{
     let mut waits = Waits(FIRST_WAIT);
+    let begun = means.clock.now();
     loop {
-        match provider.connect(&cx, &config).await {
-            Ok(connection) => return Report::Connected(Connected(connection)),
-            Err(failure) => {
-                if !again(&means, step, &cx, &failure, &mut waits).await {
-                    return Report::Failed(failure);
-                }
-            }
+        let failure = match means.within(ANSWERING, connect()).await {
+            Ok(connection) => return Ok(connection),
+            Err(failure) => failure.with_outcome(Outcome::NotStarted),
+        };
+        let late = means.clock.now().since(begun) >= CONNECTING;
+        if late || !again(means, step, cx, &failure, &mut waits).await {
+            return Err(failure);
         }
     }
 }
@@ -217,16 +258,9 @@ pub(super) async fn execute(job: Job, source: Source, cx: Call, step: StepId, me
     {
         return Report::NotBegun(error);
     }
-    let mut waits = Waits(FIRST_WAIT);
-    let connection = loop {
-        match source.get(&cx).await {
-            Ok(connection) => break connection,
-            Err(failure) => {
-                if !again(&means, step, &cx, &failure, &mut waits).await {
-                    return Report::Failed(failure.with_outcome(Outcome::NotStarted));
-                }
-            }
-        }
+    let connection = match connected(&means, step, &cx, || source.get(&cx)).await {
+        Ok(connection) => connection,
+        Err(failure) => return Report::Failed(failure),
     };
     match job {
         Job::Look(query) => look(&*connection, *query, &cx, step, &means).await,
@@ -253,7 +287,9 @@ async fn look(connection: &dyn Connection, query: Query, cx: &Call, step: StepId
     let mut waits = Waits(FIRST_WAIT);
     let queries = [query];
     loop {
-        match connection.observe(cx, &queries).await.into_iter().next() {
+        let seen = async { Ok(connection.observe(cx, &queries).await) };
+        let seen = means.within(cx.remaining() + GIVEN_UP, seen).await;
+        match seen.map_or_else(|late| Some(Err(late)), |seen| seen.into_iter().next()) {
             Some(Ok(observed)) => return Report::Seen(observed),
             Some(Err(failure)) => {
                 if !again(means, step, cx, &failure, &mut waits).await {
@@ -300,7 +336,8 @@ impl Sending<'_> {
         let mut waits = Waits(FIRST_WAIT);
         let mut resends = 0;
         loop {
-            let failure = match self.send(cx).await {
+            let sent = means.within(cx.remaining() + GIVEN_UP, self.send(cx)).await;
+            let failure = match sent {
                 Ok(made) => return Report::Done(made),
                 Err(failure) => failure,
             };
@@ -373,7 +410,8 @@ pub(super) async fn search_for(
 ) -> Result<Recovered, Failure> {
     let mut waits = Waits(FIRST_WAIT);
     loop {
-        let failure = match connection.recover(cx, intent).await {
+        let found = means.within(cx.remaining() + GIVEN_UP, connection.recover(cx, intent));
+        let failure = match found.await {
             Ok(recovered) => return Ok(recovered),
             Err(failure) => failure,
         };

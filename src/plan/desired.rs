@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use epid_provider::{Change, KindSchema, Path, Segment, Value};
+use epid_provider::{Change, KindSchema, Output, Path, Segment, Value};
 
 use super::step::PlannedChange;
 use crate::graph::{Known, overlay, unknown};
@@ -45,11 +45,17 @@ pub(super) fn updated(
             .iter()
             .any(|c| matches!(c.path.segments().first(), Some(Segment::Key(key)) if &**key == name))
     };
+    // What was left half made has not told everything yet.
+    let lacks = |output: &Output| {
+        !entry.record.incomplete.is_empty()
+            && at(&entry.record.outputs, output.path.segments()) == Value::Null
+    };
     for output in &schema.outputs {
-        if output
-            .changes_with
-            .iter()
-            .any(|input| &**input == "*" || touched(input))
+        if lacks(output)
+            || output
+                .changes_with
+                .iter()
+                .any(|input| &**input == "*" || touched(input))
         {
             outputs = overlay(&outputs, output.path.segments(), &unknown(address, output));
         }

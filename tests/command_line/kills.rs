@@ -29,7 +29,17 @@ fn kill_until_done(place: &Place, line: &str, moments: &mut Moments, longest: u6
             if ran.code == Some(0) {
                 return kills;
             }
-            panic!("after {kills} kills: {ran:?}");
+            let telling = ["stepFailed", "error", "recovered"];
+            let told = ran
+                .out
+                .lines()
+                .filter(|line| telling.iter().any(|t| line.contains(t)));
+            panic!(
+                "after {kills} kills: {:?}\n{}\n{}",
+                ran.code,
+                told.collect::<Vec<_>>().join("\n"),
+                ran.err
+            );
         }
         let pause = moments.below(3_000);
         (0..pause * 100).for_each(|n| {

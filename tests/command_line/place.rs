@@ -45,8 +45,8 @@ properties.region = "us-east-1"
 [resources.role]
 type = "aws:iam:Role"
 [resources.role.properties]
-name = "reader"
-assumeRolePolicy = { Version = "2012-10-17", Statement = [{ Effect = "Allow", Principal = { Service = "eks.amazonaws.com" }, Action = "sts:AssumeRole" }] }
+roleName = "reader"
+assumeRolePolicyDocument = { Version = "2012-10-17", Statement = [{ Effect = "Allow", Principal = { Service = "eks.amazonaws.com" }, Action = "sts:AssumeRole" }] }
 [outputs]
 arn = "${role.arn}"
 "#,
@@ -390,7 +390,7 @@ impl Look {
         let list = clusters.split("\"clusters\":[").nth(1).unwrap_or_default();
         let clusters = list.split(']').next().unwrap_or_default();
         BTreeMap::from([
-            ("vpcs", ec2("DescribeVpcs", "<cidrBlock>")),
+            ("vpcs", ec2("DescribeVpcs", "<vpcId>")),
             ("subnets", ec2("DescribeSubnets", "<subnetId>")),
             ("gateways", ec2("DescribeInternetGateways", "<internetGatewayId>")),
             ("addresses", ec2("DescribeAddresses", "<allocationId>")),

@@ -64,6 +64,7 @@ fn a_secret_is_in_no_byte_that_is_written_or_printed() {
         "[config]\n[resources.a]\ntype = \"epid:data:Value\"\nproperties.value = \"${config.password}\"\n\
          [resources.b]\ntype = \"epid:data:Value\"\nproperties.value = \"x-${a.value}\"\n\
          [resources.c]\ntype = \"epid:data:Value\"\nproperties.value = { deep = [\"${b.value}\"] }\n\
+         [resources.d]\ntype = \"epid:data:Value\"\nproperties.value = \"${c.value.deep[0]}\"\n\
          [outputs]\nb = \"${b.value}\"\nc = \"${c.value}\"\n",
     );
     place.write(
@@ -82,7 +83,7 @@ fn a_secret_is_in_no_byte_that_is_written_or_printed() {
         "up --plan plan --json",
         "up --all --yes",
         "up --yes --replace a",
-        "up --yes --replace c --json",
+        "up --yes --replace d --json",
         "preview --replace a",
         "stack output",
         "stack output --json",

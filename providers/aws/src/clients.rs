@@ -7,6 +7,7 @@ use epid_provider::Failure;
 
 use crate::ec2;
 use crate::failure;
+use crate::settings;
 
 /// The service clients of one region of one account.
 #[derive(Debug)]
@@ -38,6 +39,9 @@ impl Clients {
         let sts = aws_sdk_sts::Client::new(config);
         let caller = sts
             .get_caller_identity()
+            .customize()
+            // Nothing is begun yet, and whoever connects tries again by itself.
+            .config_override(aws_sdk_sts::config::Builder::new().retry_config(settings::asked_first()))
             .send()
             .await
             .map_err(|error| failure::of_sdk(error, "sts:GetCallerIdentity"))?;

@@ -210,6 +210,11 @@ fn repeated() -> RetryConfig {
         .with_max_backoff(Duration::from_secs(20))
 }
 
+/// Retries of the question who one is, which comes before everything else.
+pub(crate) fn asked_first() -> RetryConfig {
+    repeated().with_max_attempts(3)
+}
+
 pub(crate) fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(5))

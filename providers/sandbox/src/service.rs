@@ -92,6 +92,8 @@ struct Inner {
     next: u64,
     /// Records in the log.
     logged: u64,
+    /// The moment up to which the store knows that time passed.
+    noted: Timestamp,
 }
 
 /// The certificate authority of the API servers.
@@ -177,7 +179,9 @@ impl Sandbox {
             calls: 0,
             next: snapshot.next,
             logged: 0,
+            noted: Timestamp::default(),
         };
+        inner.noted = inner.world.now();
         if fresh || replayed > 0 {
             inner.compact()?;
         }
@@ -346,6 +350,10 @@ impl Inner {
         let request = admitted.mutates().then_some(admitted);
         if request.is_none() {
             self.pass(now)?;
+            // What was seen must not unhappen either: after a crash no time comes twice.
+            if self.noted < now {
+                self.append(now, None)?;
+            }
         } else {
             self.require_sound()?;
             self.world.advance(now);
@@ -397,6 +405,7 @@ impl Inner {
             });
         self.next += 1;
         self.logged += 1;
+        self.noted = at;
         self.note(written)?;
         if self.logged >= COMPACT_AFTER {
             self.compact()
@@ -417,6 +426,7 @@ impl Inner {
             .map_err(std::io::Error::from)
             .and_then(|bytes| self.store.replace(&bytes));
         self.logged = 0;
+        self.noted = self.world.now();
         self.note(written)
     }
 

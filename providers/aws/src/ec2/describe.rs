@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::time::Duration;
 
 use epid_provider::{Failure, Observed, Outcome, Owner, Partial, Present, Query, Value};
 use serde::Deserialize;
@@ -12,6 +13,8 @@ use crate::kind::Cx;
 use crate::tags::{self, Tags};
 use crate::wait::{PROPAGATION, Pace};
 
+/// How long reads must say that something is not there which epid has seen.
+const UNSEEN: Duration = Duration::from_secs(10);
 /// How many values a filter takes (EC2: 200).
 const VALUES: usize = 200;
 
@@ -122,6 +125,22 @@ pub(super) async fn by_id<T: Thing>(cx: Cx<'_>, id: &str) -> Result<Option<T>, F
     Ok(by_filter::<T>(cx, T::FILTER, &[id]).await?.into_iter().next())
 }
 
+/// The thing of that id, which is to be changed. A read may not see what was made a moment ago, even after another read did:
+/// it is gone only where that is said for a while.
+pub(super) async fn known<T: Thing>(cx: Cx<'_>, what: &str, id: &str) -> Result<T, Failure> {
+    let mut pace = Pace::seconds(1, 4);
+    loop {
+        if let Some(thing) = by_id::<T>(cx, id).await? {
+            return Ok(thing);
+        }
+        if pace.waited(cx.call) >= UNSEEN {
+            return Err(gone(what, id));
+        }
+        pace.rest(cx.call, &format!("EC2 does not list {id}: looking again"))
+            .await?;
+    }
+}
+
 /// What a create with the token of an intent made.
 pub(super) async fn by_token<T: Thing>(cx: Cx<'_>, token: &str) -> Result<Option<T>, Failure> {
     let filter = format!("tag:{}", tags::TOKEN);
@@ -171,10 +190,7 @@ pub(super) fn owner<T: Thing>(thing: &T) -> Option<Owner> {
 
 /// Waits until reads see what was just made.
 pub(super) async fn appear<T: Thing>(cx: Cx<'_>, id: &str) -> Result<T, Failure> {
-    let mut pace = Pace::new(
-        std::time::Duration::from_millis(300),
-        std::time::Duration::from_secs(5),
-    );
+    let mut pace = Pace::new(Duration::from_millis(300), Duration::from_secs(5));
     loop {
         if let Some(thing) = by_id::<T>(cx, id).await? {
             return Ok(thing);

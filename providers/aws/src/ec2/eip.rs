@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use super::client::{Items, Request};
 use super::describe::{
-    Begun, Tag, Thing, appear, by_id, by_token, gone, new_tags, observe, owner, settle_tags, tags_of,
-    take_away, vanish,
+    Begun, Tag, Thing, appear, by_token, known, new_tags, observe, owner, settle_tags, tags_of, take_away,
+    vanish,
 };
 use super::{shared_schema, tags_field};
 use crate::inputs::map;
@@ -91,8 +91,7 @@ impl ResourceKind for Eip {
     }
 
     async fn update(&self, cx: Cx<'_>, record: &Record, inputs: &Value) -> Result<Recorded, Failure> {
-        let address = by_id::<Listed>(cx, &record.id).await?;
-        let address = address.ok_or_else(|| gone("address", &record.id))?;
+        let address = known::<Listed>(cx, "address", &record.id).await?;
         settle_tags(cx, &address, &record.applied, inputs).await?;
         Ok(recorded(&address))
     }

@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::client::{Items, Request};
 use super::describe::{
-    Begun, Made, Tag, Thing, appear, by_id, by_token, gone, new_tags, observe, owner, patiently, settle_tags,
-    tags_of, take_away, unless, vanish,
+    Begun, Made, Tag, Thing, appear, by_id, by_token, known, new_tags, observe, owner, patiently,
+    settle_tags, tags_of, take_away, unless, vanish,
 };
 use super::{shared_schema, tags_field};
 use crate::inputs::{map, text};
@@ -142,8 +142,7 @@ impl ResourceKind for InternetGateway {
     }
 
     async fn update(&self, cx: Cx<'_>, record: &Record, inputs: &Value) -> Result<Recorded, Failure> {
-        let gateway = by_id::<Listed>(cx, &record.id).await?;
-        let gateway = gateway.ok_or_else(|| gone("internet gateway", &record.id))?;
+        let gateway = known::<Listed>(cx, "internet gateway", &record.id).await?;
         settle(cx, &gateway, &record.applied, inputs).await?;
         Ok(Recorded::new(record.id.clone(), outputs(&record.id)))
     }

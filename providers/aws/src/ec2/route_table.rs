@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::client::{Done, Items, Request};
 use super::describe::{
-    Begun, Made, Tag, Thing, appear, by_filter, by_id, by_token, gone, new_tags, observe, owner, patiently,
+    Begun, Made, Tag, Thing, appear, by_filter, by_id, by_token, known, new_tags, observe, owner, patiently,
     settle_tags, tags_of, take_away, unless, vanish,
 };
 use super::{block_fault, shared_schema, tags_field};
@@ -323,8 +323,7 @@ impl ResourceKind for RouteTable {
     }
 
     async fn update(&self, cx: Cx<'_>, record: &Record, inputs: &Value) -> Result<Recorded, Failure> {
-        let table = by_id::<Listed>(cx, &record.id).await?;
-        let table = table.ok_or_else(|| gone("route table", &record.id))?;
+        let table = known::<Listed>(cx, "route table", &record.id).await?;
         settle(cx, &table, &record.applied, inputs).await?;
         Ok(Recorded::new(record.id.clone(), outputs(&record.id)))
     }

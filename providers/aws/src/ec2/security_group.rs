@@ -12,8 +12,8 @@ use serde::Deserialize;
 
 use super::client::{Done, Items, Request};
 use super::describe::{
-    Begun, Tag, Thing, appear, by_id, by_token, gone, new_tags, of_queries, owner, pages, patiently,
-    settle_tags, tags_of, take_away, unless, vanish,
+    Begun, Tag, Thing, appear, by_token, known, new_tags, of_queries, owner, pages, patiently, settle_tags,
+    tags_of, take_away, unless, vanish,
 };
 use super::security_group_rules::{self as rules, DIRECTIONS, Rule};
 use super::{shared_schema, tags_field};
@@ -339,8 +339,7 @@ impl ResourceKind for SecurityGroup {
     }
 
     async fn update(&self, cx: Cx<'_>, record: &Record, inputs: &Value) -> Result<Recorded, Failure> {
-        let group = by_id::<Listed>(cx, &record.id).await?;
-        let group = group.ok_or_else(|| gone("security group", &record.id))?;
+        let group = known::<Listed>(cx, "security group", &record.id).await?;
         settle(cx, &group, &record.applied, inputs).await?;
         Ok(Recorded {
             resolved: self.resolved(inputs, &present(&group, &[])),

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::client::{Done, Items, Request};
 use super::describe::{
-    Begun, Made, Tag, Thing, appear, by_id, by_token, gone, new_tags, observe, owner, patiently, settle_tags,
+    Begun, Made, Tag, Thing, appear, by_token, known, new_tags, observe, owner, patiently, settle_tags,
     tags_of, take_away, vanish,
 };
 use super::{block_problem, shared_schema, tags_field};
@@ -141,8 +141,7 @@ impl ResourceKind for Subnet {
     }
 
     async fn update(&self, cx: Cx<'_>, record: &Record, inputs: &Value) -> Result<Recorded, Failure> {
-        let subnet = by_id::<Listed>(cx, &record.id).await?;
-        let subnet = subnet.ok_or_else(|| gone("subnet", &record.id))?;
+        let subnet = known::<Listed>(cx, "subnet", &record.id).await?;
         settle(cx, &subnet, &record.applied, inputs).await?;
         Ok(recorded(&subnet, inputs))
     }

@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::client::{Done, Items, Request};
 use super::describe::{
-    Begun, Made, Tag, Thing, appear, by_id, by_token, gone, new_tags, of_queries, owner, patiently,
-    settle_tags, tags_of, take_away, vanish,
+    Begun, Made, Tag, Thing, appear, by_token, known, new_tags, of_queries, owner, patiently, settle_tags,
+    tags_of, take_away, vanish,
 };
 use super::{block_problem, shared_schema, tags_field};
 use crate::inputs::{bool, map, require};
@@ -166,8 +166,7 @@ impl ResourceKind for Vpc {
     }
 
     async fn update(&self, cx: Cx<'_>, record: &Record, inputs: &Value) -> Result<Recorded, Failure> {
-        let vpc = by_id::<Listed>(cx, &record.id).await?;
-        let vpc = vpc.ok_or_else(|| gone("VPC", &record.id))?;
+        let vpc = known::<Listed>(cx, "VPC", &record.id).await?;
         settle(cx, &vpc, &record.applied, inputs).await?;
         Ok(Recorded::new(record.id.clone(), outputs(&record.id)))
     }

@@ -1,0 +1,116 @@
+//! Interrupts: gently, firmly, and as CI runners send them.
+
+use crate::endpoints::{Cloud, towards};
+use crate::place::{CLOUD, Going, Place, Ran};
+
+/// A run that is under way, against a cloud in which a gateway takes a while.
+fn under_way(cloud: &Cloud) -> (Place, Going) {
+    let place = towards(Place::with(CLOUD), &cloud.address);
+    let mut going = place.start("up --yes");
+    going.until(&["network/nat ", "create"]);
+    (place, going)
+}
+
+/// What the interrupted run said, and that the next one brings it to its end with one of each.
+#[track_caller]
+fn goes_on(place: &Place, ran: Ran, cloud: Cloud) {
+    let ran = ran.ends(130);
+    assert!(
+        ran.out.contains("interrupted") && ran.out.contains("goes on"),
+        "{ran:?}"
+    );
+    place.run("up --yes").ends(0);
+    place.run("preview --expect-no-changes --refresh").ends(0);
+    let all = cloud.counts();
+    let clean = Place::with(CLOUD);
+    clean.run("up --sandbox --yes").ends(0);
+    assert_eq!(all, crate::place::Look::at(&clean).counts());
+}
+
+#[test]
+fn the_first_interrupt_finishes_what_runs_and_says_what_is_left() {
+    for signal in ["INT", "TERM", "HUP"] {
+        let cloud = Cloud::at_speed(60);
+        let (place, mut going) = under_way(&cloud);
+        going.signal(signal);
+        going.until(&["stopping:"]);
+        if signal == "HUP" {
+            going.signal(signal);
+        }
+        let ran = going.end();
+        assert!(
+            ran.out.contains("left:") && !ran.out.contains("cancelling"),
+            "{ran:?}"
+        );
+        goes_on(&place, ran, cloud);
+    }
+}
+
+#[test]
+fn the_second_interrupt_cancels_and_nothing_is_lost() {
+    for second in ["INT", "TERM"] {
+        let cloud = Cloud::at_speed(20);
+        let (place, mut going) = under_way(&cloud);
+        going.signal("INT");
+        going.until(&["stopping:"]);
+        going.signal(second);
+        going.until(&["cancelling"]);
+        let begun = std::time::Instant::now();
+        let ran = going.end();
+        assert!(begun.elapsed().as_secs() < 4, "{:?}", begun.elapsed());
+        goes_on(&place, ran, cloud);
+    }
+}
+
+#[test]
+fn a_ci_runner_that_kills_in_the_end_loses_nothing() {
+    let cloud = Cloud::at_speed(20);
+    let (place, mut going) = under_way(&cloud);
+    going.signal("INT");
+    going.until(&["stopping:"]);
+    going.signal("TERM");
+    going.until(&["cancelling"]);
+    going.kill();
+    place.run("up --yes").ends(0);
+    place.run("preview --expect-no-changes --refresh").ends(0);
+    place.run("destroy --yes").ends(0);
+    assert_eq!(place.run("state ls").ends(0).out, "");
+}
+
+#[test]
+fn an_interrupt_before_anything_has_begun_does_nothing() {
+    let cloud = Cloud::at_speed(1000);
+    let place = towards(Place::with(CLOUD), &cloud.address);
+    place.run("up --yes").ends(0);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = towards(place, &listener.local_addr().unwrap().to_string());
+    // It asks who it is, and nobody answers.
+    let going = place.start("up --yes --refresh");
+    let (stream, _) = listener.accept().unwrap();
+    going.signal("INT");
+    let ran = going.end();
+    drop(stream);
+    assert_eq!(ran.code, Some(130), "{ran:?}");
+    assert!(
+        ran.err.contains("interrupted") || ran.out.contains("interrupted"),
+        "{ran:?}"
+    );
+    place.run("preview").ends(0);
+}
+
+#[test]
+fn an_interrupt_between_stacks_leaves_the_later_ones_alone() {
+    let cloud = Cloud::at_speed(60);
+    let place = towards(Place::with(CLOUD), &cloud.address);
+    place.write(
+        "stacks/after.toml",
+        "references.net = \"net\"\n[resources.x]\ntype = \"epid:data:Value\"\nproperties.value = \"${stacks.net.vpc}\"\n",
+    );
+    let mut going = place.start("up --all --yes");
+    going.until(&["network/nat ", "create"]);
+    going.signal("INT");
+    going.end().ends(130);
+    assert_eq!(place.run("state ls --stack after").ends(0).out, "");
+    place.run("up --all --yes").ends(0);
+    place.run("preview --all --expect-no-changes").ends(0);
+}
