@@ -486,7 +486,7 @@ impl Running<'_> {
             call: &|urn| executor.look(urn),
         })
         .await;
-        match seen.failed.iter().next() {
+        match seen.failed.first() {
             Some((urn, failure)) if self.asked.look => {
                 let hint = failure
                     .hint
