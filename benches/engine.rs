@@ -263,26 +263,54 @@ impl Bench {
     }
 }
 
-/// The time and peak memory of each phase.
+/// What a phase took: seconds on the wall, seconds of processors, and the peak of memory in KiB.
+#[derive(Clone, Copy)]
+struct Lap {
+    wall: f64,
+    cpu: f64,
+    peak: u64,
+}
+
+/// Measures phases, one after the other.
 struct Watch {
-    since: Instant,
-    shown: Vec<(f64, u64)>,
+    since: (Instant, f64),
+    laps: Vec<Lap>,
 }
 
 impl Watch {
     fn start() -> Self {
+        let mut watch = Self {
+            since: (Instant::now(), 0.0),
+            laps: Vec::new(),
+        };
+        watch.restart();
+        watch
+    }
+
+    fn restart(&mut self) {
         forget_peak();
-        Self {
-            since: Instant::now(),
-            shown: Vec::new(),
-        }
+        self.since = (Instant::now(), cpu());
     }
 
     fn lap(&mut self) {
-        self.shown.push((self.since.elapsed().as_secs_f64(), peak()));
-        forget_peak();
-        self.since = Instant::now();
+        let (wall, before) = self.since;
+        self.laps.push(Lap {
+            wall: wall.elapsed().as_secs_f64(),
+            cpu: (cpu() - before).max(0.0),
+            peak: peak(),
+        });
+        self.restart();
     }
+}
+
+/// How long the threads of this process have been on a processor, in seconds. Linux only.
+fn cpu() -> f64 {
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let times = threads.filter_map(|thread| {
+        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<f64>().ok()
+    });
+    times.sum::<f64>() / 1e9
 }
 
 /// Makes the kernel measure this process's peak anew. Linux only; elsewhere no peak is shown.
@@ -324,10 +352,7 @@ fn case(shape: Shape, count: usize) -> Outcome {
             return Err(format!("a second run would do {changed} things").into());
         }
         let program = shape.program(count, "two")?;
-        watch = Watch {
-            shown: watch.shown,
-            ..Watch::start()
-        };
+        watch.restart();
         bench.run(Some(&program)).await?;
         watch.lap();
         drop(program);
@@ -338,9 +363,9 @@ fn case(shape: Shape, count: usize) -> Outcome {
             return Err(format!("{left} things are left").into());
         }
         let figures: Vec<String> = watch
-            .shown
+            .laps
             .iter()
-            .map(|(time, peak)| format!("{time} {peak}"))
+            .map(|lap| format!("{} {} {}", lap.wall, lap.cpu, lap.peak))
             .collect();
         println!("{}", figures.join(" "));
         Ok(())
@@ -348,7 +373,7 @@ fn case(shape: Shape, count: usize) -> Outcome {
 }
 
 /// Runs a case in a process of its own, so that nothing of one shows in another.
-fn measured(shape: Shape, count: usize) -> Outcome<Vec<(f64, u64)>> {
+fn measured(shape: Shape, count: usize) -> Outcome<Vec<Lap>> {
     let output = Command::new(std::env::current_exe()?)
         .args(["--case", shape.name(), &count.to_string()])
         .output()?;
@@ -365,8 +390,12 @@ fn measured(shape: Shape, count: usize) -> Outcome<Vec<(f64, u64)>> {
         clippy::cast_sign_loss,
         reason = "it was printed as a whole number"
     )]
-    let pairs = numbers.chunks_exact(2).map(|pair| (pair[0], pair[1] as u64));
-    Ok(pairs.collect())
+    let laps = numbers.chunks_exact(3).map(|lap| Lap {
+        wall: lap[0],
+        cpu: lap[1],
+        peak: lap[2] as u64,
+    });
+    Ok(laps.collect())
 }
 
 /// How long a small append takes until it is on disk: the median of many.
@@ -383,7 +412,7 @@ fn fsync() -> Outcome<f64> {
     Ok(times[times.len() / 2])
 }
 
-/// How much more than n log n the time has grown.
+/// How much more than n log n the time of processors has grown: the wall's depends on who else is there.
 #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^52")]
 fn growth((small, before): (usize, f64), (large, after): (usize, f64)) -> f64 {
     let work = |n: usize| n as f64 * (n as f64).ln();
@@ -392,25 +421,25 @@ fn growth((small, before): (usize, f64), (large, after): (usize, f64)) -> f64 {
 
 fn table(shape: Shape, sizes: &[usize]) -> Outcome {
     println!("\n{}: {}", shape.name(), shape.about());
-    let mut columns: Vec<(usize, Vec<(f64, u64)>)> = Vec::new();
+    let mut columns: Vec<(usize, Vec<Lap>)> = Vec::new();
     for &size in sizes {
         columns.push((size, measured(shape, size)?));
     }
     print!("{:16}", "resources");
     for size in sizes {
-        print!("{size:>30}");
+        print!("{size:>38}");
     }
     println!();
     for (at, phase) in PHASES.iter().enumerate() {
         print!("{phase:16}");
         let mut before = None;
-        for (size, figures) in &columns {
-            let (time, peak) = figures[at];
+        for (size, laps) in &columns {
+            let Lap { wall, cpu, peak } = laps[at];
             let factor = before.map_or(String::new(), |before| {
-                format!("×{:.2}", growth(before, (*size, time)))
+                format!("×{:.2}", growth(before, (*size, cpu)))
             });
-            print!("{time:>11.4} s {:>5} MiB {factor:>7}", peak / 1024);
-            before = Some((*size, time));
+            print!("{wall:>9.3} s {cpu:>8.3} s {:>5} MiB {factor:>7}", peak / 1024);
+            before = Some((*size, cpu));
         }
         println!();
     }
@@ -430,7 +459,7 @@ fn main() -> Outcome {
     let asked: Vec<Shape> = arguments.iter().filter_map(shape).collect();
     println!("an append of 512 bytes is on disk after {:.3} ms", fsync()? * 1e3);
     println!(
-        "time, peak memory of the process (the fake cloud included), and how many times more than n log n it grew by"
+        "time on the wall and of processors, peak memory (the fake cloud included), and how many times more than n log n the processors took"
     );
     for shape in Shape::ALL {
         if asked.is_empty() || asked.iter().any(|s| s.name() == shape.name()) {
