@@ -40,6 +40,11 @@ impl Stopper {
         });
         *self.0.borrow()
     }
+
+    /// Told to start nothing new; told again it stays at that.
+    pub fn drain(&self) {
+        self.0.send_modify(|stop| *stop = (*stop).max(Stop::Drain));
+    }
 }
 
 impl Control {

@@ -22,8 +22,8 @@ use super::settle::Phase;
 use crate::plan::{Action, Drift, Mode, Plan, Step, StepId};
 use crate::state::{Change, Ending, Entry, JournalEntry, RecordKey, Role, RunResult, StateError, Ticket};
 
-/// How long cancelled calls may take to come back.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long cancelled calls may take to come back. CI runners kill two seconds after SIGTERM: the end is written before.
+const PATIENCE: Duration = Duration::from_millis(1500);
 
 pub(super) type Running = BoxFuture<'static, (StepId, Report)>;
 
@@ -55,6 +55,8 @@ pub(super) struct Dispatcher<'a> {
     /// What others changed, by resource.
     pub(super) drifted: HashMap<&'a Urn, &'a Drift>,
     pub(super) next_order: u64,
+    /// At most so many calls at once.
+    most: usize,
     lanes: BTreeMap<LaneKey, Lane>,
     mutexes: Mutexes,
     events: &'a mut dyn FnMut(Event),
@@ -65,6 +67,7 @@ pub(super) struct Dispatcher<'a> {
 impl<'a> Dispatcher<'a> {
     pub(super) fn new(
         executor: &'a Executor<'a>,
+        most: usize,
         plan: &'a Plan,
         means: Means,
         events: &'a mut dyn FnMut(Event),
@@ -96,6 +99,7 @@ impl<'a> Dispatcher<'a> {
                 .map(|s| (&s.target.urn, s.id))
                 .collect(),
             drifted: plan.drift.iter().map(|drift| (&drift.urn, drift)).collect(),
+            most,
             lanes: BTreeMap::new(),
             mutexes: Mutexes::default(),
             outcome: Outcome::default(),
@@ -181,16 +185,22 @@ impl<'a> Dispatcher<'a> {
         self.outcome.journal.is_none() && self.means.control.stop() == Stop::No
     }
 
+    /// True while there is room for one more call.
+    fn roomy(&self) -> bool {
+        self.active.len() < self.most
+    }
+
     /// Starts everything that can start. What fails at once makes room for what waited behind it.
     fn start_ready(&mut self) {
         let mut moved = true;
         while std::mem::take(&mut moved) {
             let now = self.now();
-            let roomy = |lane: &Lane| !lane.waiting.is_empty() && lane.wakes(now).is_none();
-            let lanes = self.lanes.iter().filter(|(_, lane)| roomy(lane));
+            let awake = |lane: &Lane| !lane.waiting.is_empty() && lane.wakes(now).is_none();
+            let lanes = self.lanes.iter().filter(|(_, lane)| awake(lane));
             let lanes: Vec<LaneKey> = lanes.map(|(key, _)| key.clone()).collect();
             for key in lanes {
                 while self.open()
+                    && self.roomy()
                     && let Some(id) = self.lanes.get_mut(&key).and_then(|lane| lane.admit(now))
                 {
                     self.launch(id, key.clone());
@@ -233,9 +243,9 @@ impl<'a> Dispatcher<'a> {
         }
         let key = lane_key(self.connection(step).as_ref(), &step.kind);
         let urgency = self.schedule.urgency(id);
-        let now = self.now();
+        let (now, roomy) = (self.now(), self.roomy());
         let lane = self.lanes.entry(key.clone()).or_default();
-        if lane.enter(now) {
+        if roomy && lane.enter(now) {
             self.launch(id, key);
         } else {
             lane.waiting.push(urgency);

@@ -51,6 +51,16 @@ pub enum PlanRefused {
         /// What is open.
         actual: String,
     },
+    /// It was made for a state that this one has taken the place of: before there was any, or for one that was removed.
+    #[error("the state has changed since the plan was made: {} then; plan again", if *.first {
+        "there was none"
+    } else {
+        "it was another one"
+    })]
+    OtherLineage {
+        /// It was made for a stack without a state.
+        first: bool,
+    },
     /// The state has changed since.
     #[error(
         "the state has changed since the plan was made (it was at {planned}, it is at {actual}); plan again"
@@ -70,10 +80,24 @@ impl Executor<'_> {
     /// # Errors
     /// [`PlanRefused`] where the plan is not for this state. Everything else is in the [`Outcome`].
     pub async fn apply(&self, plan: &Plan, events: &mut dyn FnMut(Event)) -> Result<Outcome, PlanRefused> {
+        self.apply_at_most(usize::MAX, plan, events).await
+    }
+
+    /// [`Self::apply`] with at most `most` calls at once, whatever the services would take.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub async fn apply_at_most(
+        &self,
+        most: usize,
+        plan: &Plan,
+        events: &mut dyn FnMut(Event),
+    ) -> Result<Outcome, PlanRefused> {
         self.accept(plan)?;
         let (notes, noted) = unbounded_channel();
         let means = self.means(notes);
-        Ok(Dispatcher::new(self, plan, means, events).run(noted).await)
+        let most = most.max(1);
+        Ok(Dispatcher::new(self, most, plan, means, events).run(noted).await)
     }
 
     /// Finds out what became of the calls of earlier runs whose outcome was not written, and records it. To be called
@@ -112,13 +136,16 @@ impl Executor<'_> {
             let actual = &snapshot.header;
             let same = planned.project == actual.project
                 && planned.stack == actual.stack
-                && planned.world == actual.world
-                && planned.lineage == actual.lineage;
+                && planned.world == actual.world;
             if !same {
                 return Err(PlanRefused::OtherStack {
                     planned: format!("{}/{} in {}", planned.project, planned.stack, planned.world),
                     actual: format!("{}/{} in {}", actual.project, actual.stack, actual.world),
                 });
+            }
+            if planned.lineage != actual.lineage {
+                let first = planned.lineage.is_empty();
+                return Err(PlanRefused::OtherLineage { first });
             }
             if planned.serial != actual.serial {
                 return Err(PlanRefused::Stale {

@@ -29,14 +29,15 @@ impl Dispatcher<'_> {
     fn decide(&self, step: &Step) -> Result<(Did, bool), Trouble> {
         let settled = self.resolver.inputs(step, self.desired(step)?)?;
         let before = self.before(step).ok_or_else(|| missing(step))?;
-        let refill = self.plan.steps.get(step.id.0 as usize..).unwrap_or_default();
         // The promise is with the step that makes it again; a decision has none of its own.
-        let promise = refill
-            .iter()
-            .find(|s| s.action == Action::Refill && s.target == step.target);
-        let verdict =
-            self.resolver
-                .verdict(promise.unwrap_or(step), &before.record, &settled.inputs, true)?;
+        let refill = self.replacing.get(&step.target.urn);
+        let promise = refill.and_then(|id| self.plan.step(*id));
+        let promise = promise.filter(|s| s.action == Action::Refill && s.target == step.target);
+        let promise = promise.unwrap_or(step);
+        let forced = self.forced(promise, &before);
+        let verdict = self
+            .resolver
+            .verdict(promise, &before.record, &settled.inputs, forced)?;
         Ok((Did::Nothing, matches!(verdict, Verdict::Replace(_))))
     }
 

@@ -16,7 +16,7 @@ use super::resolve::{Settled, Verdict};
 use super::schedule::Status;
 use super::settle::{Phase, Sent};
 use crate::graph::provider_type;
-use crate::plan::{Action, PlannedInputs, Step};
+use crate::plan::{Action, PlannedInputs, Step, StepId};
 use crate::state::{Change, Ending, Entry, Generation, Intent, JournalEntry, RecordKey, Role};
 
 /// A mutating call that is about to be begun.
@@ -234,18 +234,14 @@ impl Dispatcher<'_> {
     }
 
     /// True where a promised replacement is due whatever the values are.
-    fn forced(&self, step: &Step, before: &Entry) -> bool {
-        match step.action {
-            Action::Replace if before.provider != self.connection(step) => true,
-            Action::Replace => {
-                let around = step.facts.deleted_with.iter().chain(&step.provider);
-                let mut reasons = around.filter_map(|urn| self.replacing.get(urn)).peekable();
-                // Where neither may be replaced, a person asked for it.
-                reasons.peek().is_none()
-                    || reasons.any(|id| self.schedule.status(*id) == Status::Done { replaced: true })
-            }
-            _ => false,
-        }
+    pub(super) fn forced(&self, step: &Step, before: &Entry) -> bool {
+        let Some(with) = &step.replaced_with else {
+            return false;
+        };
+        let replaced = |id: &StepId| self.schedule.status(*id) == Status::Done { replaced: true };
+        *with == step.target.urn
+            || before.provider != self.connection(step)
+            || self.replacing.get(with).is_some_and(replaced)
     }
 
     fn update(
@@ -306,20 +302,18 @@ impl Dispatcher<'_> {
             .is_some_and(|holder| *holder != step.target);
         if before.role == Role::Vacant || kept || (vacate && before.retain_on_delete) {
             let change = if vacate {
-                Change::Put(Box::new(Entry {
-                    role: Role::Vacant,
-                    ..(*before).clone()
-                }))
+                Change::Put(Box::new(vacant(&before)))
             } else {
                 Change::Remove(step.target.clone())
             };
             self.record(None, Ending::Done, vec![change])?;
             return Ok(Some((Did::Forgotten, vacate)));
         }
-        let mut entry = Box::new((*before).clone());
-        if vacate {
-            entry.role = Role::Vacant;
-        }
+        let entry = Box::new(if vacate {
+            vacant(&before)
+        } else {
+            (*before).clone()
+        });
         let did = if vacate { Did::Vacated } else { Did::Deleted };
         let draft = Draft {
             operation: Operation::Delete,
@@ -452,6 +446,15 @@ impl Dispatcher<'_> {
         entry.replace_on_changes.clone_from(&facts.replace_on_changes);
         entry.timeouts = facts.timeouts;
         entry
+    }
+}
+
+/// A record of which nothing is left in a cloud: it holds no connection any more.
+fn vacant(before: &Entry) -> Entry {
+    Entry {
+        role: Role::Vacant,
+        provider: None,
+        ..before.clone()
     }
 }
 

@@ -96,7 +96,7 @@ pub(crate) struct StacksArgs {
 /// Which resources.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct SelectionArgs {
-    /// Only this resource: what it needs has to exist; may be given often
+    /// Only this resource: what it needs must exist, or be named too; may be given often
     #[arg(long, value_name = "RESOURCE")]
     pub(crate) target: Vec<String>,
     /// Not this resource, nor what depends on it; may be given often
@@ -141,9 +141,9 @@ pub(crate) struct Up {
     /// Execute exactly this saved plan
     #[arg(long, value_name = "FILE", conflicts_with_all = ["all", "target", "exclude", "replace", "refresh"], value_hint = clap::ValueHint::FilePath)]
     pub(crate) plan: Option<PathBuf>,
-    /// How many calls run at once
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) parallel: u16,
+    /// At most so many calls at once; without it, as many as the services take
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) parallel: Option<u16>,
 }
 
 #[derive(Debug, Args)]
@@ -177,9 +177,9 @@ pub(crate) struct Destroy {
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
-    /// How many calls run at once
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) parallel: u16,
+    /// At most so many calls at once; without it, as many as the services take
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) parallel: Option<u16>,
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use epid_provider::Urn;
 
 use super::ui::principal;
-use crate::plan::{Action, Plan};
+use crate::plan::{Action, Plan, Promises, Step};
 
 /// How much an action changes.
 fn strength(action: Action) -> u8 {
@@ -15,24 +15,38 @@ fn strength(action: Action) -> u8 {
         Action::Update => 2,
         Action::Create | Action::Import | Action::Adopt => 3,
         Action::Forget => 4,
-        Action::Replace | Action::Refill | Action::Decide | Action::Vacate => 5,
-        Action::Delete => 6,
+        Action::Replace => 5,
+        Action::Refill | Action::Decide | Action::Vacate => 6,
+        Action::Delete => 7,
     }
 }
 
-/// The resources for which `new` does more than `shown` promised.
+/// The resources for which `new` does more than `shown` promised: something stronger, or a change at another path.
 pub(crate) fn beyond<'a>(shown: &Plan, new: &'a Plan) -> Vec<&'a Urn> {
-    let promised: BTreeMap<&Urn, u8> = principal(shown)
+    let promised: BTreeMap<&Urn, &Step> = principal(shown)
         .into_iter()
-        .map(|s| (&s.target.urn, strength(s.action)))
+        .map(|step| (&step.target.urn, step))
         .collect();
-    principal(new)
-        .into_iter()
-        .filter(|step| {
-            let promised = promised.get(&step.target.urn).copied().unwrap_or(0);
-            // What only the record learns harms nobody.
-            strength(step.action) > promised.max(1)
-        })
+    let within = |step: &Step| {
+        // What only the record learns harms nobody.
+        if strength(step.action) <= 1 {
+            return true;
+        }
+        let Some(promise) = promised.get(&step.target.urn) else {
+            return false;
+        };
+        let promises = Promises::new(&promise.changes);
+        let whole = !matches!(step.action, Action::Update | Action::Replace | Action::Refill);
+        strength(step.action) <= strength(promise.action)
+            && (whole
+                || step
+                    .changes
+                    .iter()
+                    .all(|change| promises.of(&change.path).is_some()))
+    };
+    let steps = principal(new).into_iter();
+    steps
+        .filter(|step| !within(step))
         .map(|step| &step.target.urn)
         .collect()
 }

@@ -25,7 +25,7 @@ use crate::state::Location;
 fn locate<'a>(workspace: &'a Workspace, args: &StackArgs) -> Result<(&'a StackFile, Location, World), Error> {
     let stack = workspace.stack(args.stack.as_deref())?;
     let world = if Workspace::simulated(stack, args.sandbox) {
-        World::sandbox(&workspace.project.root, false)?
+        World::sandbox(workspace, None)?
     } else {
         World::cloud()
     };
@@ -34,10 +34,16 @@ fn locate<'a>(workspace: &'a Workspace, args: &StackArgs) -> Result<(&'a StackFi
 }
 
 /// `epid completions`.
-pub(crate) fn completions(shell: clap_complete::Shell) -> Exit {
+pub(crate) fn completions(context: &Context, shell: clap_complete::Shell) -> Exit {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "epid", &mut text);
-    drop(std::io::Write::write_all(&mut std::io::stdout().lock(), &text));
+    let text = String::from_utf8_lossy(&text);
+    if context.terminal.json {
+        let document = serde_json::json!({"event": "completions", "shell": shell.to_string(), "text": text});
+        context.terminal.json(&document);
+    } else {
+        context.terminal.print(&text);
+    }
     Exit::Done
 }
 
@@ -52,11 +58,16 @@ pub(crate) async fn graph(context: &Context, args: &Graph) -> Result<Exit, Error
         .collect();
     let references = workspace.references(stack, &world, &pending).await?;
     let graph = workspace.graph(stack, &world, references, &|_| None)?;
-    let text = match args.format {
-        GraphFormat::Dot => drawing::dot(&graph),
-        GraphFormat::Mermaid => drawing::mermaid(&graph),
-        GraphFormat::Svg => drawing::svg(&graph),
+    let (drawing, text) = match args.format {
+        GraphFormat::Dot => ("dot", drawing::dot(&graph)),
+        GraphFormat::Mermaid => ("mermaid", drawing::mermaid(&graph)),
+        GraphFormat::Svg => ("svg", drawing::svg(&graph)),
     };
-    context.terminal.print(&text);
+    if context.terminal.json {
+        let document = serde_json::json!({"event": "graph", "drawing": drawing, "text": text});
+        context.terminal.json(&document);
+    } else {
+        context.terminal.print(&text);
+    }
     Ok(Exit::Done)
 }

@@ -38,6 +38,15 @@ impl Error {
         }
     }
 
+    /// The run was told to stop before it had begun to change anything.
+    pub(crate) fn interrupted() -> Self {
+        Self::Other {
+            exit: Exit::Interrupted,
+            message: "interrupted; nothing more was done".to_owned(),
+            hint: None,
+        }
+    }
+
     /// Something failed.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self::Other {
@@ -73,7 +82,11 @@ impl Error {
             Self::Input(..) => Exit::Invalid,
             Self::State(error) => match **error {
                 StateError::Locked { .. } => Exit::Locked,
-                StateError::MissingKey { .. } => Exit::Invalid,
+                StateError::MissingKey { .. }
+                | StateError::BadKey { .. }
+                | StateError::BadSecret { .. }
+                | StateError::BadDocument { .. }
+                | StateError::NotFound(_) => Exit::Invalid,
                 _ => Exit::Failed,
             },
             Self::Cloud(_) => Exit::Failed,
@@ -125,7 +138,6 @@ impl Error {
         };
         serde_json::json!({
             "event": "error",
-            "format": crate::apply::EVENT_FORMAT,
             "exit": self.exit().code(),
             "problems": problems,
         })

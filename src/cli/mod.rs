@@ -9,7 +9,7 @@
 //! | `sandbox`, `served` | the simulated world: serving it, beginning anew; and its use while it is served |
 //! | `run` | up, preview, destroy, refresh: plan, show, ask, apply |
 //! | `bound` | whether a plan stays within the one that was shown |
-//! | `saved_plan` | plans in files, encrypted |
+//! | `saved_plan`, `sealed_world` | plans in files and the sandbox's world, encrypted |
 //! | `commands` | everything else |
 //! | `ui` | what people see |
 //!
@@ -28,6 +28,8 @@ mod run;
 mod sandbox;
 mod saved_plan;
 #[cfg(feature = "sandbox")]
+mod sealed_world;
+#[cfg(feature = "sandbox")]
 mod served;
 mod surroundings;
 mod ui;
@@ -42,7 +44,7 @@ use clap::error::ErrorKind;
 
 pub use exit::Exit;
 
-use args::{Cli, Command, SandboxCommand};
+use args::{Cli, Color, Command, SandboxCommand};
 use error::Error;
 use ui::Terminal;
 use workspace::Workspace;
@@ -95,11 +97,18 @@ fn start(built: Option<Built>) -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            drop(error.print());
-            return match error.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done,
-                _ => Exit::Invalid,
-            };
+            if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+                drop(error.print());
+                return Exit::Done;
+            }
+            if std::env::args_os().any(|word| word == "--json") {
+                let text = error.render().to_string();
+                let text = text.trim_start_matches("error: ").trim_end();
+                Error::invalid(text).show(Terminal::new(Color::Never, true, &surroundings::variable));
+            } else {
+                drop(error.print());
+            }
+            return Exit::Invalid;
         }
     };
     let terminal = Terminal::new(cli.color, cli.json, &surroundings::variable);
@@ -145,7 +154,11 @@ fn folder(asked: Option<&Path>) -> Result<PathBuf, Error> {
 /// The command line as history and lock messages show it: a value that is set may be a secret and is left out.
 fn command_line() -> String {
     let mut words: Vec<String> = vec!["epid".to_owned()];
-    words.extend(std::env::args().skip(1));
+    words.extend(
+        std::env::args_os()
+            .skip(1)
+            .map(|word| word.to_string_lossy().into_owned()),
+    );
     if let [_, rest @ ..] = words.as_mut_slice()
         && rest.iter().any(|word| word == "config")
         && rest.iter().any(|word| word == "set")
@@ -158,24 +171,29 @@ fn command_line() -> String {
 
 fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
     match command {
-        Command::Completions { shell } => Ok(commands::completions(shell)),
+        Command::Completions { shell } => Ok(commands::completions(context, shell)),
         Command::Config(command) => commands::config(context, command),
         Command::Up(up) => {
-            let paused = run::is_paused(context, &up.stacks)?;
-            block_on(paused, run::up(context, &up))
+            let workspace = context.workspace()?;
+            let paused = run::is_paused(&workspace, &up.stacks)?;
+            block_on(paused, run::up(context, &workspace, &up))
         }
         Command::Preview(preview) => {
-            let paused = run::is_paused(context, &preview.stacks)?;
-            block_on(paused, run::preview(context, &preview))
+            let workspace = context.workspace()?;
+            let paused = run::is_paused(&workspace, &preview.stacks)?;
+            block_on(paused, run::preview(context, &workspace, &preview))
         }
         Command::Destroy(destroy) => {
+            let workspace = context.workspace()?.with_broken();
             // What cannot be chosen here is looked for among the states.
-            let paused = run::is_paused(context, &destroy.stacks).unwrap_or(destroy.stacks.one.sandbox);
-            block_on(paused, run::destroy(context, &destroy))
+            let paused = run::is_paused(&workspace, &destroy.stacks);
+            let paused = paused.unwrap_or(destroy.stacks.one.sandbox);
+            block_on(paused, run::destroy(context, workspace, &destroy))
         }
         Command::Refresh(refresh) => {
-            let paused = run::is_paused(context, &refresh.stacks)?;
-            block_on(paused, run::refresh(context, &refresh))
+            let workspace = context.workspace()?;
+            let paused = run::is_paused(&workspace, &refresh.stacks)?;
+            block_on(paused, run::refresh(context, &workspace, &refresh))
         }
         Command::Stack(command) => block_on(true, commands::stack(context, command)),
         Command::State(command) => block_on(true, commands::state(context, command)),
@@ -201,5 +219,8 @@ fn block_on(virtual_time: bool, command: impl Future<Output = Result<Exit, Error
     let runtime = runtime
         .build()
         .map_err(|error| Error::failed(format!("the runtime cannot start: {error}")))?;
-    runtime.block_on(command)
+    let done = runtime.block_on(command);
+    // Somebody who was asked a question and pressed Ctrl-C is still being waited for, on a thread of its own.
+    runtime.shutdown_background();
+    done
 }

@@ -1,25 +1,27 @@
 //! Up, preview, destroy and refresh: plan, show, ask, apply.
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use epid_provider::Urn;
+use epid_provider::{Map, Observed, Urn};
 
 use super::args::{Destroy, Drifted, Preview, Refresh as RefreshCommand, SelectionArgs, StacksArgs, Up};
 use super::bound::beyond;
 use super::error::Error;
 use super::exit::Exit;
+use super::saved_plan::{self, SavedPlan};
 use super::ui::{Listener, Shown, document, principal, render_plan, summary};
 use super::workspace::{Recorded, Workspace};
 use super::world::World;
-use super::{Context, saved_plan, surroundings};
-use crate::apply::{Event, Executor, Outcome, PlanRefused, Stopper};
+use super::{Context, surroundings};
+use crate::apply::{Control, Event, Executor, Outcome, PlanRefused, Stop, Stopper};
 use crate::graph::{ResourceGraph, Selector};
-use crate::observe::{Depth, Looking, observe};
-use crate::plan::{Action, Mode, Observations, Plan, Refresh, Request, Selection, plan};
+use crate::observe::{Depth, Looking, Seen, observe};
+use crate::plan::{Action, Mode, Plan, PlannedOutput, Refresh, Request, Selection, plan};
 use crate::program::StackFile;
-use crate::state::{Location, Opening, Run, Session};
+use crate::state::{Location, Opening, Run, Session, Snapshot};
 
 /// What a run is asked to do, whichever stack it is for.
 struct Asked {
@@ -29,6 +31,8 @@ struct Asked {
     look: bool,
     refresh: Refresh,
     offline: bool,
+    /// At most so many calls at once.
+    parallel: Option<u16>,
 }
 
 impl Asked {
@@ -49,6 +53,7 @@ impl Asked {
             look: false,
             refresh: Refresh::Undo,
             offline: false,
+            parallel: None,
         })
     }
 
@@ -68,26 +73,33 @@ struct Planned<'a> {
     location: Location,
     plan: Plan,
     recorded: usize,
+    basis: Basis,
+}
+
+/// What a plan follows from, as far as that may change until it is executed.
+struct Basis {
+    snapshot: Snapshot,
+    references: Map,
+    /// Something was asked of a cloud, or could not be told without keys: to be asked again.
+    passing: bool,
 }
 
 /// True where time may jump: every stack that is meant runs in the sandbox, in this process.
-pub(crate) fn is_paused(context: &Context, stacks: &StacksArgs) -> Result<bool, Error> {
-    let simulated = is_simulated(context, stacks)?;
+pub(crate) fn is_paused(workspace: &Workspace, stacks: &StacksArgs) -> Result<bool, Error> {
+    let simulated = is_simulated(workspace, stacks)?;
     #[cfg(feature = "sandbox")]
     if simulated {
-        let root = context.workspace()?.with_broken().project.root;
-        return Ok(super::served::found(&root).is_none());
+        return Ok(super::served::found(&workspace.project.root).is_none());
     }
     Ok(simulated)
 }
 
 /// True where every stack that is meant runs in the sandbox.
-fn is_simulated(context: &Context, stacks: &StacksArgs) -> Result<bool, Error> {
+fn is_simulated(workspace: &Workspace, stacks: &StacksArgs) -> Result<bool, Error> {
     if stacks.one.sandbox {
         return Ok(true);
     }
-    let workspace = context.workspace()?.with_broken();
-    let chosen = choose(&workspace, stacks)?;
+    let chosen = choose(workspace, stacks)?;
     let simulated = chosen.iter().filter(|s| s.sandbox).count();
     if simulated == 0 {
         Ok(false)
@@ -110,6 +122,7 @@ fn choose<'a>(workspace: &'a Workspace, stacks: &StacksArgs) -> Result<Vec<&'a S
 }
 
 fn world(
+    context: &Context,
     workspace: &Workspace,
     stacks: &[&StackFile],
     args: &StacksArgs,
@@ -119,49 +132,90 @@ fn world(
         .iter()
         .all(|stack| Workspace::simulated(stack, args.one.sandbox))
     {
-        World::sandbox(&workspace.project.root, writes)
+        let holder = surroundings::holder(&context.command).to_string();
+        World::sandbox(workspace, writes.then_some(&*holder))
     } else {
         Ok(World::cloud())
     }
 }
 
+/// What stops a command that changes something, from here on.
+fn heard() -> Control {
+    let (stopper, control) = Stopper::new();
+    surroundings::hear_signals(stopper);
+    control
+}
+
 /// `epid up`.
-pub(crate) async fn up(context: &Context, args: &Up) -> Result<Exit, Error> {
-    let workspace = context.workspace()?;
-    let stacks = choose(&workspace, &args.stacks)?;
-    let world = world(&workspace, &stacks, &args.stacks, true)?;
-    let asked = Asked::new(Mode::Up, &args.selection, &args.replace)?.reading(args.refresh);
+pub(crate) async fn up(context: &Context, workspace: &Workspace, args: &Up) -> Result<Exit, Error> {
+    let control = heard();
+    let mut asked = Asked::new(Mode::Up, &args.selection, &args.replace)?.reading(args.refresh);
+    asked.parallel = args.parallel;
+    let saved = match &args.plan {
+        Some(path) => Some(saved_plan::open(workspace, path)?),
+        None => None,
+    };
+    let stacks = match &saved {
+        Some(saved) => {
+            asked.mode = saved.plan.header.mode;
+            vec![planned_stack(
+                workspace,
+                &saved.plan,
+                args.stacks.one.stack.as_deref(),
+            )?]
+        }
+        None => choose(workspace, &args.stacks)?,
+    };
+    let world = world(context, workspace, &stacks, &args.stacks, true)?;
     let run = Running {
         context,
-        workspace: &workspace,
+        workspace,
         world: &world,
         asked: &asked,
+        control,
         yes: args.yes,
     };
-    let exit = match &args.plan {
-        Some(path) => run.saved(&stacks, path).await,
-        None => run.all(&stacks).await,
+    let exit = match (saved, stacks.as_slice()) {
+        (Some(saved), [stack]) => run.saved(stack, saved).await,
+        _ => run.all(&stacks).await,
     };
     world.close()?;
     exit
 }
 
+/// The stack that a saved plan is of: the one that was named, where one was.
+fn planned_stack<'a>(
+    workspace: &'a Workspace,
+    plan: &Plan,
+    named: Option<&str>,
+) -> Result<&'a StackFile, Error> {
+    let of = &plan.header.stack;
+    match named {
+        Some(named) if *named != **of => Err(Error::invalid(format!(
+            "the plan is of stack `{of}`, not of `{named}`"
+        ))
+        .hint(format!(
+            "`epid preview --stack {named} --save FILE` makes one of it"
+        ))),
+        _ => workspace.stack(Some(of)),
+    }
+}
+
 /// `epid destroy`.
-pub(crate) async fn destroy(context: &Context, args: &Destroy) -> Result<Exit, Error> {
-    let workspace = context
-        .workspace()?
-        .with_broken()
-        .with_forgotten(args.stacks.one.stack.as_deref())
-        .await?;
+pub(crate) async fn destroy(context: &Context, workspace: Workspace, args: &Destroy) -> Result<Exit, Error> {
+    let control = heard();
+    let workspace = workspace.with_forgotten(args.stacks.one.stack.as_deref()).await?;
     let mut stacks = choose(&workspace, &args.stacks)?;
     stacks.reverse();
-    let world = world(&workspace, &stacks, &args.stacks, true)?;
-    let asked = Asked::new(Mode::Destroy, &args.selection, &[])?;
+    let world = world(context, &workspace, &stacks, &args.stacks, true)?;
+    let mut asked = Asked::new(Mode::Destroy, &args.selection, &[])?;
+    asked.parallel = args.parallel;
     let run = Running {
         context,
         workspace: &workspace,
         world: &world,
         asked: &asked,
+        control,
         yes: args.yes,
     };
     let exit = run.all(&stacks).await;
@@ -170,36 +224,47 @@ pub(crate) async fn destroy(context: &Context, args: &Destroy) -> Result<Exit, E
 }
 
 /// `epid preview`.
-pub(crate) async fn preview(context: &Context, args: &Preview) -> Result<Exit, Error> {
-    let workspace = context.workspace()?;
-    let mut stacks = choose(&workspace, &args.stacks)?;
+pub(crate) async fn preview(context: &Context, workspace: &Workspace, args: &Preview) -> Result<Exit, Error> {
+    let mut stacks = choose(workspace, &args.stacks)?;
     let mode = if args.destroy { Mode::Destroy } else { Mode::Up };
     if mode == Mode::Destroy {
         stacks.reverse();
     }
-    let world = world(&workspace, &stacks, &args.stacks, false)?;
+    let world = world(context, workspace, &stacks, &args.stacks, false)?;
     let asked = Asked::new(mode, &args.selection, &args.replace)?.reading(args.refresh);
     let run = Running {
         context,
-        workspace: &workspace,
+        workspace,
         world: &world,
         asked: &asked,
+        // It writes nothing, so a signal may just end it.
+        control: Control::unstoppable(),
         yes: true,
     };
-    let planned = run.plan_all(&stacks).await?;
+    let mut planned = run.plan_all(&stacks).await?;
     run.show(&planned);
-    if let (Some(path), [one]) = (&args.save, planned.as_slice()) {
-        saved_plan::save(&workspace, &one.plan, path)?;
-        if !context.terminal.json {
+    let changes = planned
+        .iter()
+        .any(|p| !p.plan.is_empty() || !p.plan.drift.is_empty());
+    let one = if planned.len() == 1 { planned.pop() } else { None };
+    if let (Some(path), Some(one)) = (&args.save, one) {
+        let references = run.digests(one.stack, one.plan.header.mode).await?;
+        let saved = SavedPlan {
+            plan: one.plan,
+            references,
+        };
+        saved_plan::save(workspace, &saved, &context.folder.join(path))?;
+        if context.terminal.json {
+            context
+                .terminal
+                .json(&serde_json::json!({"event": "saved", "file": path}));
+        } else {
             context.terminal.line(&format!(
                 "\n  saved to {}: `epid up --plan` executes it",
                 path.display()
             ));
         }
     }
-    let changes = planned
-        .iter()
-        .any(|p| !p.plan.is_empty() || !p.plan.drift.is_empty());
     Ok(if args.expect_no_changes && changes {
         Exit::Changes
     } else {
@@ -208,23 +273,30 @@ pub(crate) async fn preview(context: &Context, args: &Preview) -> Result<Exit, E
 }
 
 /// `epid refresh`.
-pub(crate) async fn refresh(context: &Context, args: &RefreshCommand) -> Result<Exit, Error> {
-    let workspace = context.workspace()?;
-    let stacks = choose(&workspace, &args.stacks)?;
-    let world = world(&workspace, &stacks, &args.stacks, args.accept)?;
+pub(crate) async fn refresh(
+    context: &Context,
+    workspace: &Workspace,
+    args: &RefreshCommand,
+) -> Result<Exit, Error> {
+    let control = heard();
+    let stacks = choose(workspace, &args.stacks)?;
+    let world = world(context, workspace, &stacks, &args.stacks, args.accept)?;
     let mut asked = Asked::new(Mode::Up, &SelectionArgs::default(), &[])?;
     asked.look = true;
     asked.refresh = Refresh::Accept;
     let run = Running {
         context,
-        workspace: &workspace,
+        workspace,
         world: &world,
         asked: &asked,
+        control,
         yes: args.yes,
     };
     let mut exit = Exit::Done;
     for stack in stacks {
-        let mut planned = run.plan(stack, &BTreeSet::new()).await?;
+        let none = BTreeSet::new();
+        let planned = run.plan(stack, &none);
+        let mut planned = run.unless_stopped(planned).await?;
         planned.plan = planned.plan.only(|step| step.action == Action::Record);
         if context.terminal.json {
             context.terminal.json(&document(&planned.plan));
@@ -247,16 +319,26 @@ struct Running<'a> {
     workspace: &'a Workspace,
     world: &'a World,
     asked: &'a Asked,
+    control: Control,
     yes: bool,
 }
 
 impl Running<'_> {
+    /// Does what changes nothing, and gives it up where the run is told to stop.
+    async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            () = self.control.reached(Stop::Drain) => Err(Error::interrupted()),
+            done = work => done,
+        }
+    }
+
     /// Plans every stack, shows the plans, asks, and executes them one after the other.
     async fn all(&self, stacks: &[&StackFile]) -> Result<Exit, Error> {
         for stack in stacks {
             self.recover(stack).await?;
         }
-        let planned = self.plan_all(stacks).await?;
+        let planned = self.unless_stopped(self.plan_all(stacks)).await?;
         if self.asked.mode == Mode::Destroy {
             self.refuse_consumed(&planned, stacks).await?;
         }
@@ -272,12 +354,15 @@ impl Running<'_> {
             } else {
                 "Do this?"
             };
-            if !self.context.terminal.confirm(question) {
+            let terminal = self.context.terminal;
+            // On a thread that may block: time stands still in the sandbox meanwhile, and Ctrl-C is heard.
+            let answer = tokio::task::spawn_blocking(move || terminal.confirm(question));
+            let answer = async { answer.await.map_err(|died| Error::failed(died.to_string())) };
+            if !self.unless_stopped(answer).await? {
                 self.context.terminal.note("nothing was done");
                 return Ok(Exit::Done);
             }
         }
-        let mut exit = Exit::Done;
         let several = planned.len() > 1 && !self.context.terminal.json;
         for planned in planned {
             if several && !planned.plan.is_empty() {
@@ -288,32 +373,62 @@ impl Running<'_> {
                     .line(&self.context.terminal.paint.bold(&title));
             }
             let done = self.execute(planned).await?;
-            exit = exit.or(done);
             if done != Exit::Done {
-                break;
+                return Ok(done);
             }
         }
-        Ok(exit)
+        Ok(Exit::Done)
     }
 
     /// Executes a saved plan.
-    async fn saved(&self, stacks: &[&StackFile], path: &std::path::Path) -> Result<Exit, Error> {
-        let plan = saved_plan::open(self.workspace, path)?;
-        let stack = match stacks {
-            [stack] if stack.name == plan.header.stack => *stack,
-            _ => self.workspace.stack(Some(&plan.header.stack))?,
-        };
+    async fn saved(&self, stack: &StackFile, saved: SavedPlan) -> Result<Exit, Error> {
+        let plan = saved.plan;
         let location = self.workspace.location(self.world, &stack.name);
         if *plan.header.world != *self.world.id {
             return Err(Error::invalid(format!(
                 "the plan was made for {}, this run is in {}",
                 plan.header.world, self.world.id
-            )));
+            ))
+            .hint("--sandbox belongs to both `epid preview --save` and `epid up --plan`, or to neither"));
+        }
+        self.recover(stack).await?;
+        for (producer, digest) in self.digests(stack, plan.header.mode).await? {
+            if saved.references.get(&producer) != Some(&digest) {
+                return Err(Error::invalid(format!(
+                    "the outputs of stack `{producer}` have changed since the plan was made"
+                ))
+                .hint("`epid preview --save` makes a new one"));
+            }
         }
         let session = self.open(&location).await?;
-        let done = self.apply(&session, stack, plan).await;
-        session.close().await?;
-        done
+        let done = async {
+            self.begin(&session, stack, &location).await?;
+            let done = self.apply(&session, stack, plan).await;
+            self.end(&session, &location, done).await
+        };
+        let done = done.await;
+        let closed = session.close().await;
+        let exit = done?;
+        closed?;
+        Ok(exit)
+    }
+
+    /// The digests of the outputs that a stack uses, by the stack that offers them.
+    async fn digests(
+        &self,
+        stack: &StackFile,
+        mode: Mode,
+    ) -> Result<BTreeMap<String, Option<String>>, Error> {
+        let mut digests = BTreeMap::new();
+        if mode == Mode::Destroy {
+            return Ok(digests);
+        }
+        for (producer, _) in stack.references.values() {
+            let location = self.workspace.location(self.world, producer);
+            let outputs = self.workspace.store.outputs(&location).await?;
+            digests.insert(producer.to_string(), outputs.map(|outputs| outputs.digest));
+        }
+        Ok(digests)
     }
 
     /// Looks into calls of an earlier run whose outcome was not written, where there are any.
@@ -324,15 +439,15 @@ impl Running<'_> {
             return Ok(());
         }
         let session = self.open(&location).await?;
-        let done = self.recover_in(&session).await;
+        // What was found is kept also where the rest is given up.
+        let done = self.unless_stopped(self.recover_in(&session)).await;
         session.close().await?;
         done
     }
 
     async fn recover_in(&self, session: &Arc<Session>) -> Result<(), Error> {
         let digest = digest_of(session);
-        let (_stopper, control) = Stopper::new();
-        let executor = self.executor(session, control, &digest);
+        let executor = self.executor(session, &digest);
         let mut listener = Listener::new(self.context.terminal, None);
         executor
             .recover(&mut |event: Event| listener.hear(&event))
@@ -343,7 +458,6 @@ impl Running<'_> {
     fn executor<'e>(
         &'e self,
         session: &Arc<Session>,
-        control: crate::apply::Control,
         digest: &'e dyn Fn(&[u8]) -> Option<String>,
     ) -> Executor<'e> {
         let holder = surroundings::holder(&self.context.command);
@@ -351,7 +465,7 @@ impl Running<'_> {
             session: session.clone(),
             providers: &self.world.providers,
             clock: self.world.clock.clone(),
-            control,
+            control: self.control.clone(),
             mint: &surroundings::token,
             digest,
             run: Run {
@@ -385,9 +499,26 @@ impl Running<'_> {
     async fn plan_all<'a>(&self, stacks: &[&'a StackFile]) -> Result<Vec<Planned<'a>>, Error> {
         let mut pending = BTreeSet::new();
         let mut planned = Vec::new();
-        for stack in stacks {
-            let one = self.plan(stack, &pending).await?;
-            if !one.plan.is_empty() {
+        for (at, stack) in stacks.iter().enumerate() {
+            let one = match self.plan(stack, &pending).await {
+                Ok(one) => one,
+                // What is wrong with the other stacks is said too.
+                Err(Error::Input(mut problems, _)) if self.asked.mode == Mode::Up => {
+                    for problem in stacks
+                        .iter()
+                        .skip(at + 1)
+                        .flat_map(|stack| self.workspace.beyond(stack))
+                    {
+                        if !problems.contains(&problem) {
+                            problems.push(problem);
+                        }
+                    }
+                    return Err(self.workspace.input(problems));
+                }
+                Err(error) => return Err(error),
+            };
+            // Also where nothing is made: outputs that were never published are published by this run.
+            if !one.plan.is_empty() || self.workspace.store.outputs(&one.location).await?.is_none() {
                 pending.insert(stack.name.clone());
             }
             planned.push(one);
@@ -414,18 +545,23 @@ impl Running<'_> {
         pending: &BTreeSet<Arc<str>>,
     ) -> Result<Planned<'a>, Error> {
         let keys = recorded.keys.as_ref();
-        let digest = |bytes: &[u8]| keys.map(|keys| keys.digest_bytes(bytes));
+        let keyless = Cell::new(false);
+        let digest = |bytes: &[u8]| {
+            keyless.set(keyless.get() || keys.is_none());
+            keys.map(|keys| keys.digest_bytes(bytes))
+        };
+        let references = self.references(stack, pending).await?;
         let graph = if self.asked.mode == Mode::Destroy {
             ResourceGraph::empty()
         } else {
-            let references = self.workspace.references(stack, self.world, pending).await?;
-            self.workspace.graph(stack, self.world, references, &digest)?
+            self.workspace
+                .graph(stack, self.world, references.clone(), &digest)?
         };
-        let observed = self.observe(&graph, recorded).await?;
+        let seen = self.observe(&graph, recorded).await?;
         let request = Request {
             graph: &graph,
             snapshot: &recorded.snapshot,
-            observed: &observed,
+            observed: &seen.found,
             providers: &self.world.providers,
             mode: self.asked.mode,
             selection: &self.asked.selection,
@@ -433,60 +569,92 @@ impl Running<'_> {
             digest: &digest,
         };
         let plan = plan(&request).map_err(|problems| Error::plan(problems, &self.workspace.sources))?;
-        self.refuse_loss(&location, &graph, &plan).await?;
+        self.refuse_loss(&location, &plan).await?;
         Ok(Planned {
             stack,
             location,
             plan,
             recorded: recorded.snapshot.entries.len(),
+            basis: Basis {
+                snapshot: recorded.snapshot.clone(),
+                references,
+                passing: keyless.get() || !seen.found.is_empty() || !seen.failed.is_empty(),
+            },
         })
+    }
+
+    /// What a stack may use of other stacks; nothing where it is destroyed.
+    async fn references(&self, stack: &StackFile, pending: &BTreeSet<Arc<str>>) -> Result<Map, Error> {
+        match self.asked.mode {
+            Mode::Up => self.workspace.references(stack, self.world, pending).await,
+            Mode::Destroy => Ok(Map::default()),
+        }
+    }
+
+    /// True where planning again would come to the same.
+    async fn holds(&self, session: &Session, shown: &Planned<'_>) -> Result<bool, Error> {
+        let basis = &shown.basis;
+        let same = session.with(|snapshot| {
+            let header = &basis.snapshot.header;
+            let first = header.lineage.is_empty() && snapshot.header.serial == 0;
+            let begins = first && basis.snapshot.is_empty() && snapshot.is_empty();
+            begins || snapshot.is_same(&basis.snapshot)
+        });
+        if basis.passing || !same {
+            return Ok(false);
+        }
+        Ok(self.references(shown.stack, &BTreeSet::new()).await? == basis.references)
     }
 
     /// What exists, as far as it was asked for. Without a connection a plan is less sharp, but there is one; only what was
     /// asked for by name has to be answered.
-    async fn observe(&self, graph: &ResourceGraph, recorded: &Recorded) -> Result<Observations, Error> {
-        if self.asked.offline || (self.asked.mode == Mode::Destroy && !self.asked.look) {
-            return Ok(Observations::new());
+    async fn observe(&self, graph: &ResourceGraph, recorded: &Recorded) -> Result<Seen, Error> {
+        if self.asked.offline {
+            return Ok(Seen::default());
         }
+        let snapshot = &recorded.snapshot;
         let keys = recorded.keys.as_ref();
         let digest = |bytes: &[u8]| keys.map(|keys| keys.digest_bytes(bytes));
-        let session = Arc::new(Session::in_memory(recorded.snapshot.header.clone()));
-        let executor = self.executor(&session, Stopper::new().1, &digest);
+        let session = Arc::new(Session::in_memory(snapshot.header.clone()));
+        let executor = self.executor(&session, &digest);
+        let destroys = self.asked.mode == Mode::Destroy;
+        // Nothing can be deleted one by one in a cluster that somebody deleted.
+        let containers: BTreeSet<&Urn> = snapshot
+            .entries
+            .values()
+            .filter(|_| destroys)
+            .filter_map(|entry| entry.deleted_with.as_ref())
+            .collect();
         let seen = observe(&Looking {
             graph,
-            snapshot: &recorded.snapshot,
+            snapshot,
             providers: &self.world.providers,
-            depth: if self.asked.look {
+            depth: if self.asked.look || destroys {
                 Depth::Refresh
             } else {
                 Depth::Needed
             },
-            only: &|_| true,
+            only: &|urn| !destroys || containers.contains(urn),
             digest: &digest,
             call: &|urn| executor.look(urn),
         })
         .await;
-        match seen.failed.into_iter().next() {
+        let gone = |urn: &Urn| {
+            let container = snapshot.live(urn).and_then(|entry| entry.deleted_with.as_ref());
+            container.is_some_and(|urn| matches!(seen.found.get(urn), Some(Observed::Absent)))
+        };
+        match seen.failed.iter().find(|(urn, _)| !gone(urn)) {
             Some((urn, failure)) if self.asked.look => {
-                Err(
-                    Error::failed(format!("{} cannot be read: {}", urn.path(), failure.message)).hint(
-                        failure
-                            .hint
-                            .unwrap_or_else(|| "leave --refresh out to plan without reading".to_owned()),
-                    ),
-                )
+                let hint = "leave --refresh out to plan without reading";
+                let message = format!("{} cannot be read: {}", urn.path(), failure.message);
+                Err(Error::failed(message).hint(failure.hint.as_deref().unwrap_or(hint)))
             }
-            _ => Ok(seen.found),
+            _ => Ok(seen),
         }
     }
 
     /// Refuses a plan that takes away what other stacks use.
-    async fn refuse_loss(
-        &self,
-        location: &Location,
-        graph: &ResourceGraph,
-        plan: &Plan,
-    ) -> Result<(), Error> {
+    async fn refuse_loss(&self, location: &Location, plan: &Plan) -> Result<(), Error> {
         if self.asked.mode == Mode::Destroy {
             return Ok(());
         }
@@ -502,12 +670,12 @@ impl Running<'_> {
             })
             .map(|s| &s.target.urn)
             .collect();
-        for (name, value, _) in graph.outputs() {
+        for PlannedOutput { name, value, .. } in &plan.outputs {
             let behind = value
                 .template
                 .references()
                 .into_iter()
-                .flat_map(|m| graph.names().resources(&m.reference));
+                .flat_map(|m| plan.names.resources(&m.reference));
             if let Some(urn) = behind.into_iter().find(|urn| lost.contains(urn)) {
                 return Err(Error::failed(format!(
                     "`{}` would be replaced or deleted, but output `{name}` of it is used by {}",
@@ -517,7 +685,7 @@ impl Running<'_> {
                 .hint("destroy those stacks first, or keep the resource"));
             }
         }
-        let offered: BTreeSet<&str> = graph.outputs().iter().map(|(name, ..)| &**name).collect();
+        let offered: BTreeSet<&str> = plan.outputs.iter().map(|output| &*output.name).collect();
         let published = self
             .workspace
             .store
@@ -587,61 +755,97 @@ impl Running<'_> {
         }
     }
 
-    /// Opens the stack, plans again on what is recorded now, and executes that where it stays within what was shown.
+    /// Opens the stack and executes what was shown; where something has changed since, what a new plan says, if it stays
+    /// within that.
     async fn execute(&self, shown: Planned<'_>) -> Result<Exit, Error> {
         if shown.plan.header.lineage.is_empty() && shown.plan.is_empty() && shown.plan.outputs.is_empty() {
             return Ok(Exit::Done);
         }
+        if self.control.stop() > Stop::No {
+            return Err(Error::interrupted());
+        }
         let session = self.open(&shown.location).await?;
-        let done = self.execute_in(&session, &shown).await;
+        let done = self.execute_in(&session, shown).await;
         let closed = session.close().await;
         let exit = done?;
         closed?;
         Ok(exit)
     }
 
-    async fn execute_in(&self, session: &Arc<Session>, shown: &Planned<'_>) -> Result<Exit, Error> {
-        let stack = shown.stack;
+    async fn execute_in(&self, session: &Arc<Session>, shown: Planned<'_>) -> Result<Exit, Error> {
+        let location = shown.location.clone();
+        self.begin(session, shown.stack, &location).await?;
+        let done = self.execute_shown(session, shown).await;
+        self.end(session, &location, done).await
+    }
+
+    /// Tells the stacks around this one what is about to happen to it.
+    async fn begin(
+        &self,
+        session: &Arc<Session>,
+        stack: &StackFile,
+        location: &Location,
+    ) -> Result<(), Error> {
         if self.asked.mode == Mode::Up {
-            self.announce(stack, &shown.location).await?;
+            // A destroy that did not end is over: whoever uses this stack may go on.
+            session.stop_closing().await?;
+            self.announce(stack, location).await
         } else {
-            session.start_closing().await?;
+            Ok(session.start_closing().await?)
         }
+    }
+
+    /// Tells the stacks around this one what became of that.
+    async fn end(
+        &self,
+        session: &Arc<Session>,
+        location: &Location,
+        done: Result<Exit, Error>,
+    ) -> Result<Exit, Error> {
+        if self.asked.mode == Mode::Destroy {
+            if session.with(Snapshot::is_empty) {
+                self.workspace.withdraw(location).await?;
+            }
+            session.stop_closing().await?;
+        }
+        done
+    }
+
+    async fn execute_shown(&self, session: &Arc<Session>, shown: Planned<'_>) -> Result<Exit, Error> {
+        let stack = shown.stack;
+        let plan = if self.holds(session, &shown).await? {
+            self.refuse_loss(&shown.location, &shown.plan).await?;
+            shown.plan
+        } else {
+            self.plan_again(session, shown).await?
+        };
+        self.apply(session, stack, plan).await
+    }
+
+    /// Plans again on what is recorded now, within what was shown.
+    async fn plan_again(&self, session: &Session, shown: Planned<'_>) -> Result<Plan, Error> {
         let recorded = Recorded {
             snapshot: session.snapshot(),
             keys: Some(session.keys().clone()),
         };
-        let fresh = self
-            .plan_from(stack, shown.location.clone(), &recorded, &BTreeSet::new())
-            .await?;
-        let plan = if self.asked.refresh == Refresh::Accept
-            && shown.plan.steps.iter().all(|s| s.action == Action::Record)
-        {
-            fresh.plan.only(|step| step.action == Action::Record)
-        } else {
-            fresh.plan
-        };
+        let nothing_pends = BTreeSet::new();
+        let fresh = self.plan_from(shown.stack, shown.location, &recorded, &nothing_pends);
+        let mut plan = self.unless_stopped(fresh).await?.plan;
+        let only_records = shown.plan.steps.iter().all(|s| s.action == Action::Record);
+        if self.asked.refresh == Refresh::Accept && only_records {
+            plan = plan.only(|step| step.action == Action::Record);
+        }
         let beyond = beyond(&shown.plan, &plan);
-        if !beyond.is_empty() {
-            let names: Vec<&str> = beyond.iter().map(|urn| urn.path()).take(5).collect();
-            return Err(Error::failed(format!(
-                "{}: more would change than was shown: {}",
-                stack.name,
-                names.join(", ")
-            ))
-            .hint("nothing of this stack was done; run it again to see what changes"));
+        if beyond.is_empty() {
+            return Ok(plan);
         }
-        let done = self.apply(session, stack, plan).await?;
-        if done == Exit::Done
-            && self.asked.mode == Mode::Destroy
-            && session.with(crate::state::Snapshot::is_empty)
-        {
-            self.leave(&shown.location).await?;
-        }
-        if self.asked.mode == Mode::Destroy {
-            session.stop_closing().await?;
-        }
-        Ok(done)
+        let names: Vec<&str> = beyond.iter().map(|urn| urn.path()).take(5).collect();
+        let message = format!(
+            "{}: more would change than was shown: {}",
+            shown.stack.name,
+            names.join(", ")
+        );
+        Err(Error::failed(message).hint("nothing of this stack was done; run it again to see what changes"))
     }
 
     /// Executes a plan in an open session and shows what happens.
@@ -652,15 +856,16 @@ impl Running<'_> {
             plan.header.lineage = header.lineage;
         }
         let digest = digest_of(session);
-        let (stopper, control) = Stopper::new();
-        surroundings::hear_signals(stopper);
-        let executor = self.executor(session, control, &digest);
+        let executor = self.executor(session, &digest);
         let mut listener = Listener::new(terminal, Some(&plan));
         if !terminal.json && plan.steps.iter().any(|s| s.action.touches_cloud()) {
             terminal.line("");
         }
         let begun = self.world.clock.now();
-        let outcome = executor.apply(&plan, &mut |event| listener.hear(&event)).await;
+        let most = self.asked.parallel.map_or(usize::MAX, usize::from);
+        let outcome = executor
+            .apply_at_most(most, &plan, &mut |event| listener.hear(&event))
+            .await;
         listener.end();
         let outcome = outcome.map_err(|refusal| refused(&refusal))?;
         let took = self.world.clock.now().since(begun);
@@ -674,13 +879,15 @@ impl Running<'_> {
     fn report(&self, stack: &StackFile, plan: &Plan, outcome: &Outcome, took: Duration) {
         let terminal = self.context.terminal;
         if terminal.json {
+            let left = outcome.left.iter().filter_map(|id| plan.step(*id));
+            let left: Vec<&str> = left.map(|step| step.target.urn.as_str()).collect();
             let failed: Vec<&str> = outcome.failed.iter().map(|f| f.urn.as_str()).collect();
             terminal.json(&serde_json::json!({
                 "event": "result",
-                "format": crate::apply::EVENT_FORMAT,
                 "stack": stack.name,
                 "exit": exit(outcome).code(),
                 "failed": failed,
+                "left": left,
                 "outputs": super::ui::shown_json(&epid_provider::Value::Map(outcome.outputs.clone()), false),
             }));
             return;
@@ -714,15 +921,6 @@ impl Running<'_> {
         }
         Ok(())
     }
-
-    /// Takes the markers away that a stack without resources has left.
-    async fn leave(&self, location: &Location) -> Result<(), Error> {
-        for other in &self.workspace.project.stacks {
-            let producer = self.workspace.location(self.world, &other.name);
-            self.workspace.store.remove_consumer(&producer, location).await?;
-        }
-        Ok(())
-    }
 }
 
 fn names(consumers: &[Location]) -> String {
@@ -748,7 +946,7 @@ fn digest_of(session: &Arc<Session>) -> impl Fn(&[u8]) -> Option<String> + use<>
 }
 
 fn refused(refused: &PlanRefused) -> Error {
-    Error::failed(refused.to_string()).hint("`epid preview` shows what would change now")
+    Error::invalid(refused.to_string()).hint("`epid preview` shows what would change now")
 }
 
 fn exit(outcome: &Outcome) -> Exit {

@@ -6,26 +6,30 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use epid_sandbox::world::REGION;
-use epid_sandbox::{FileStore, Sandbox, Settings, Timestamp};
+use epid_sandbox::{Sandbox, Settings, Timestamp};
 use tokio::net::TcpListener;
 
 use super::error::Error;
 use super::exit::Exit;
+use super::sealed_world::SealedWorld;
 use super::served::{self, Served};
 use super::workspace::Workspace;
-use super::world::{folder, unusable};
+use super::world::{folder, keyless, take, unusable};
 use super::{Context, surroundings};
 
 /// When a new world begins: 2026-01-01T00:00:00Z. The same program in a new world always gives the same run.
 pub(crate) const BEGINNING: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
-/// How long to wait for another process to leave the sandbox.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-fn open(workspace: &Workspace, clock: epid_sandbox::Clock) -> Result<Sandbox, Error> {
+/// The sandbox, taken for this process.
+fn open(context: &Context, workspace: &Workspace, clock: epid_sandbox::Clock) -> Result<Sandbox, Error> {
     let folder = folder(&workspace.project.root);
-    let mut store = FileStore::new(&folder);
-    store.lock(PATIENCE).map_err(|error| unusable(&folder, &error))?;
+    let mut store = SealedWorld::new(&folder, &workspace.keys);
+    take(
+        &mut store,
+        &folder,
+        &surroundings::holder(&context.command).to_string(),
+    )?;
+    store.find_key().map_err(keyless)?;
     Sandbox::open(Box::new(store), clock, Settings::default()).map_err(|error| unusable(&folder, &error))
 }
 
@@ -38,7 +42,7 @@ pub(crate) async fn serve(context: &Context, port: u16, speed: f64) -> Result<Ex
     let root = &workspace.project.root;
     served::refuse(root)?;
     let now = Timestamp::from_millis(surroundings::wall().0);
-    let sandbox = open(&workspace, epid_sandbox::Clock::scaled(now, speed))?;
+    let sandbox = open(context, &workspace, epid_sandbox::Clock::scaled(now, speed))?;
     let (aws, clusters) = (listen(port).await?, listen(0).await?);
     let (aws_at, clusters_at) = (address(&aws)?, address(&clusters)?);
     let serving = epid_sandbox::serve::serve(&sandbox, aws, clusters);
@@ -226,12 +230,14 @@ pub(crate) async fn reset(context: &Context, yes: bool) -> Result<Exit, Error> {
         return Err(Error::invalid("nothing was reset").hint("add --yes to reset without being asked"));
     }
     let folder = folder(&workspace.project.root);
-    match open(&workspace, epid_sandbox::Clock::starting_at(BEGINNING)) {
+    match open(context, &workspace, epid_sandbox::Clock::starting_at(BEGINNING)) {
         Ok(sandbox) => {
             sandbox
                 .reset(u64::from(surroundings::random()))
                 .map_err(|error| unusable(&folder, &error))?;
         }
+        // Nobody's world is taken away under them; one that cannot be read is.
+        Err(error) if error.exit() == Exit::Locked => return Err(error),
         Err(_) if folder.exists() => {
             std::fs::remove_dir_all(&folder).map_err(|error| unusable(&folder, &error))?;
         }
@@ -243,6 +249,6 @@ pub(crate) async fn reset(context: &Context, yes: bool) -> Result<Exit, Error> {
             workspace.store.discard(&location, &holder).await?;
         }
     }
-    terminal.line("the sandbox is empty, and the states of stacks in it are gone");
+    terminal.done("the sandbox is empty, and the states of stacks in it are gone");
     Ok(Exit::Done)
 }

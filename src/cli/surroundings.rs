@@ -60,25 +60,41 @@ pub(crate) fn holder(command: &str) -> Holder {
     }
 }
 
-/// Hands every Ctrl-C and SIGTERM to `stopper`, for as long as the runtime lives.
+/// Hands every Ctrl-C and SIGTERM to `stopper` from now on, for as long as the runtime lives. A terminal that goes away
+/// (SIGHUP) stops gently, however often that is told.
+#[cfg(unix)]
 pub(crate) fn hear_signals(stopper: Stopper) {
-    let again = stopper.clone();
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let kinds = [
+        (SignalKind::interrupt(), true),
+        (SignalKind::terminate(), true),
+        (SignalKind::hangup(), false),
+    ];
+    for (kind, counts) in kinds {
+        // Listened to before this returns: nothing that comes later kills the process.
+        let Ok(mut signals) = signal(kind) else { continue };
+        let stopper = stopper.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                if counts {
+                    stopper.stop();
+                } else {
+                    stopper.drain();
+                }
+            }
+        });
+    }
+}
+
+/// Hands every Ctrl-C to `stopper`, for as long as the runtime lives.
+#[cfg(not(unix))]
+pub(crate) fn hear_signals(stopper: Stopper) {
     tokio::spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() {
             stopper.stop();
         }
     });
-    #[cfg(unix)]
-    tokio::spawn(async move {
-        let kinds = tokio::signal::unix::SignalKind::terminate();
-        if let Ok(mut signals) = tokio::signal::unix::signal(kinds) {
-            while signals.recv().await.is_some() {
-                again.stop();
-            }
-        }
-    });
-    #[cfg(not(unix))]
-    drop(again);
 }
 
 /// Where rooms that make keys get their randomness from.

@@ -10,9 +10,8 @@ use super::error::Error;
 use super::exit::Exit;
 use super::surroundings;
 use super::world::World;
-use crate::expression::Span;
 use crate::graph::{Inputs, ResourceGraph, build};
-use crate::program::{Components, Diagnostic, Loaded, Project, Sources, StackFile, config_values};
+use crate::program::{Components, Diagnostic, Loaded, Project, Severity, Sources, StackFile, draft_values};
 use crate::state::blobs::FolderBlobs;
 use crate::state::{KeyDirectory, Location, Snapshot, StackKeys, Store};
 
@@ -43,7 +42,7 @@ pub(crate) struct Recorded {
 impl Workspace {
     /// The project that `folder` is in, or the one around a program that was built.
     pub(crate) fn find(folder: &Path, loaded: Option<Loaded>) -> Result<Self, Error> {
-        let loaded = match loaded {
+        let mut loaded = match loaded {
             Some(loaded) => loaded,
             None => {
                 let root = crate::program::find_project(folder).ok_or_else(|| {
@@ -56,7 +55,7 @@ impl Workspace {
                 crate::program::load(&root)
             }
         };
-        let Some(project) = loaded.project.clone() else {
+        let Some(project) = loaded.project.take() else {
             return Err(Error::Input(loaded.diagnostics.clone(), loaded.sources.clone()));
         };
         let home = home(&project)?;
@@ -78,27 +77,40 @@ impl Workspace {
 
     /// The stack that a command means.
     pub(crate) fn stack(&self, named: Option<&str>) -> Result<&StackFile, Error> {
-        let names = || {
-            let names: Vec<&str> = self.project.stacks.iter().map(|s| &*s.name).collect();
-            names.join(", ")
-        };
-        let Some(name) = named.or(self.project.default_stack.as_deref()) else {
-            return match self.project.stacks.as_slice() {
-                [] => Err(Error::invalid("the project has no stacks").hint("write one: stacks/dev.toml")),
-                [only] => Ok(only),
-                _ => Err(Error::invalid("which stack?").hint(format!(
+        // Those whose files are wrong count too: taking another one for them would surprise.
+        let usable = self.project.stacks.iter().map(|s| &*s.name);
+        let all: BTreeSet<&str> = usable.chain(self.loaded.stacks().map(|s| &**s)).collect();
+        let names = || all.iter().copied().collect::<Vec<&str>>().join(", ");
+        let only = all.first().copied().filter(|_| all.len() == 1);
+        let Some(name) = named.or(self.project.default_stack.as_deref()).or(only) else {
+            return Err(if all.is_empty() {
+                Error::invalid("the project has no stacks").hint("write one: stacks/dev.toml")
+            } else {
+                Error::invalid("which stack?").hint(format!(
                     "name one with --stack (there are {}), take all with --all, or set defaultStack in Epid.toml",
                     names()
-                ))),
-            };
+                ))
+            });
         };
         self.project.stack(name).ok_or_else(|| {
             if self.loaded.stacks().any(|stack| **stack == *name) {
-                return self.input(self.loaded.problems_of(name));
+                return self.input(self.all_of(name));
             }
-            let all = self.project.stacks.iter().map(|s| &*s.name);
+            if named.is_none() {
+                // The name stands in Epid.toml, where it is reported.
+                let errors = self
+                    .loaded
+                    .diagnostics
+                    .iter()
+                    .filter(|d| d.message.contains("default stack"));
+                let errors = errors.map(|d| Diagnostic {
+                    severity: Severity::Error,
+                    ..d.clone()
+                });
+                return self.input(errors.collect());
+            }
             let problem = Error::invalid(format!("there is no stack `{name}`"));
-            match epid_provider::check::nearest(name, all) {
+            match epid_provider::check::nearest(name, all.iter().copied()) {
                 Some(near) => problem.hint(format!("did you mean `{near}`?")),
                 None => problem.hint(format!("there are {}", names())),
             }
@@ -111,7 +123,7 @@ impl Workspace {
         let mut order = Vec::new();
         let mut done = BTreeSet::new();
         for stack in &self.project.stacks {
-            self.visit(stack, &mut Vec::new(), &mut done, &mut order)?;
+            self.visit(stack, &mut done, &mut order);
         }
         Ok(order)
     }
@@ -119,37 +131,28 @@ impl Workspace {
     fn visit<'a>(
         &'a self,
         stack: &'a StackFile,
-        path: &mut Vec<Arc<str>>,
         done: &mut BTreeSet<Arc<str>>,
         order: &mut Vec<&'a StackFile>,
-    ) -> Result<(), Error> {
+    ) {
         if done.contains(&stack.name) {
-            return Ok(());
+            return;
         }
-        if path.contains(&stack.name) {
-            path.push(stack.name.clone());
-            let from = path.iter().position(|n| *n == stack.name).unwrap_or(0);
-            let cycle: Vec<String> = path.iter().skip(from).map(|n| format!("`{n}`")).collect();
-            let message = format!("stacks refer to each other: {}", cycle.join(" → "));
-            let span = stack
-                .references
-                .values()
-                .next()
-                .map_or(Span::NONE, |(_, span)| *span);
-            return Err(Error::Input(
-                vec![Diagnostic::error(span, message)],
-                self.sources.clone(),
-            ));
-        }
-        path.push(stack.name.clone());
+        // The loader refuses stacks that refer to each other in a round.
+        done.insert(stack.name.clone());
         for (producer, _) in stack.references.values() {
             if let Some(producer) = self.project.stack(producer) {
-                self.visit(producer, path, done, order)?;
+                self.visit(producer, done, order);
             }
         }
-        path.pop();
-        done.insert(stack.name.clone());
         order.push(stack);
+    }
+
+    /// Takes the marks away that a stack without resources has left with those whose outputs it used.
+    pub(crate) async fn withdraw(&self, location: &Location) -> Result<(), Error> {
+        for other in &self.project.stacks {
+            let producer = Location::new(&location.world, &location.project, &other.name);
+            self.store.remove_consumer(&producer, location).await?;
+        }
         Ok(())
     }
 
@@ -160,7 +163,7 @@ impl Workspace {
 
     /// Also takes stacks whose files are wrong, as if they declared nothing: for destroying them.
     pub(crate) fn with_broken(mut self) -> Self {
-        let broken: Vec<Arc<str>> = self.loaded.stacks().cloned().collect();
+        let broken: Vec<Arc<str>> = self.broken().cloned().collect();
         for name in broken {
             self.add_empty(name);
         }
@@ -196,14 +199,23 @@ impl Workspace {
         }
     }
 
+    /// The stacks whose files are wrong.
+    pub(crate) fn broken(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.loaded
+            .stacks()
+            .filter(|name| self.project.stack(name).is_none())
+    }
+
     /// Every stack, or what is wrong with those that cannot be taken.
     pub(crate) fn every(&self) -> Result<(), Error> {
-        let missing = self
-            .loaded
-            .stacks()
-            .any(|name| self.project.stack(name).is_none());
-        if missing {
-            Err(self.input(self.loaded.diagnostics.clone()))
+        if self.broken().next().is_some() {
+            let mut all = self.loaded.diagnostics.clone();
+            for problem in self.loaded.stacks().flat_map(|name| self.all_of(name)) {
+                if !all.contains(&problem) {
+                    all.push(problem);
+                }
+            }
+            Err(self.input(all))
         } else {
             Ok(())
         }
@@ -232,8 +244,48 @@ impl Workspace {
         })
     }
 
+    /// Everything wrong with a stack that could not be loaded: also what would come to light only after the rest is mended.
+    fn all_of(&self, name: &str) -> Vec<Diagnostic> {
+        let mut problems = self.loaded.problems_of(name);
+        let Some(draft) = self.loaded.draft(name) else {
+            return problems;
+        };
+        let mut draft = draft.clone();
+        // What is given twice was reported.
+        draft.secrets.retain(|name, _| !draft.config.contains_key(name));
+        for problem in self.beyond(&draft) {
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
+        problems
+    }
+
+    /// What is wrong with the configuration and the resources of a stack, whatever other stacks tell it.
+    pub(crate) fn beyond(&self, draft: &StackFile) -> Vec<Diagnostic> {
+        // A key that is not here is for the run to miss.
+        let (config, mut problems) = self.config(draft, true);
+        let references = draft.references.keys();
+        let stacks = references.map(|name| (name.clone(), Value::unknown(&format!("stacks.{name}"))));
+        let world = World::cloud();
+        let inputs = Inputs {
+            project: &self.project.name,
+            stack: &draft.name,
+            config,
+            stacks: stacks.collect(),
+            components: &self.components,
+            providers: &world.providers,
+            digest: &|_| None,
+            place: &|_| None,
+        };
+        if let Err(found) = build(&draft.program, &inputs) {
+            problems.extend(found);
+        }
+        problems
+    }
+
     /// The configuration of a stack, secrets opened. In the sandbox a secret without its key is a placeholder.
-    pub(crate) fn config(&self, stack: &StackFile, simulated: bool) -> Result<Map, Error> {
+    fn config(&self, stack: &StackFile, simulated: bool) -> (Map, Vec<Diagnostic>) {
         let mut secrets = BTreeMap::new();
         let mut problems = Vec::new();
         for (name, (sealed, span)) in &stack.secrets {
@@ -243,13 +295,21 @@ impl Workspace {
                     let placeholder = format!("placeholder-of-{name}");
                     secrets.insert(name.clone(), Value::from(placeholder));
                 }
-                Err(error) => problems.push(Diagnostic::error(*span, error.to_string())),
+                Err(crate::state::StateError::MissingKey { id, file, .. }) => {
+                    let file = Path::new(&file);
+                    let file = file.strip_prefix(&self.project.root).unwrap_or(file);
+                    problems.push(
+                        Diagnostic::error(*span, format!("the key {id} of the secret `{name}` is not here")).about_a_secret().with_hint(
+                            format!("restore {} from a backup or a colleague, or seal it anew: epid config set --secret {name} --stack {}", file.display(), stack.name),
+                        ),
+                    );
+                }
+                Err(error) => problems.push(Diagnostic::error(*span, error.to_string()).about_a_secret()),
             }
         }
-        if !problems.is_empty() {
-            return Err(self.input(problems));
-        }
-        config_values(stack, &secrets).map_err(|problems| self.input(problems))
+        let (values, wrong) = draft_values(stack, &secrets);
+        problems.extend(wrong);
+        (values, problems)
     }
 
     /// The graph of a stack.
@@ -260,7 +320,7 @@ impl Workspace {
         references: Map,
         digest: &dyn Fn(&[u8]) -> Option<String>,
     ) -> Result<ResourceGraph, Error> {
-        let config = self.config(stack, world.simulated)?;
+        let (config, mut problems) = self.config(stack, world.simulated);
         let place = |span| self.sources.place(span).map(Arc::from);
         let inputs = Inputs {
             project: &self.project.name,
@@ -272,7 +332,14 @@ impl Workspace {
             digest,
             place: &place,
         };
-        build(&stack.program, &inputs).map_err(|problems| self.input(problems))
+        match build(&stack.program, &inputs) {
+            Ok(graph) if problems.is_empty() => Ok(graph),
+            Ok(_) => Err(self.input(problems)),
+            Err(found) => {
+                problems.extend(found);
+                Err(self.input(problems))
+            }
+        }
     }
 
     /// The outputs of the stacks that a stack refers to. What is not published yet is unknown where `pending` says that the
@@ -321,6 +388,7 @@ impl Workspace {
         if problems.is_empty() {
             Ok(found.into_iter().collect())
         } else {
+            problems.extend(self.beyond(stack));
             Err(self.input(problems))
         }
     }

@@ -8,6 +8,7 @@ use epid_provider::Timestamp;
 
 use super::error::Error;
 use super::surroundings;
+use super::workspace::Workspace;
 use crate::apply::{Clock, TokioClock};
 use crate::builtin::Builtin;
 use crate::graph::Providers;
@@ -34,9 +35,9 @@ impl fmt::Debug for World {
     }
 }
 
-/// How long to wait for another process to leave the sandbox.
+/// How long to wait for another process to leave the sandbox: as long as a script may take from one command to the next.
 #[cfg(feature = "sandbox")]
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 fn clock(now: Timestamp) -> Arc<dyn Clock> {
     Arc::new(TokioClock::starting_at(now))
@@ -71,19 +72,23 @@ impl World {
         }
     }
 
-    /// The sandbox of the project at `root`. Where nothing may be written, a world that does not exist yet is made in
-    /// memory only, with the id it will have.
+    /// The sandbox of a project, for `writer`. Where there is none nothing is written, and a world that does not exist yet
+    /// is made in memory only, with the id it will have.
     #[cfg(feature = "sandbox")]
-    pub(crate) fn sandbox(root: &Path, writes: bool) -> Result<Self, Error> {
-        use epid_sandbox::{FileStore, MemoryStore, Sandbox, WorldStore};
+    pub(crate) fn sandbox(workspace: &Workspace, writer: Option<&str>) -> Result<Self, Error> {
+        use epid_sandbox::{MemoryStore, Sandbox, WorldStore};
 
+        let root = &workspace.project.root;
         if let Some(served) = super::served::found(root) {
             return Ok(Self::served(&served));
         }
         let folder = folder(root);
-        let mut files = FileStore::new(&folder);
-        let store: Box<dyn WorldStore> = if writes {
-            files.lock(PATIENCE).map_err(|error| unusable(&folder, &error))?;
+        let mut files = super::sealed_world::SealedWorld::new(&folder, &workspace.keys);
+        if let Some(who) = writer {
+            take(&mut files, &folder, who)?;
+        }
+        files.find_key().map_err(keyless)?;
+        let store: Box<dyn WorldStore> = if writer.is_some() {
             Box::new(files)
         } else {
             Box::new(MemoryStore::of(
@@ -124,7 +129,7 @@ impl World {
 
     /// Without the feature there is no sandbox.
     #[cfg(not(feature = "sandbox"))]
-    pub(crate) fn sandbox(_root: &Path, _writes: bool) -> Result<Self, Error> {
+    pub(crate) fn sandbox(_: &Workspace, _: Option<&str>) -> Result<Self, Error> {
         Err(Error::invalid("this epid was built without the sandbox")
             .hint("build it with `--features sandbox`"))
     }
@@ -160,8 +165,38 @@ fn simulated(way: epid_sandbox::Way, now: impl Fn() -> Timestamp + Send + Sync +
 }
 
 /// Where the sandbox of a project is kept.
+#[cfg(feature = "sandbox")]
 pub(crate) fn folder(root: &Path) -> std::path::PathBuf {
     root.join(".epid").join("sandbox")
+}
+
+/// Takes the sandbox for this process.
+#[cfg(feature = "sandbox")]
+pub(crate) fn take(
+    files: &mut super::sealed_world::SealedWorld,
+    folder: &Path,
+    who: &str,
+) -> Result<(), Error> {
+    match files.lock(PATIENCE, who) {
+        Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => Err(Error::Other {
+            exit: super::exit::Exit::Locked,
+            message: format!("the sandbox in {} is taken: {error}", folder.display()),
+            hint: Some("wait until that has ended; `epid preview` does not need to".to_owned()),
+        }),
+        taken => taken.map_err(|error| unusable(folder, &error)),
+    }
+}
+
+/// The key of the sandbox's world is not here.
+#[cfg(feature = "sandbox")]
+pub(crate) fn keyless(error: crate::state::StateError) -> Error {
+    let text = error.to_string();
+    match Error::from(error) {
+        error if error.exit() == super::exit::Exit::Invalid => {
+            Error::invalid(text).hint("`epid sandbox reset` begins anew")
+        }
+        error => error,
+    }
 }
 
 /// The sandbox's world cannot be opened.

@@ -322,12 +322,7 @@ fn entry(x: &mut Expansion<'_>, name: &str, cluster: &Child, principal: Located)
         ("principalArn", principal),
         ("accessPolicies", policies),
     ]);
-    let entry = x.child(name, kind("aws:eks:AccessEntry"), properties);
-    if let Some(options) = x.options(&entry) {
-        // EKS deletes it with the cluster, and until then somebody may have to get in.
-        options.deleted_with = Some(cluster.address().clone());
-    }
-    entry
+    x.child(name, kind("aws:eks:AccessEntry"), properties)
 }
 
 type Shape = (Vec<(String, Value)>, Vec<String>);

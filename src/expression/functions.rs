@@ -253,7 +253,21 @@ pub(super) fn suggestion(name: &str) -> Option<&'static str> {
         .iter()
         .map(|f| f.name)
         .chain(MACROS.map(|(name, _)| name));
-    let near = nearest(name, names)?;
+    let Some(near) = nearest(name, names) else {
+        // Misspelt, and of another language at once.
+        let near = nearest(
+            name,
+            [
+                "toLower",
+                "toUpper",
+                "length",
+                "jsonencode",
+                "jsondecode",
+                "toString",
+            ],
+        )?;
+        return suggestion(near);
+    };
     found(near).or_else(|| {
         MACROS
             .iter()

@@ -40,6 +40,12 @@ fn absent(scope: &dyn Scope, root: &str, path: &[Access], range: &Range<u32>) ->
         all.extend(["config", "stacks"].map(str::to_owned));
         let hint = match root {
             "each" => Some("`each` is there where `forEach` is set".to_owned()),
+            "resources" | "resource" | "outputs" | "self" | "this" => {
+                Some("a resource is named alone: `vpc.id`".to_owned())
+            }
+            "var" | "vars" | "variables" | "local" | "secrets" | "secret" => {
+                Some("configuration and secrets are both under `config`: `config.name`".to_owned())
+            }
             _ => did_you_mean(root, &all),
         };
         return problem.hint(hint);
@@ -69,10 +75,21 @@ fn absent(scope: &dyn Scope, root: &str, path: &[Access], range: &Range<u32>) ->
             let hint = match (did_you_mean(key, &candidates), root, above) {
                 (None, "config", []) => Some(format!("declare it: [config.{key}]")),
                 (None, "stacks", []) => Some("name the stack under [references]".to_owned()),
+                // A short list says more than a guess that is not there.
+                (None, ..) if !secret && (1..=12).contains(&candidates.len()) => {
+                    candidates.sort();
+                    candidates.dedup();
+                    Some(format!("it has {}", candidates.join(", ")))
+                }
                 (hint, ..) => hint,
             };
             fail(range, format!("`{owner}` has no `{key}`")).hint(hint)
         }
+        (Value::Null, Access::Key(key)) if above.is_empty() => fail(
+            range,
+            format!("`{owner}` is not there, because its `if` is false: it has no `{key}`"),
+        )
+        .hint(Some(format!("such as {owner} == null ? \"\" : {owner}.{key}"))),
         (_, Access::Key(key)) => fail(range, format!("`{owner}` is {}, which has no `{key}`", a(&inner))),
         (_, Access::Index(_)) => fail(range, format!("`{owner}` is {}, not a list", a(&inner))),
     };

@@ -9,6 +9,7 @@
 //! | `outcome`, `logic`, `arithmetic`, `lookup` | its parts: unknown and secret values and failures, what decides, operators, steps |
 //! | `functions`, `network` | the functions there are; blocks of addresses |
 //! | `scope` | [`Scope`]: where names get their values |
+//! | `limits` | how large values may become |
 //! | `template` | [`Template`]: values with expressions in them, each with its place |
 //!
 //! Knows the contract's values and paths. Pure: no file, clock, environment or randomness; no provider, no program.
@@ -17,6 +18,7 @@ mod arithmetic;
 mod evaluate;
 mod functions;
 mod lexer;
+mod limits;
 mod logic;
 mod lookup;
 mod network;

@@ -80,6 +80,7 @@ fn unexpected(token: &Token, range: Range<usize>) -> ExpressionError {
                 "and" => problem.hint("`&&` is “and”"),
                 "or" => problem.hint("`||` is “or”"),
                 "not" => problem.hint("`!` is “not”"),
+                "if" | "else" | "then" => problem.hint("`condition ? a : b` chooses"),
                 _ => problem,
             }
         }

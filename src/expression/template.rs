@@ -6,6 +6,7 @@ use std::sync::Arc;
 use epid_provider::{Path, Segment, Value};
 
 use super::lexer::{closing_brace, error, quoted};
+use super::limits;
 use super::outcome::{a, mark, open, text_of};
 use super::parsed::{Access, Expression, ExpressionError, Reference};
 use super::scope::Scope;
@@ -193,15 +194,28 @@ impl Template {
     ) -> Value {
         match self {
             Self::Literal(value) => value.clone(),
-            Self::Expression(expression) => expression.evaluate(scope).unwrap_or_else(|error| {
-                errors.push(TemplateError {
-                    path: path.clone(),
-                    span: expression.span_of(&error.range).or(span),
-                    message: error.message,
-                    hint: error.hint,
-                });
-                Value::Null
-            }),
+            Self::Expression(expression) => {
+                let mut report = |range: &Range<u32>, message: String, hint: Option<String>| {
+                    errors.push(TemplateError {
+                        path: path.clone(),
+                        span: expression.span_of(range).or(span),
+                        message,
+                        hint,
+                    });
+                    Value::Null
+                };
+                match expression.evaluate(scope) {
+                    Ok(value) => match limits::beyond(&value) {
+                        Some(what) => report(
+                            &(0..narrow(expression.text().len())),
+                            format!("the value of `{}` {what}", expression.text()),
+                            Some("pass on the part that is needed".to_owned()),
+                        ),
+                        None => value,
+                    },
+                    Err(error) => report(&error.range, error.message, error.hint),
+                }
+            }
             Self::Text(pieces) => text_value(pieces, scope, path, span, errors),
             Self::List(items) => Value::list(items.iter().enumerate().map(|(at, item)| {
                 let path = path.join(Segment::Index(at));
@@ -450,6 +464,11 @@ fn text_value(
                 if let Value::Unknown(_) = value {
                     unknown = unknown.or(Some(value));
                 } else if let Some(part) = text_of(&value) {
+                    if text.len() + part.len() > limits::WEIGHT {
+                        let message = format!("this text is larger than {} MiB", limits::WEIGHT >> 20);
+                        report(&(0..narrow(expression.text().len())), message, None);
+                        continue;
+                    }
                     text.push_str(&part);
                 } else {
                     let message = format!("`{}` is {}, which text cannot hold", expression.text(), a(&value));

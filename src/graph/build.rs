@@ -1,17 +1,19 @@
 //! From a program to its graph: expansion, providers, edges, checks, order. All problems at once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use epid_provider::check::nearest;
-use epid_provider::{Desired, Kind, KindSchema, Links, Map, Path, Problem, Urn, Value};
+use epid_provider::{Bond, Desired, Kind, KindSchema, Links, Map, Path, Problem, Urn, Value};
 
 use super::names::{Binding, Known, Names, View};
 use super::node::{Edge, Node, ResourceGraph, Why};
 use super::order::sort;
 use super::providers::{PROVIDER_KIND, Providers, provider_type};
 use crate::expression::{Access, Located, Mention, Span, Template};
-use crate::program::{Components, Diagnostic, Expanded, Instance, Options, Program, Setting, expand};
+use crate::program::{
+    Components, Diagnostic, Expanded, Instance, Options, Program, Setting, expand_what_can_be,
+};
 
 /// What a graph depends on besides its program.
 pub struct Inputs<'a> {
@@ -44,12 +46,13 @@ pub fn build(program: &Program, inputs: &Inputs<'_>) -> Result<ResourceGraph, Ve
         config: &inputs.config,
         components: inputs.components,
     };
-    let expanded = expand(program, &setting)?;
+    let (expanded, problems) = expand_what_can_be(program, &setting);
     let mut builder = Builder {
         inputs,
-        problems: Vec::new(),
+        problems,
         nodes: Vec::new(),
         names: Names::default(),
+        lost_providers: program.incomplete.clone(),
     };
     builder.names.config = inputs.config.clone();
     builder.names.stacks = inputs.stacks.clone();
@@ -80,6 +83,8 @@ struct Builder<'a> {
     problems: Vec<Diagnostic>,
     nodes: Vec<Node>,
     names: Names,
+    /// Providers, and other names, that are declared and wrong: that one is missing is no further mistake.
+    lost_providers: BTreeSet<Arc<str>>,
 }
 
 impl Builder<'_> {
@@ -89,6 +94,8 @@ impl Builder<'_> {
             if let Some(node) = self.node(instance, &BTreeMap::new()) {
                 declared.insert(instance.address.clone(), (node.urn.clone(), node.kind.clone()));
                 self.nodes.push(node);
+            } else {
+                self.lost_providers.insert(instance.address.clone());
             }
         }
         for instance in expanded.declarations.iter().filter(|i| !i.is_provider) {
@@ -98,6 +105,11 @@ impl Builder<'_> {
                     .bindings
                     .insert(instance.address.clone(), Binding::Resource(node.urn.clone()));
                 self.nodes.push(node);
+            } else {
+                let unknown = Template::Literal(Value::unknown(&instance.address));
+                self.names
+                    .bindings
+                    .insert(instance.address.clone(), Binding::Component(unknown));
             }
         }
         for (address, outputs) in &expanded.components {
@@ -146,6 +158,7 @@ impl Builder<'_> {
             edges: Vec::new(),
             aliases: Vec::new(),
             deleted_with: None,
+            stands_on: Vec::new(),
             served_by: Vec::new(),
             outside: false,
             span: Span::NONE,
@@ -158,7 +171,8 @@ impl Builder<'_> {
         let provider = if instance.is_provider || instance.kind.provider() == "epid" {
             None
         } else {
-            Some(self.provider(instance, declared)?)
+            // Without its provider it is looked at all the same, since nothing is made of a graph with mistakes.
+            self.provider(instance, declared)
         };
         let urn = Urn::new(
             self.inputs.project,
@@ -182,6 +196,7 @@ impl Builder<'_> {
             schema,
             edges: Vec::new(),
             deleted_with: None,
+            stands_on: Vec::new(),
             served_by: Vec::new(),
             outside: false,
             span: instance.span,
@@ -211,6 +226,10 @@ impl Builder<'_> {
             let mut problem = Diagnostic::error(instance.kind_span, message);
             if let Some(near) = nearest(word, candidates.iter().map(String::as_str)) {
                 problem = problem.with_hint(format!("did you mean `{near}`?"));
+            } else if let Some(near) = namesake(word, &candidates) {
+                problem = problem.with_hint(format!("did you mean `{near}`?"));
+            } else if provider_type(&instance.kind).is_some() {
+                problem = problem.with_hint(format!("there are {}", candidates.join(", ")));
             }
             self.problems.push(problem);
         }
@@ -221,6 +240,13 @@ impl Builder<'_> {
         let wanted = instance.kind.provider();
         let of_type = |kind: &Kind| provider_type(kind) == Some(wanted);
         let named = instance.options.provider.as_ref();
+        let lost = match named {
+            Some(name) => self.lost_providers.contains(name) && !declared.contains_key(name),
+            None => !self.lost_providers.is_empty() && declared.values().all(|(_, kind)| !of_type(kind)),
+        };
+        if lost {
+            return None;
+        }
         let span = instance.options.span("provider").or(instance.kind_span);
         let problem = match named {
             Some(name) => match declared.get(name) {
@@ -271,28 +297,35 @@ impl Builder<'_> {
     /// Draws the edges of references, options and providers.
     fn connect(&mut self) {
         let mut edges: Vec<(Vec<Edge>, Option<Urn>, Vec<Urn>)> = Vec::with_capacity(self.nodes.len());
-        for at in 0..self.nodes.len() {
-            let node = self.nodes[at].clone();
+        let nodes = std::mem::take(&mut self.nodes);
+        for node in &nodes {
             let mut found: Vec<Edge> = Vec::new();
             for mention in node.properties.template.references() {
                 let to = self.names.resources(&mention.reference);
+                if to.contains(&node.urn) {
+                    let message = format!("`{}` refers to itself", node.address);
+                    self.problems.push(
+                        Diagnostic::error(mention.span.or(node.span), message)
+                            .with_hint("its own properties stand beside this one: say the value here again, or keep it in [config]"),
+                    );
+                }
                 found.extend(to.into_iter().map(|to| Edge {
                     to,
                     why: Why::Reference,
                 }));
             }
-            let depends = self.addresses(&node, "dependsOn", &node.options.depends_on);
+            let depends = self.addresses(node, "dependsOn", &node.options.depends_on);
             found.extend(depends.into_iter().map(|to| Edge {
                 to,
                 why: Why::DependsOn,
             }));
-            let served_by = self.addresses(&node, "servedBy", &node.options.served_by);
+            let served_by = self.addresses(node, "servedBy", &node.options.served_by);
             found.extend(served_by.iter().map(|to| Edge {
                 to: to.clone(),
                 why: Why::ServedBy,
             }));
             let with: Vec<Arc<str>> = node.options.deleted_with.iter().cloned().collect();
-            let deleted_with = self.addresses(&node, "deletedWith", &with).into_iter().next();
+            let deleted_with = self.addresses(node, "deletedWith", &with).into_iter().next();
             found.extend(deleted_with.iter().map(|to| Edge {
                 to: to.clone(),
                 why: Why::DeletedWith,
@@ -304,6 +337,7 @@ impl Builder<'_> {
             found.retain(|edge| edge.to != node.urn);
             edges.push((found, deleted_with, served_by));
         }
+        self.nodes = nodes;
         for (node, (edges, deleted_with, served_by)) in self.nodes.iter_mut().zip(edges) {
             (node.edges, node.deleted_with, node.served_by) = (edges, deleted_with, served_by);
         }
@@ -313,12 +347,18 @@ impl Builder<'_> {
         let mut found = Vec::new();
         for address in addresses {
             let beneath = self.names.beneath(address);
-            if beneath.is_empty() && !self.names.bindings.contains_key(address) {
+            if beneath.is_empty()
+                && !self.names.bindings.contains_key(address)
+                && !self.names.is_lost(address)
+            {
                 let message = format!(
                     "{option} of `{}` names `{address}`, which is not declared",
                     node.address
                 );
-                let mut problem = Diagnostic::error(node.options.span(option).or(node.span), message);
+                let at = addresses.iter().position(|a| a == address).unwrap_or_default();
+                let span = node.options.span(&format!("{option}[{at}]"));
+                let mut problem =
+                    Diagnostic::error(span.or(node.options.span(option)).or(node.span), message);
                 if let Some(near) = nearest(address, self.names.bindings.keys().map(|n| &**n)) {
                     problem = problem.with_hint(format!("did you mean `{near}`?"));
                 }
@@ -339,22 +379,43 @@ impl Builder<'_> {
             .collect();
         match sort(&after) {
             Ok(order) => order,
-            Err(cycle) => {
-                let address = |at: &u32| self.nodes.get(*at as usize).map(|n| format!("`{}`", n.address));
-                let mut path: Vec<String> = cycle.iter().filter_map(address).collect();
-                path.extend(path.first().cloned());
-                let span = cycle
-                    .first()
-                    .and_then(|at| self.nodes.get(*at as usize))
-                    .map_or(Span::NONE, |n| n.span);
-                let message = format!("resources depend on each other: {}", path.join(" → "));
-                let problem = Diagnostic::error(span, message).with_hint("take one of these references out");
-                if !self.problems.contains(&problem) {
-                    self.problems.push(problem);
+            Err(cycles) => {
+                for cycle in cycles {
+                    let nodes: Vec<&Node> = cycle
+                        .iter()
+                        .filter_map(|at| self.nodes.get(*at as usize))
+                        .collect();
+                    let mut path: Vec<String> = nodes.iter().map(|n| format!("`{}`", n.address)).collect();
+                    path.extend(path.first().cloned());
+                    let span = match nodes.as_slice() {
+                        [one, next, ..] => self.leads(one, next),
+                        _ => nodes.first().map_or(Span::NONE, |n| n.span),
+                    };
+                    let message = format!("resources depend on each other: {}", path.join(" → "));
+                    let problem =
+                        Diagnostic::error(span, message).with_hint("take one of these references out");
+                    if !self.problems.contains(&problem) {
+                        self.problems.push(problem);
+                    }
                 }
                 (0u32..).zip(&self.nodes).map(|(at, _)| at).collect()
             }
         }
+    }
+
+    /// The place in `node` that makes it wait for `other`.
+    fn leads(&self, node: &Node, other: &Node) -> Span {
+        let mentions = node.properties.template.references();
+        let mention = mentions
+            .iter()
+            .find(|mention| self.names.resources(&mention.reference).contains(&other.urn));
+        let waits = node.options.depends_on.iter().enumerate();
+        let option = waits
+            .filter(|(_, address)| self.names.beneath(address).contains(&other.urn))
+            .map(|(at, _)| node.options.span(&format!("dependsOn[{at}]")))
+            .next();
+        let span = mention.map(|m| m.span).or(option).unwrap_or_default();
+        span.or(node.span)
     }
 
     /// Evaluates every node with outputs unknown, asks the providers what is wrong, and draws the edges of links.
@@ -429,8 +490,10 @@ impl Builder<'_> {
                         why: Why::Link,
                     });
                 }
-                if requirement.contained {
-                    container = Some(to.clone());
+                match requirement.bond {
+                    Bond::Needs => {}
+                    Bond::Upon => node.stands_on.push(to.clone()),
+                    Bond::Inside => container = Some(to.clone()),
                 }
             }
             let connects = containers.get(node.provider.as_ref().unwrap_or(&node.urn));
@@ -477,6 +540,22 @@ impl Builder<'_> {
                 }));
             }
         }
+    }
+}
+
+/// The one kind of the same name, whatever its module is called: `kubernetes:v1:Pod` for `kubernetes:core/v1:Pod`.
+fn namesake<'a>(kind: &str, candidates: &'a [String]) -> Option<&'a String> {
+    let (provider, name) = (kind.split(':').next()?, kind.rsplit(':').next()?);
+    let mut same = candidates.iter().filter(|candidate| {
+        candidate.split(':').next() == Some(provider)
+            && candidate
+                .rsplit(':')
+                .next()
+                .is_some_and(|other| other.eq_ignore_ascii_case(name))
+    });
+    match (same.next(), same.next()) {
+        (Some(one), None) => Some(one),
+        _ => None,
     }
 }
 

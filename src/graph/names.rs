@@ -136,6 +136,8 @@ impl<'a> View<'a> {
                 Some(known) => Ok(known.at(path)),
                 None => Ok(Some(Value::unknown(urn.path()))),
             },
+            // What could not be made.
+            Binding::Component(Template::Literal(value @ Value::Unknown(_))) => Ok(Some(value.clone())),
             Binding::Component(outputs) => {
                 let evaluate = |template: &Template| template.evaluate(self).map_err(|e| first_message(&e));
                 let Some((Access::Key(first), rest)) = path.split_first() else {
@@ -174,6 +176,10 @@ impl Scope for View<'_> {
             ("each", Some((key, value))) => match path.split_first() {
                 Some((Access::Key(name), [])) if &**name == "key" => Ok(Some(Value::Str(key.clone()))),
                 Some((Access::Key(name), rest)) if &**name == "value" => Ok(resolve(value, rest)),
+                None => Ok(Some(Value::map([
+                    ("key", Value::Str(key.clone())),
+                    ("value", value.clone()),
+                ]))),
                 _ => Ok(None),
             },
             _ => match self.names.bindings.get(root) {
@@ -188,6 +194,7 @@ impl Scope for View<'_> {
             None => self.names.bindings.keys().map(ToString::to_string).collect(),
             Some("config") => self.names.config.keys().map(ToString::to_string).collect(),
             Some("stacks") => self.names.stacks.keys().map(ToString::to_string).collect(),
+            Some("each") => vec!["key".to_owned(), "value".to_owned()],
             Some(root) => match self.names.bindings.get(root) {
                 Some(Binding::Resource(urn)) => (self.known)(urn).map(|k| k.candidates()).unwrap_or_default(),
                 Some(Binding::Component(Template::Map(outputs))) => {
@@ -255,6 +262,16 @@ impl Names {
             }
             None => {}
         }
+    }
+
+    /// True at or below something that was declared and could not be made.
+    pub(super) fn is_lost(&self, address: &str) -> bool {
+        let ends = address
+            .match_indices(['/', '['])
+            .map(|(at, _)| at)
+            .chain([address.len()]);
+        ends.filter_map(|end| self.bindings.get(address.get(..end)?))
+            .any(|binding| matches!(binding, Binding::Component(Template::Literal(Value::Unknown(_)))))
     }
 
     /// Every resource at or below an address: the resource itself, a component's children, a group's instances.

@@ -34,6 +34,8 @@ pub struct Node {
     pub aliases: Vec<Urn>,
     /// What it dies with.
     pub deleted_with: Option<Urn>,
+    /// What it is replaced with, and has to be deleted before.
+    pub stands_on: Vec<Urn>,
     /// What must live as long as it does.
     pub served_by: Vec<Urn>,
     /// It has effects outside its container.

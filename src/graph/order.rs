@@ -9,8 +9,8 @@ use petgraph::graph::{DiGraph, NodeIndex};
 /// Sorts `0..after.len()` so that everything in `after[i]` comes before `i`, smallest first among the ready.
 ///
 /// # Errors
-/// One cycle, in order, where there is any.
-pub(crate) fn sort(after: &[Vec<u32>]) -> Result<Vec<u32>, Vec<u32>> {
+/// A cycle of each knot, in order.
+pub(crate) fn sort(after: &[Vec<u32>]) -> Result<Vec<u32>, Vec<Vec<u32>>> {
     let mut graph: DiGraph<(), (), u32> = DiGraph::with_capacity(after.len(), 0);
     for _ in after {
         graph.add_node(());
@@ -40,18 +40,20 @@ pub(crate) fn sort(after: &[Vec<u32>]) -> Result<Vec<u32>, Vec<u32>> {
     if sorted.len() == after.len() {
         Ok(sorted)
     } else {
-        Err(cycle(&graph, after))
+        Err(cycles(&graph, after))
     }
 }
 
-/// One cycle: within a strongly connected component, what each waits for until one repeats.
-fn cycle(graph: &DiGraph<(), (), u32>, after: &[Vec<u32>]) -> Vec<u32> {
+/// One cycle for each strongly connected component.
+fn cycles(graph: &DiGraph<(), (), u32>, after: &[Vec<u32>]) -> Vec<Vec<u32>> {
     let round = |c: &Vec<NodeIndex>| c.len() > 1 || c.iter().any(|n| graph.contains_edge(*n, *n));
     let mut knots: Vec<Vec<NodeIndex>> = tarjan_scc(graph).into_iter().filter(round).collect();
     knots.sort_by_key(|c| c.iter().min().copied());
-    let Some(knot) = knots.first() else {
-        return Vec::new();
-    };
+    knots.iter().map(|knot| cycle(knot, after)).collect()
+}
+
+/// What each waits for until one repeats.
+fn cycle(knot: &[NodeIndex], after: &[Vec<u32>]) -> Vec<u32> {
     let inside = |thing: &&u32| knot.contains(&NodeIndex::from(**thing));
     let mut at = knot
         .iter()
@@ -76,7 +78,14 @@ mod tests {
 
     #[test]
     fn a_cycle_is_named() {
-        assert_eq!(sort(&[vec![], vec![3], vec![1], vec![2]]), Err(vec![1, 3, 2]));
+        assert_eq!(
+            sort(&[vec![], vec![3], vec![1], vec![2]]),
+            Err(vec![vec![1, 3, 2]])
+        );
+        assert_eq!(
+            sort(&[vec![1], vec![0], vec![3, 0], vec![2]]),
+            Err(vec![vec![0, 1], vec![2, 3]])
+        );
     }
 
     proptest! {

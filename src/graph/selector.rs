@@ -29,17 +29,24 @@ impl Selector {
     }
 }
 
+/// Each piece of the pattern where it comes first: what stands between stars may be found in any order of tries otherwise,
+/// and a name of a thousand letters would take for ever.
 fn glob(pattern: &str, text: &str) -> bool {
-    let Some((head, rest)) = pattern.split_once('*') else {
-        return pattern == text;
-    };
-    let Some(text) = text.strip_prefix(head) else {
+    let mut pieces = pattern.split('*');
+    let head = pieces.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(head) else {
         return false;
     };
-    text.char_indices()
-        .map(|(at, _)| at)
-        .chain([text.len()])
-        .any(|at| glob(rest, &text[at..]))
+    let Some(tail) = pieces.next_back() else {
+        return rest.is_empty();
+    };
+    for piece in pieces {
+        match rest.find(piece) {
+            Some(at) => rest = rest.get(at + piece.len()..).unwrap_or_default(),
+            None => return false,
+        }
+    }
+    rest.ends_with(tail)
 }
 
 impl FromStr for Selector {

@@ -10,6 +10,7 @@ mod desired;
 mod estimate;
 mod planner;
 mod problem;
+mod promises;
 mod removal;
 mod step;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod tests;
 pub use estimate::{Estimate, estimate};
 pub use planner::{Observations, Refresh, Request, plan};
 pub use problem::PlanProblem;
+pub use promises::Promises;
 pub use step::{
     Action, Drift, Facts, Mode, Plan, PlanHeader, PlannedChange, PlannedInputs, PlannedOutput, Selection,
     Step, StepId,

@@ -1,6 +1,6 @@
 //! Walks the graph once, dependencies first, and decides for each resource what becomes of it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,6 +126,8 @@ pub(super) struct Planner<'a> {
     excludes: BTreeSet<Urn>,
     /// What excluded records need.
     kept: BTreeSet<Urn>,
+    /// Live records of which nothing exists any more: seen to be absent, or in something that is.
+    pub(super) gone: HashSet<Urn>,
     forced: BTreeSet<Urn>,
 }
 
@@ -149,6 +151,7 @@ impl<'a> Planner<'a> {
             targets: None,
             excludes: BTreeSet::new(),
             kept: BTreeSet::new(),
+            gone: gone(request),
             forced: BTreeSet::new(),
         };
         for entry in entries {
@@ -410,12 +413,14 @@ impl<'a> Planner<'a> {
         after: Vec<StepId>,
     ) -> Decided {
         let observed = self.request.observed.get(&entry.record.urn);
-        if let Some(Observed::Absent) = observed {
-            self.drift.push(Drift {
-                urn: node.urn.clone(),
-                gone: true,
-                changes: Vec::new(),
-            });
+        if self.gone.contains(&entry.record.urn) {
+            if let Some(Observed::Absent) = observed {
+                self.drift.push(Drift {
+                    urn: node.urn.clone(),
+                    gone: true,
+                    changes: Vec::new(),
+                });
+            }
             return self.recreate(node, entry, desired, after);
         }
         let (mut desired, mut overrides) = settle(node, entry, desired);
@@ -430,10 +435,14 @@ impl<'a> Planner<'a> {
             overrides.extend(accepted);
         }
         let mut own = diff.replace();
-        if self.forced.contains(&node.urn) {
-            force(&mut diff);
+        let asked = self.forced.contains(&node.urn);
+        let with = if asked {
             own = Replace::Yes;
-        } else if self.connection_replaced(node, entry) || self.container_replaced(node) {
+            Some(node.urn.clone())
+        } else {
+            self.replaced_with(node, entry)
+        };
+        if with.is_some() {
             force(&mut diff);
         }
         let is_provider = provider_type(&node.kind).is_some();
@@ -460,6 +469,7 @@ impl<'a> Planner<'a> {
                 };
                 if let Some(step) = decided.step.and_then(|id| self.steps.get_mut(id as usize)) {
                     step.undo_drift = drifted;
+                    step.replaced_with = with;
                 }
                 decided
             }
@@ -575,9 +585,15 @@ impl<'a> Planner<'a> {
             })
     }
 
-    fn container_replaced(&self, node: &Node) -> bool {
-        let container = node.deleted_with.as_ref().and_then(|urn| self.decided.get(urn));
-        container.is_some_and(|c| c.replaced != Replaced::No)
+    /// What a resource is replaced with, whatever its values are.
+    fn replaced_with(&self, node: &Node, entry: &Entry) -> Option<Urn> {
+        let replaced = |urn: &&Urn| self.decided.get(*urn).is_some_and(|d| d.replaced != Replaced::No);
+        let connection = node
+            .provider
+            .as_ref()
+            .filter(|_| self.connection_replaced(node, entry));
+        let mut below = node.deleted_with.iter().chain(&node.stands_on);
+        connection.or_else(|| below.find(replaced)).cloned()
     }
 
     /// The record that a resource keeps; under a new name, one that nothing there has had.
@@ -937,6 +953,7 @@ impl<'a> Planner<'a> {
             kind: node.kind.clone(),
             after,
             only_if_replaced: Vec::new(),
+            replaced_with: None,
             undo_drift: false,
             desired: None,
             changes: Vec::new(),
@@ -970,7 +987,12 @@ impl<'a> Planner<'a> {
             .iter()
             .map(|s| s.after.iter().map(|id| id.0).collect())
             .collect();
-        let sorted = crate::graph::sort(&after).map_err(|cycle| vec![cycle_problem(&self.steps, &cycle)])?;
+        let sorted = crate::graph::sort(&after).map_err(|cycles| {
+            cycles
+                .iter()
+                .map(|cycle| cycle_problem(&self.steps, cycle))
+                .collect::<Vec<_>>()
+        })?;
         let mut place = vec![StepId(0); sorted.len()];
         for (position, old) in (0u32..).zip(&sorted) {
             place[*old as usize] = StepId(position);
@@ -1029,6 +1051,27 @@ fn cycle_problem(steps: &[Step], cycle: &[u32]) -> PlanProblem {
         format!("the steps wait for each other: {}", path.join(" → ")),
     )
     .hint("change the resources in two runs, or set deleteBeforeReplace on one of them")
+}
+
+/// What was seen to be absent, and everything in it.
+fn gone(request: &Request<'_>) -> HashSet<Urn> {
+    let absent = |(urn, seen): (&Urn, &Observed)| matches!(seen, Observed::Absent).then(|| urn.clone());
+    let mut open: Vec<Urn> = request.observed.iter().filter_map(absent).collect();
+    let mut inside: HashMap<&Urn, Vec<&Urn>> = HashMap::new();
+    if !open.is_empty() {
+        let entries = request.snapshot.entries.values();
+        for entry in entries.filter(|e| e.role == Role::Live && provider_type(&e.record.kind).is_none()) {
+            if let Some(container) = &entry.deleted_with {
+                inside.entry(container).or_default().push(entry.urn());
+            }
+        }
+    }
+    let mut gone = HashSet::new();
+    while let Some(urn) = open.pop() {
+        open.extend(inside.remove(&urn).into_iter().flatten().cloned());
+        gone.insert(urn);
+    }
+    gone
 }
 
 /// Every top-level property as an addition.

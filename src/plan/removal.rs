@@ -78,7 +78,7 @@ pub(super) fn plan(planner: &mut Planner<'_>) {
         .map(|(at, r)| (r.entry.key_of(), at))
         .collect();
     let dependents = dependents(planner);
-    carry(planner, &mut removals, &by_key);
+    carry(planner, &mut removals);
     for removal in &mut removals {
         make_step(planner, removal);
     }
@@ -200,6 +200,7 @@ fn collect<'a>(planner: &mut Planner<'a>) -> Vec<Removal<'a>> {
             .is_some_and(|key| kept.contains(&(entry.provider.clone(), key.clone())));
         let action = match entry.role {
             Role::Vacant => Action::Drop,
+            Role::Live if planner.gone.contains(urn) => Action::Drop,
             _ if !in_cloud || held => Action::Drop,
             _ if entry.retain_on_delete => Action::Forget,
             _ => Action::Delete,
@@ -284,7 +285,7 @@ pub(super) fn needs(entry: &Entry) -> BTreeSet<&Urn> {
 ///
 /// Not carried: what has effects outside, is served by something, stays in the cloud, or stands (through something
 /// that is not carried) on what needs the container to be removed later.
-fn carry(planner: &Planner<'_>, removals: &mut [Removal<'_>], by_key: &BTreeMap<RecordKey, usize>) {
+fn carry(planner: &Planner<'_>, removals: &mut [Removal<'_>]) {
     let by_urn = ByUrn::of(removals);
     let container = |removal: &Removal<'_>| -> Option<usize> {
         let at = by_urn.get(removal.entry, removal.entry.deleted_with.as_ref()?)?;
@@ -303,39 +304,59 @@ fn carry(planner: &Planner<'_>, removals: &mut [Removal<'_>], by_key: &BTreeMap<
             if free && touches { container(r) } else { None }
         })
         .collect();
-    let order = dependencies_first(removals, by_key, &by_urn);
+    let below = below(removals, &by_urn);
+    let order = dependencies_first(&below);
     let roots: BTreeSet<usize> = carriers.iter().flatten().copied().collect();
+    let roots: Vec<usize> = roots.into_iter().collect();
     let mut connections: BTreeSet<(usize, usize)> = BTreeSet::new();
-    for root in roots {
-        // `above`: removed before the root because it needs it. `held`: must be removed by itself all the same.
-        let mut above = vec![false; removals.len()];
-        let mut held = vec![false; removals.len()];
-        above[root] = true;
-        for &at in &order {
-            if at == root {
-                continue;
-            }
-            for urn in needs(removals[at].entry) {
-                let Some(below) = by_urn.get(removals[at].entry, urn) else {
-                    continue;
-                };
-                above[at] |= above[below];
-                let provider = provider_type(&removals[below].entry.record.kind).is_some();
-                let alone = carriers[below] != Some(root) || held[below];
-                held[at] |= below != root && !provider && above[below] && alone;
-            }
-            if held[at] && carriers[at] == Some(root) {
-                carriers[at] = None;
-            }
-            if above[at] && provider_type(&removals[at].entry.record.kind).is_some() {
-                connections.insert((at, root));
-            }
-        }
+    for roots in roots.chunks(BLOCK) {
+        hold(removals, &below, &order, roots, &mut carriers, &mut connections);
     }
     for (removal, carrier) in removals.iter_mut().zip(carriers) {
         removal.carried_by = carrier;
     }
     carry_connections(removals, &connections);
+}
+
+/// Roots that one walk over the removals takes: the bits of a word.
+const BLOCK: usize = u64::BITS as usize;
+
+/// Takes from the containers `roots` (at most [`BLOCK`]) what they cannot carry, and finds the providers that connect to
+/// them. Each has a bit, so that one walk over the edges answers for all.
+fn hold(
+    removals: &[Removal<'_>],
+    below: &[Vec<usize>],
+    order: &[usize],
+    roots: &[usize],
+    carriers: &mut [Option<usize>],
+    connections: &mut BTreeSet<(usize, usize)>,
+) {
+    let mut bits = vec![0_u64; removals.len()];
+    for (nth, root) in roots.iter().enumerate() {
+        bits[*root] = 1 << nth;
+    }
+    let bit = |root: Option<usize>| root.map_or(0, |root| bits[root]);
+    let is_provider = |at: usize| provider_type(&removals[at].entry.record.kind).is_some();
+    // `above`: removed before the root because it needs it. `held`: must be removed by itself all the same.
+    let mut above = vec![0_u64; removals.len()];
+    let mut held = vec![0_u64; removals.len()];
+    for &at in order {
+        for &under in &below[at] {
+            above[at] |= above[under];
+            let alone = !bit(carriers[under]) | held[under];
+            // A provider has nothing to be removed; what is behind it stands on what it stands on.
+            let stands = if is_provider(under) { held[under] } else { alone };
+            held[at] |= above[under] & !bits[under] & stands;
+        }
+        (above[at], held[at]) = (above[at] | bits[at], held[at] & !bits[at]);
+        if held[at] & bit(carriers[at]) != 0 {
+            carriers[at] = None;
+        }
+        if above[at] != 0 && is_provider(at) {
+            let connected = roots.iter().filter(|root| above[at] & bits[**root] != 0);
+            connections.extend(connected.map(|root| (at, *root)));
+        }
+    }
 }
 
 /// The record of a provider that connects to a container goes with it, where the container carries its records.
@@ -354,26 +375,24 @@ fn carry_connections(removals: &mut [Removal<'_>], connections: &BTreeSet<(usize
     }
 }
 
-fn dependencies_first(
-    removals: &[Removal<'_>],
-    by_key: &BTreeMap<RecordKey, usize>,
-    by_urn: &ByUrn<'_>,
-) -> Vec<usize> {
-    debug_assert_eq!(by_key.len(), removals.len(), "one removal for each record");
-    let after: Vec<Vec<u32>> = removals
+/// What each removal stands on among the others.
+fn below(removals: &[Removal<'_>], by_urn: &ByUrn<'_>) -> Vec<Vec<usize>> {
+    let found = removals.iter().enumerate().map(|(own, removal)| {
+        let needs = needs(removal.entry).into_iter();
+        let below = needs.filter_map(|urn| by_urn.get(removal.entry, urn));
+        below.filter(|at| *at != own).collect()
+    });
+    found.collect()
+}
+
+fn dependencies_first(below: &[Vec<usize>]) -> Vec<usize> {
+    let after: Vec<Vec<u32>> = below
         .iter()
-        .enumerate()
-        .map(|(own, r)| {
-            let below = needs(r.entry)
-                .into_iter()
-                .filter_map(|urn| by_urn.get(r.entry, urn))
-                .filter(|at| *at != own);
-            below.filter_map(|at| u32::try_from(at).ok()).collect()
-        })
+        .map(|below| below.iter().filter_map(|at| u32::try_from(*at).ok()).collect())
         .collect();
     match crate::graph::sort(&after) {
         Ok(sorted) => sorted.into_iter().map(|at| at as usize).collect(),
-        Err(_) => (0..removals.len()).collect(),
+        Err(_) => (0..below.len()).collect(),
     }
 }
 
@@ -410,6 +429,7 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
         kind: entry.record.kind.clone(),
         after: deciding.clone(),
         only_if_replaced: deciding,
+        replaced_with: None,
         undo_drift: false,
         desired: None,
         changes: Vec::new(),

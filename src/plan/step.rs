@@ -88,6 +88,9 @@ pub struct Step {
     pub desired: Option<PlannedInputs>,
     /// The leaves that change. With unknown values it is a bound: apply may find fewer.
     pub changes: Vec<PlannedChange>,
+    /// It is replaced whatever its values are, if that resource is: its connection, or what it is in or stands on. Itself,
+    /// where a person asked for it.
+    pub replaced_with: Option<Urn>,
     /// It puts back what somebody changed: sent even where the inputs are those that were applied.
     pub undo_drift: bool,
     /// The record that becomes this one: a rename, or the generation an update or replacement starts from.

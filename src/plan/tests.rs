@@ -416,6 +416,35 @@ fn what_stands_on_something_that_needs_the_container_is_deleted_by_itself() {
 }
 
 #[test]
+fn of_many_containers_each_takes_its_own() {
+    // More than are walked at once, and one stands on what needs another.
+    let boxes = (0..150).map(|n| {
+        let stands = if n == 140 { "${inner3.id}" } else { "alone" };
+        format!(
+            r#""box{n}": {{"type": "Box", "properties": {{"name": "box{n}"}}}},
+               "inner{n}": {{"type": "Child", "properties": {{"box": "box{n}", "name": "inner"}}}},
+               "leaf{n}": {{"type": "Child", "properties": {{"box": "box{n}", "name": "leaf", "value": "{stands}"}}}}"#
+        )
+    });
+    let made = made(&graph(&format!("{{{}}}", boxes.collect::<Vec<_>>().join(","))));
+    let empty = ResourceGraph::empty();
+    let destroy = Case {
+        mode: Mode::Destroy,
+        ..Case::new(&empty, &made)
+    };
+    let steps = destroy.steps();
+    let deletes: Vec<&String> = steps.iter().filter(|s| s.starts_with("Delete box")).collect();
+    assert_eq!(deletes.len(), 150);
+    for (n, step) in (0..150).map(|n| (n, format!("Delete box{n}#1 takes inner{n}, leaf{n}"))) {
+        assert!(deletes.iter().any(|s| s.starts_with(&step)), "{n}: {deletes:#?}");
+    }
+    assert!(
+        steps.contains(&"Delete box3#1 takes inner3, leaf3 <- Delete box140#1".to_owned()),
+        "{steps:#?}"
+    );
+}
+
+#[test]
 fn a_replaced_container_takes_its_contents_and_they_are_made_again() {
     let text = r#"{
         "box": {"type": "Box", "properties": {"name": "box"}},

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use epid_provider::{Kind, KindSchema, Path, Problem, Value};
 
 use super::declaration::{Declaration, Options};
-use crate::expression::{Located, Span, Template};
+use super::diagnostic::Diagnostic;
+use crate::expression::{Located, SourceId, Span, Template};
 
 /// A kind that expands into other kinds. Pure: it sees configuration and what was written, never outputs.
 pub trait Component: Send + Sync {
@@ -67,6 +68,8 @@ pub struct File {
     pub path: PathBuf,
     /// Its text.
     pub text: Arc<str>,
+    /// Its number among the sources, for places in it.
+    pub source: SourceId,
 }
 
 /// One instance of a component while it expands.
@@ -82,6 +85,7 @@ pub struct Expansion<'a> {
     pub(super) span: Span,
     pub(super) children: Vec<Declaration>,
     pub(super) outputs: Vec<(Arc<str>, Located)>,
+    pub(super) reports: Vec<Diagnostic>,
 }
 
 /// A child that was declared.
@@ -106,7 +110,7 @@ impl Child {
     }
 }
 
-impl Expansion<'_> {
+impl<'a> Expansion<'a> {
     /// The component's address: `curator`, `net["a"]`, `curator/inner`.
     #[must_use]
     pub fn address(&self) -> &str {
@@ -189,6 +193,19 @@ impl Expansion<'_> {
         }
     }
 
+    /// Gives a child the places of its name and kind, where it was read from a file of its own.
+    pub fn place(&mut self, child: &Child, span: Span, kind_span: Span) {
+        if let Some(declared) = self.children.get_mut(child.index) {
+            declared.span = span;
+            declared.kind_span = kind_span;
+        }
+    }
+
+    /// Reports what is wrong in a file that the component was told to read, at its place there. The rest goes on.
+    pub fn report(&mut self, problem: Diagnostic) {
+        self.reports.push(problem);
+    }
+
     /// The options of a child: those it inherits, to be added to.
     pub fn options(&mut self, child: &Child) -> Option<&mut Options> {
         self.children.get_mut(child.index).map(|c| &mut c.options)
@@ -201,7 +218,7 @@ impl Expansion<'_> {
 
     /// The files of a pattern that the program named; `None` where the loader has not read it.
     #[must_use]
-    pub fn files(&self, pattern: &str) -> Option<&[File]> {
+    pub fn files(&self, pattern: &str) -> Option<&'a [File]> {
         self.files.get(pattern).map(Vec::as_slice)
     }
 }

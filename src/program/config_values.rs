@@ -20,6 +20,15 @@ use crate::expression::Span;
 /// # Errors
 /// Everything missing, undeclared, of another type, given twice, or given in clear where it is a secret.
 pub fn config_values(stack: &StackFile, secrets: &BTreeMap<Arc<str>, Value>) -> Result<Map, Vec<Diagnostic>> {
+    match draft_values(stack, secrets) {
+        (values, problems) if problems.is_empty() => Ok(values),
+        (_, problems) => Err(problems),
+    }
+}
+
+/// [`config_values`] that goes on after mistakes: what is missing or of another type is unknown.
+#[must_use]
+pub fn draft_values(stack: &StackFile, secrets: &BTreeMap<Arc<str>, Value>) -> (Map, Vec<Diagnostic>) {
     let mut problems = Vec::new();
     let mut values: Vec<(Arc<str>, Value)> = Vec::new();
     let sealed: BTreeSet<&Arc<str>> = stack.secrets.keys().chain(secrets.keys()).collect();
@@ -45,13 +54,27 @@ pub fn config_values(stack: &StackFile, secrets: &BTreeMap<Arc<str>, Value>) -> 
                 None => Err(missing(stack, declaration)),
             },
         };
-        match value {
+        let unknown = || Value::unknown(&format!("config.{name}"));
+        let value = match value {
+            // What is wrong with the declaration itself is known already.
             Ok((value, span)) if !declaration.ty.takes(&value) => {
-                problems.push(mistyped(declaration, &value, span));
+                if span != declaration.span {
+                    problems.push(mistyped(declaration, &value, span));
+                }
+                unknown()
             }
-            Ok((value, _)) => values.push((name.clone(), value)),
-            Err(problem) => problems.push(problem),
-        }
+            Ok((value, _)) => value,
+            Err(problem) => {
+                if !stack.program.incomplete.contains(name) {
+                    problems.push(problem);
+                }
+                unknown()
+            }
+        };
+        values.push((name.clone(), value));
+    }
+    for name in &stack.program.incomplete {
+        values.push((name.clone(), Value::unknown(&format!("config.{name}"))));
     }
     let declared: BTreeSet<&Arc<str>> = stack.program.config.iter().map(|d| &d.name).collect();
     let clear = stack
@@ -66,15 +89,11 @@ pub fn config_values(stack: &StackFile, secrets: &BTreeMap<Arc<str>, Value>) -> 
     for (name, value, span) in given.filter(|(name, ..)| !declared.contains(name)) {
         if stack.program.open_config {
             values.push((name.clone(), value));
-        } else {
+        } else if !stack.program.incomplete.contains(name) {
             problems.push(undeclared(name, &declared, span));
         }
     }
-    if problems.is_empty() {
-        Ok(values.into_iter().collect())
-    } else {
-        Err(problems)
-    }
+    (values.into_iter().collect(), problems)
 }
 
 fn secret_span(stack: &StackFile, name: &str) -> Span {
@@ -86,6 +105,7 @@ fn in_clear(stack: &StackFile, name: &str, span: Span) -> Diagnostic {
         span,
         format!("`{name}` is a secret, but its value stands here in clear"),
     )
+    .about_a_secret()
     .with_hint(format!(
         "take this line out and run: epid config set --secret {name} --stack {}",
         stack.name

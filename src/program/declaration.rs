@@ -1,6 +1,6 @@
 //! What a program says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub struct Program {
     pub open_config: bool,
     /// The files that components named, by the pattern they were named with.
     pub files: BTreeMap<Arc<str>, Vec<File>>,
+    /// Names that are declared and could not be read, which was reported: what refers to them is no further mistake.
+    pub incomplete: BTreeSet<Arc<str>>,
 }
 
 /// A resource, component or provider.

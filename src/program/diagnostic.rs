@@ -18,6 +18,8 @@ pub struct Diagnostic {
     pub label: Option<String>,
     /// What was probably meant, or what to do.
     pub hint: Option<String>,
+    /// What stands at the place is secret, and is not shown with its line.
+    pub secret: bool,
 }
 
 /// How bad a [`Diagnostic`] is.
@@ -39,6 +41,7 @@ impl Diagnostic {
             span: (!span.is_none()).then_some(span),
             label: None,
             hint: None,
+            secret: false,
         }
     }
 
@@ -55,6 +58,13 @@ impl Diagnostic {
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// About a secret: its line is shown without it.
+    #[must_use]
+    pub fn about_a_secret(mut self) -> Self {
+        self.secret = true;
         self
     }
 
@@ -79,13 +89,18 @@ pub struct Source {
     pub path: PathBuf,
     /// Its text; `None` for a Rust file, of which a span holds line and column instead of bytes.
     pub text: Option<Arc<str>>,
+    /// Where its lines begin: every declaration asks for its place.
+    lines: Arc<[u32]>,
 }
 
 impl Sources {
     /// Adds a file.
     pub fn add(&mut self, path: impl Into<PathBuf>, text: Option<Arc<str>>) -> SourceId {
+        let ends = text.iter().flat_map(|text| text.match_indices('\n'));
+        let starts = ends.filter_map(|(end, _)| u32::try_from(end + 1).ok());
         self.files.push(Source {
             path: path.into(),
+            lines: [0].into_iter().chain(starts).collect(),
             text,
         });
         SourceId(u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX))
@@ -111,13 +126,11 @@ impl Sources {
         let Some(text) = &source.text else {
             return Some((span.start, span.end));
         };
-        let before = text.get(..span.start as usize)?;
-        let line = before.rfind('\n').map_or(0, |at| at + 1);
-        let count = |n: usize| u32::try_from(n + 1).unwrap_or(u32::MAX);
-        Some((
-            count(before.matches('\n').count()),
-            count(before.get(line..)?.chars().count()),
-        ))
+        let line = source.lines.partition_point(|start| *start <= span.start);
+        let start = *source.lines.get(line.checked_sub(1)?)?;
+        let before = text.get(start as usize..span.start as usize)?;
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Some((count(line), count(before.chars().count() + 1)))
     }
 
     /// `stacks/dev.toml:7:1`, for records and messages of a run.

@@ -137,5 +137,15 @@ pub(super) fn instance_address(name: &str, key: &str) -> String {
 /// # Errors
 /// Everything wrong with components, their properties, `forEach` and `if`.
 pub fn expand(program: &Program, setting: &Setting<'_>) -> Result<Expanded, Vec<Diagnostic>> {
+    match expand_what_can_be(program, setting) {
+        (expanded, problems) if problems.is_empty() => Ok(expanded),
+        (_, problems) => Err(problems),
+    }
+}
+
+/// [`expand`] that goes on after mistakes: what could not be made stands among the components as an unknown value, so
+/// that whoever looks further finds more mistakes and no echoes of these.
+#[must_use]
+pub fn expand_what_can_be(program: &Program, setting: &Setting<'_>) -> (Expanded, Vec<Diagnostic>) {
     walk::Walk::new(program, setting).run()
 }

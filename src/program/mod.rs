@@ -27,13 +27,13 @@ mod project;
 mod render;
 
 pub use component::{Child, Component, Components, Expansion, File};
-pub use config_values::config_values;
+pub use config_values::{config_values, draft_values};
 pub use declaration::{
     ConfigDeclaration, ConfigType, Declaration, Options, OutputDeclaration, Program, Timeouts,
 };
 pub use diagnostic::{Diagnostic, Severity, Source, Sources};
 pub use edit::{EditError, set_config, set_secret, unset};
-pub use expand::{Expanded, Instance, Setting, Target, expand};
+pub use expand::{Expanded, Instance, Setting, Target, expand, expand_what_can_be};
 pub use load::{Loaded, find_project, load, load_with, parse_program, read_files};
 pub use project::{Backend, Project, StackFile};
 pub use render::render;

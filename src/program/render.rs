@@ -71,7 +71,7 @@ fn one(diagnostic: &Diagnostic, sources: &Sources, renderer: &Renderer, width: u
         let path = source.path.display().to_string().replace('\\', "/");
         let path = shown(&path).into_owned();
         if let Some(text) = &source.text {
-            let excerpt = Excerpt::of(text, span, width);
+            let excerpt = Excerpt::of(text, span, width, diagnostic.secret);
             let label = diagnostic.label.as_deref().or_else(|| {
                 // Where it does not fit beside the marks, the hint gets a line of its own.
                 let fits = |h: &&mut &str| excerpt.column + h.chars().count() + 10 <= width;
@@ -111,7 +111,7 @@ struct Excerpt {
 }
 
 impl Excerpt {
-    fn of(text: &str, span: Span, width: usize) -> Self {
+    fn of(text: &str, span: Span, width: usize, secret: bool) -> Self {
         let (start, end) = (span.start as usize, span.end as usize);
         let before = text.get(..start).unwrap_or_default();
         let line = before.rfind('\n').map_or(0, |at| at + 1);
@@ -124,6 +124,9 @@ impl Excerpt {
         let marked = head_of(rest.get(from..to).unwrap_or_default(), width);
         let tail = head_of(rest.get(to..).unwrap_or_default(), width);
         let tail = if marked.len() < to - from { "" } else { tail };
+        let whole = head.len() + marked.len() + tail.len() == rest.len();
+        // Its length is nobody's business either; and a text of several lines ends on another one.
+        let (marked, tail) = if secret { ("(secret)", "") } else { (marked, tail) };
         let mut shown = String::new();
         if head.len() < from {
             shown.push('…');
@@ -135,7 +138,7 @@ impl Excerpt {
         let to = shown.len();
         let column = shown.chars().count();
         shown.push_str(&visible(tail));
-        if head.len() + marked.len() + tail.len() < rest.len() && from + to > 0 {
+        if !whole && !secret && from + to > 0 {
             shown.push('…');
         }
         Self {

@@ -51,7 +51,10 @@ impl Disk {
             may_begin(store, location, &opening).await?;
         }
         let guard = store.lock(location, &opening.holder).await?;
-        let loaded = match load::load(store, location).await {
+        let found = load::load(store, location).await;
+        // From here on it changes.
+        store.forget_read(location);
+        let loaded = match found {
             Ok(Some(loaded)) => Ok(loaded),
             Ok(None) => create(store, location, opening).await,
             Err(error) => Err(error),

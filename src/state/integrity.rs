@@ -76,7 +76,7 @@ impl Snapshot {
                     return Err(Invalid::KnownToken(intent.token.clone()));
                 }
                 if intent.operation != epid_provider::Operation::Delete {
-                    self.check(&intent.entry, self.get(&intent.key()))?;
+                    self.check(&intent.entry, self.live(intent.entry.urn()))?;
                 }
                 self.intents
                     .insert(intent.token.clone(), Arc::new((**intent).clone()));
@@ -175,9 +175,15 @@ impl Snapshot {
     }
 
     fn check_changed(&self, undo: &[(RecordKey, Option<Arc<Entry>>)], happened: bool) -> Result<(), Invalid> {
-        for (key, old) in undo {
+        // The first of a key says what was there before.
+        let were = undo
+            .iter()
+            .rev()
+            .filter_map(|(key, old)| Some((&key.urn, old.as_deref()?)));
+        let were: HashMap<&Urn, &Entry> = were.filter(|(_, old)| old.role == Role::Live).collect();
+        for (key, _) in undo {
             match self.entries.get(key) {
-                Some(entry) => match self.check(entry, old.as_deref()) {
+                Some(entry) => match self.check(entry, were.get(&key.urn).copied()) {
                     Err(Invalid::MissingEdge { .. }) if happened => {}
                     checked => checked?,
                 },
@@ -188,8 +194,9 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Checks an entry that is about to be, or has just been, put in place of `old`.
-    fn check(&self, entry: &Entry, old: Option<&Entry>) -> Result<(), Invalid> {
+    /// Checks an entry that is about to be, or has just been, put. `was` is the live one of its URN before that: where its
+    /// edges are the same, there is no new way around.
+    fn check(&self, entry: &Entry, was: Option<&Entry>) -> Result<(), Invalid> {
         let urn = entry.urn();
         if self.of(urn).filter(|other| other.role == Role::Live).count() > 1 {
             return Err(Invalid::TwoLive(urn.clone()));
@@ -204,7 +211,7 @@ impl Snapshot {
         }
         if entry.role == Role::Live
             && self.dependents.contains_key(urn)
-            && !old.is_some_and(|old| old.role == Role::Live && old.edges().eq(entry.edges()))
+            && !was.is_some_and(|was| was.edges().eq(entry.edges()))
             && self.reaches(entry)
         {
             return Err(Invalid::Cycle(urn.clone()));

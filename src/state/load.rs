@@ -89,8 +89,8 @@ pub(super) fn write(head: &StateHead, snapshot: &Snapshot, keys: &StackKeys) -> 
     document::write(head, &body, keys.state(), PURPOSE, keys.entropy())
 }
 
-/// A state as its files tell it.
-#[derive(Debug)]
+/// A state as its files tell it. Cloning shares the entries.
+#[derive(Debug, Clone)]
 pub(super) struct Loaded {
     pub(super) snapshot: Snapshot,
     pub(super) keys: StackKeys,
@@ -117,12 +117,28 @@ struct Files {
     name: String,
     state: Vec<u8>,
     from_previous: bool,
-    has_previous: bool,
     /// Name, number, and the bytes of those after the snapshot.
     segments: Vec<(String, u64, Option<Vec<u8>>)>,
 }
 
-/// Reads a state; `None` where there is none. A state that is being written is read as of some moment.
+/// Which version of its files a state was read from: the name, length and last bytes of each. A snapshot ends in its
+/// checksum, and so does every frame of a journal.
+pub(super) type Version = Vec<(String, usize, Vec<u8>)>;
+
+impl Files {
+    fn version(&self) -> Version {
+        let end = |bytes: &[u8]| bytes[bytes.len().saturating_sub(64)..].to_vec();
+        let state = (self.name.clone(), self.state.len(), end(&self.state));
+        let segments = self.segments.iter().map(|(name, _, bytes)| {
+            let bytes = bytes.as_deref().unwrap_or_default();
+            (name.clone(), bytes.len(), end(bytes))
+        });
+        [state].into_iter().chain(segments).collect()
+    }
+}
+
+/// Reads a state; `None` where there is none. A state that is being written is read as of some moment. What was read
+/// before is not decoded again while its files are the same.
 pub(super) async fn load(store: &Store, location: &Location) -> Result<Option<Loaded>, StateError> {
     let mut attempt = 0;
     loop {
@@ -130,17 +146,50 @@ pub(super) async fn load(store: &Store, location: &Location) -> Result<Option<Lo
         let Some(files) = fetch(store, location).await? else {
             return Ok(None);
         };
-        let before = files.state.clone();
+        let version = files.version();
+        if let Some(loaded) = store.remembered(location, &version) {
+            return Ok(Some(loaded));
+        }
+        let (name, from_previous) = (files.name.clone(), files.from_previous);
         let (keys, entropy) = (store.keys.clone(), store.entropy.clone());
         let error = match off_thread(move || decode(files, &keys, &entropy)).await {
-            Err(error @ StateError::Corrupt { .. }) if attempt < ATTEMPTS => error,
-            done => return done.map(Some),
+            Ok(loaded) => {
+                store.remember(location, version, &loaded);
+                return Ok(Some(loaded));
+            }
+            Err(error) => error,
         };
-        let now = fetch_state(store, location).await?.map(|(_, bytes, _)| bytes);
-        if now.as_ref() == Some(&before) {
-            return Err(error);
+        let damaged = matches!(error, StateError::Corrupt { .. });
+        if damaged && attempt < ATTEMPTS {
+            let now = fetch(store, location).await?.map(|files| files.version());
+            if now.as_ref() != Some(&version) {
+                continue;
+            }
         }
+        return Err(if from_previous {
+            error
+        } else {
+            way_back(store, location, &name, error).await?
+        });
     }
+}
+
+/// Says of a damaged snapshot that the one before is there.
+async fn way_back(
+    store: &Store,
+    location: &Location,
+    name: &str,
+    mut error: StateError,
+) -> Result<StateError, StateError> {
+    let previous = names::file(location, PREVIOUS);
+    if let StateError::Corrupt { file, next, .. } = &mut error
+        && *file == *name
+        && store.blobs.get(&previous).await?.is_some()
+    {
+        "move it away and try again: `state.previous` and the journal beside it hold the same"
+            .clone_into(next);
+    }
+    Ok(error)
 }
 
 /// The snapshot's file: `state`, or where that is missing `state.previous`, after which the journal holds the rest.
@@ -185,24 +234,17 @@ async fn fetch(store: &Store, location: &Location) -> Result<Option<Files>, Stat
         };
         segments.push((blobs.describe(&name), number, bytes));
     }
-    let has_previous = blobs.get(&names::file(location, PREVIOUS)).await?.is_some();
     Ok(Some(Files {
         location: location.clone(),
         name,
         state,
         from_previous,
-        has_previous,
         segments,
     }))
 }
 
 fn decode(files: Files, directory: &KeyDirectory, entropy: &Entropy) -> Result<Loaded, StateError> {
-    let next = if files.has_previous && !files.from_previous {
-        "move it away and try again: `state.previous` and the journal beside it hold the same"
-    } else {
-        "restore it from a backup"
-    };
-    let damaged = |damage: Damage| damage.of(files.name.clone(), next);
+    let damaged = |damage: Damage| damage.of(files.name.clone(), "restore it from a backup");
     let head = StateHead::read(&files.state).map_err(damaged)?;
     document::check(&files.state).map_err(damaged)?;
     if head.location() != files.location {

@@ -54,8 +54,18 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "`{}` of {}@{} (process {})",
-            self.command, self.user, self.host, self.pid
+            "`{}` of {}@{} (process {}, since {})",
+            self.command,
+            self.user,
+            self.host,
+            self.pid,
+            said(self.since)
         )
     }
+}
+
+/// A moment as `2026-01-31T10:00:00Z`.
+fn said(at: Timestamp) -> String {
+    let seconds = i64::try_from(at.0 / 1000).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| "?".to_owned(), |at| at.to_string())
 }

@@ -34,7 +34,7 @@ pub use entry::{Entry, Generation, RecordKey, Role, Timeouts};
 pub use error::StateError;
 pub use integrity::Invalid;
 pub use journal_entry::{Change, Ending, Intent, JournalEntry, Run, RunRecord, RunResult, StepRecord};
-pub use keys::{Entropy, KeyDirectory, StackKeys, sealed_with};
+pub use keys::{DocumentKey, Entropy, KeyDirectory, StackKeys, sealed_with};
 pub use location::{Holder, Location};
 pub use session::{Opening, Session, Ticket};
 pub use sharing::Outputs;

@@ -154,6 +154,18 @@ impl Snapshot {
             .unwrap_or_default()
     }
 
+    /// True where `other` tells the same. Costs a comparison of pointers for each entry where the two were read as one.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Arc<Entry>, &Arc<Entry>)| Arc::ptr_eq(a, b) || a == b;
+        self.header == other.header
+            && self.entries.len() == other.entries.len()
+            && self.entries.values().zip(other.entries.values()).all(same)
+            && self.outputs == other.outputs
+            && self.intents == other.intents
+            && self.external == other.external
+    }
+
     /// True where nothing is recorded and nothing begun.
     #[must_use]
     pub fn is_empty(&self) -> bool {

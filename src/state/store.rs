@@ -1,7 +1,8 @@
 //! All states of a backend.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ use super::error::StateError;
 use super::format::{Damage, document};
 use super::journal_entry::RunRecord;
 use super::keys::{Entropy, KeyDirectory, StackKeys};
-use super::load::{self, PREVIOUS, STATE, StateHead};
+use super::load::{self, Loaded, PREVIOUS, STATE, StateHead, Version};
 use super::location::{Holder, Location};
 use super::names;
 use super::session::{Opening, Session};
@@ -27,6 +28,8 @@ pub struct Store {
     pub(super) blobs: Arc<dyn Blobs>,
     pub(super) keys: KeyDirectory,
     pub(super) entropy: Entropy,
+    /// What was read, until it is opened for writing.
+    read: Arc<Mutex<BTreeMap<Location, (Version, Loaded)>>>,
 }
 
 impl fmt::Debug for Store {
@@ -53,7 +56,32 @@ impl Store {
     /// The states in `blobs`, with the key files of `keys`.
     #[must_use]
     pub fn new(blobs: Arc<dyn Blobs>, keys: KeyDirectory, entropy: Entropy) -> Self {
-        Self { blobs, keys, entropy }
+        Self {
+            blobs,
+            keys,
+            entropy,
+            read: Arc::default(),
+        }
+    }
+
+    fn read_before(&self) -> MutexGuard<'_, BTreeMap<Location, (Version, Loaded)>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn remember(&self, location: &Location, version: Version, loaded: &Loaded) {
+        self.read_before()
+            .insert(location.clone(), (version, loaded.clone()));
+    }
+
+    /// What was read from this version of the files of a state.
+    pub(super) fn remembered(&self, location: &Location, version: &Version) -> Option<Loaded> {
+        let read = self.read_before();
+        let (of, loaded) = read.get(location)?;
+        (of == version).then(|| loaded.clone())
+    }
+
+    pub(super) fn forget_read(&self, location: &Location) {
+        self.read_before().remove(location);
     }
 
     /// The state of a stack, with its keys; `None` where it has none. Takes no lock and writes nothing; while somebody else
@@ -109,7 +137,7 @@ impl Store {
         let Some(loaded) = load::load(self, location).await? else {
             return Ok(Vec::new());
         };
-        let mut runs = std::collections::BTreeMap::new();
+        let mut runs = BTreeMap::new();
         for name in self.blobs.list(&names::file(location, HISTORY)).await? {
             let Some(bytes) = self.blobs.get(&name).await? else {
                 continue;

@@ -1,10 +1,11 @@
 //! Both orders of replacement, what follows from them, and what weakens at run time.
 
-use epid::plan::Selection;
-use epid::plan::{Action, Mode};
+use epid::graph::ResourceGraph;
+use epid::plan::{Action, Mode, Observations, Selection};
 use epid::state::Role;
 use epid_fake::fault::Api;
 use epid_fake::{Effect, Fault};
+use epid_provider::Observed;
 
 use crate::stack::{Stack, actions, on_clock, urn};
 
@@ -399,5 +400,90 @@ fn two_uncertain_reasons_to_go_first_count_each() {
         let ran = stack.up(&text("b", "c")).await;
         let did: Vec<String> = ran.did().into_iter().filter(|d| !d.contains(" l")).collect();
         assert_eq!(did, ["Vacated z", "Vacated y", "Replaced y", "Replaced z"]);
+    });
+}
+
+#[test]
+fn what_stands_on_a_cluster_by_name_goes_before_it_and_comes_after_it() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |version: &str| {
+            format!(
+                r#"{{"c": {{"type": "Cluster", "properties": {{"name": "c", "version": "{version}"}}, "options": {{"replaceOnChanges": ["version"]}}}},
+                     "p": {{"type": "Profile", "properties": {{"name": "p", "cluster": "${{c.name}}"}}}}}}"#
+            )
+        };
+        stack.up(&text("1")).await;
+        let ran = stack.up(&text("2")).await;
+        assert_eq!(ran.did(), ["Vacated p", "Vacated c", "Replaced c", "Replaced p"]);
+        stack.destroy().await;
+    });
+}
+
+#[test]
+fn a_connection_goes_with_its_cluster_though_something_in_it_went_before() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |version: &str| {
+            behind(
+                "c",
+                r#", "door": {"type": "Item", "properties": {"name": "door", "uses": ["${x.id}"]}, "options": {"provider": "inner", "servedBy": ["x"]}},
+                    "x": {"type": "Tagged", "properties": {"value": "1"}, "options": {"provider": "inner"}}"#,
+            )
+            .replace(
+                r#""name": "c"}, "options": {"#,
+                &format!(r#""name": "c", "version": "{version}"}}, "options": {{"replaceOnChanges": ["version"], "#),
+            )
+        };
+        stack.up(&text("1")).await;
+        let ran = stack.up(&text("2")).await;
+        assert_eq!(
+            ran.did(),
+            [
+                "Vacated door",
+                "Vacated cluster",
+                "Replaced cluster",
+                "Replaced x",
+                "Replaced door"
+            ]
+        );
+        stack.destroy().await;
+    });
+}
+
+#[test]
+fn what_was_in_a_cluster_that_is_gone_is_made_anew_and_nothing_is_asked_of_the_old_one() {
+    on_clock(async {
+        let mut stack = Stack::new();
+        stack.up(&behind("c", TAGGED)).await;
+        let old = stack.world.of("Cluster")[0].id.clone();
+        stack.world.vanish(&old);
+        let inside = stack.world.of("Tagged")[0].id.clone();
+        stack.world.vanish(&inside);
+        stack.world.fault(Fault::new(Effect::Refuse).api(Api::Delete));
+        let graph = stack.graph(&behind("c", TAGGED));
+        let absent = Observations::from([(urn("Cluster", "cluster"), Observed::Absent)]);
+        let plan = stack
+            .plan_with(&graph, Mode::Up, &absent, &Selection::default())
+            .unwrap();
+        let ran = stack.apply(plan).await;
+        assert_eq!(ran.did(), ["Created cluster", "Created x", "Dropped inner"]);
+        stack.restart();
+        stack.up(&behind("c", TAGGED)).await;
+        let cluster = stack.world.of("Cluster")[0].id.clone();
+        stack.world.vanish(&cluster);
+        let absent = Observations::from([(urn("Cluster", "cluster"), Observed::Absent)]);
+        let plan = stack
+            .plan_with(
+                &ResourceGraph::empty(),
+                Mode::Destroy,
+                &absent,
+                &Selection::default(),
+            )
+            .unwrap();
+        stack.world.fault(Fault::new(Effect::Refuse).api(Api::Delete));
+        let ran = stack.apply(plan).await;
+        assert!(ran.outcome.is_success(), "{:?}", ran.outcome);
+        assert!(stack.snapshot().is_empty());
     });
 }

@@ -282,7 +282,7 @@ impl Lab {
             .unwrap();
         runtime.block_on(async {
             let mut store = FileStore::new(&self.folder.path().join(".epid/sandbox"));
-            store.lock(Duration::from_secs(10)).unwrap();
+            store.lock(Duration::from_secs(10), "a story").unwrap();
             let clock = Clock::starting_at(Timestamp::from_millis(0));
             let sandbox = Sandbox::open(Box::new(store), clock, Settings::default()).unwrap();
             let kubeconfig = sandbox.kubeconfig(None, "lab").unwrap();

@@ -24,6 +24,7 @@ mod given;
 mod iam;
 mod inputs;
 mod kind;
+mod links;
 mod named;
 mod patience;
 mod provider;

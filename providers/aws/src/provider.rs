@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use epid_provider::{
-    Call, Connection, Desired, Diff, Failure, Field, Key, Kind, KindSchema, Object, Path, Present, Problem,
-    Provider, Record, Resolved, Type, Value, check,
+    Call, Connection, Desired, Diff, Failure, Field, Key, Kind, KindSchema, Links, Object, Path, Present,
+    Problem, Provider, Record, Resolved, Type, Value, check,
 };
 
 use crate::clients::Clients;
 use crate::connection::{AwsConnection, find};
 use crate::inputs::{text, texts};
 use crate::kind::{Entry, named, table};
+use crate::links;
 use crate::settings::{Account, Role, Settings};
 use crate::tags;
 
@@ -133,6 +134,10 @@ impl Provider for Aws {
     fn identity(&self, kind: &Kind, inputs: &Value) -> Option<Key> {
         let name = find(&self.table, kind)?.kind.identity(inputs)?;
         Some(Key::new(&format!("{kind}/{name}")))
+    }
+
+    fn links(&self, desired: &Desired) -> Links {
+        links::links(desired)
     }
 
     async fn connect(&self, cx: &Call, config: &Resolved) -> Result<Arc<dyn Connection>, Failure> {

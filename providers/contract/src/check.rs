@@ -53,6 +53,7 @@ fn object(schema: &Object, value: &Value, at: &Path, owner: &str, problems: &mut
     let Some(map) = value.expose().as_map() else {
         return;
     };
+    let mut meant: Vec<&str> = Vec::new();
     for (key, value) in map.iter() {
         let path = at.join(Segment::Key(key.clone()));
         match schema.field(key) {
@@ -65,8 +66,13 @@ fn object(schema: &Object, value: &Value, at: &Path, owner: &str, problems: &mut
                     format!(" in `{at}`")
                 };
                 let mut problem = Problem::new(path, format!("unknown property `{key}`{what} of {owner}"));
-                if let Some(near) = nearest(key, schema.fields.iter().map(|f| &*f.name)) {
+                let fields = || schema.fields.iter().map(|f| &*f.name);
+                if let Some(near) = nearest(key, fields()) {
                     problem = problem.with_hint(format!("did you mean `{near}`?"));
+                    meant.push(near);
+                } else if !schema.fields.is_empty() && schema.fields.len() <= 12 {
+                    let all: Vec<&str> = fields().collect();
+                    problem = problem.with_hint(format!("it takes {}", all.join(", ")));
                 }
                 problems.push(problem);
             }
@@ -76,6 +82,8 @@ fn object(schema: &Object, value: &Value, at: &Path, owner: &str, problems: &mut
         .fields
         .iter()
         .filter(|f| f.required && map.get(&f.name).is_none_or(Value::is_null))
+        // A misspelt property is one mistake, not two.
+        .filter(|f| !meant.contains(&&*f.name))
     {
         let what = if at.segments().is_empty() {
             String::new()
@@ -96,6 +104,7 @@ fn object(schema: &Object, value: &Value, at: &Path, owner: &str, problems: &mut
 }
 
 fn typed(ty: &Type, value: &Value, at: &Path, owner: &str, problems: &mut Vec<Problem>) {
+    let secret = matches!(value, Value::Secret(_));
     let value = value.expose();
     if matches!(value, Value::Unknown(_) | Value::Opaque(_) | Value::Null) {
         return;
@@ -144,30 +153,69 @@ fn typed(ty: &Type, value: &Value, at: &Path, owner: &str, problems: &mut Vec<Pr
             }
         }
         (Type::Object(inner), Value::Map(_)) => object(inner, value, at, owner, problems),
-        _ => problems.push(Problem::new(
-            at.clone(),
-            format!(
+        _ => {
+            let message = format!(
                 "`{at}` of {owner} takes {}, not {}",
                 article(&ty.name()),
                 article(value.type_name())
-            ),
-        )),
+            );
+            let problem = Problem::new(at.clone(), message);
+            problems.push(match rewritten(ty, value) {
+                Some(better) if !secret => problem.with_hint(format!("write {better}")),
+                _ => problem,
+            });
+        }
     }
 }
 
-/// The candidate that `word` was probably meant to be: at most a third of its letters differ.
+/// How a value of another type was probably meant.
+fn rewritten(ty: &Type, value: &Value) -> Option<String> {
+    match (ty, value) {
+        (Type::String, Value::Int(_) | Value::Float(_) | Value::Bool(_)) => Some(format!("\"{value}\"")),
+        (Type::Int, Value::Str(text)) => text.parse::<i64>().ok().map(|n| n.to_string()),
+        (Type::Float, Value::Str(text)) => {
+            let number = text.parse::<f64>().ok().filter(|n| n.is_finite());
+            number.map(|_| text.to_string())
+        }
+        (Type::Bool, Value::Str(text)) => match text.to_lowercase().as_str() {
+            "true" | "yes" | "on" => Some("true".to_owned()),
+            "false" | "no" | "off" => Some("false".to_owned()),
+            _ => None,
+        },
+        (Type::List(item) | Type::Set(item), Value::Str(_)) if matches!(**item, Type::String) => {
+            Some(format!("[{value}]"))
+        }
+        _ => None,
+    }
+}
+
+/// The candidate that `word` was probably meant to be: at most a third of its letters differ, or it is the one that begins
+/// with three or more letters that are all there is.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .into_iter()
-        .map(|c| (strsim::osa_distance(&word.to_lowercase(), &c.to_lowercase()), c))
+    let lower = word.to_lowercase();
+    let mut candidates: Vec<&str> = candidates.into_iter().collect();
+    candidates.sort_unstable();
+    candidates.dedup();
+    let near = candidates
+        .iter()
+        .map(|c| (strsim::osa_distance(&lower, &c.to_lowercase()), *c))
         .filter(|(d, c)| *d <= (word.len().max(c.len()) / 3).max(1))
         .min()
-        .map(|(_, c)| c)
+        .map(|(_, c)| c);
+    let longer = || {
+        let mut longer = candidates.iter().filter(|c| c.to_lowercase().starts_with(&lower));
+        match (longer.next(), longer.next()) {
+            (Some(one), None) if word.len() >= 3 => Some(*one),
+            _ => None,
+        }
+    };
+    near.or_else(longer)
 }
 
 fn article(word: &str) -> String {
     match word.as_bytes().first() {
-        Some(b'a' | b'e' | b'i' | b'o' | b'u') if word != "anything" => format!("an {word}"),
+        _ if matches!(word, "anything" | "null") => word.to_owned(),
+        Some(b'a' | b'e' | b'i' | b'o' | b'u') => format!("an {word}"),
         _ => format!("a {word}"),
     }
 }
@@ -199,17 +247,21 @@ mod tests {
             found,
             [
                 "cidrBlok: unknown property `cidrBlok` of aws:ec2:Vpc (did you mean `cidrBlock`?)",
-                "tags.a: `tags.a` of aws:ec2:Vpc takes a string, not an integer ()",
+                "tags.a: `tags.a` of aws:ec2:Vpc takes a string, not an integer (write \"1\")",
                 "tenancy: `dedicatd` is not a value of `tenancy` of aws:ec2:Vpc: default, dedicated (did you mean `dedicated`?)",
-                "zzzz: unknown property `zzzz` of aws:ec2:Vpc ()",
-                ": missing property `cidrBlock` of aws:ec2:Vpc (`cidrBlock` takes a string)",
+                "zzzz: unknown property `zzzz` of aws:ec2:Vpc (it takes cidrBlock, tenancy, tags)",
             ]
         );
+        let missing = check(&schema, &Value::map([("tenancy", Value::str("default"))]));
+        assert_eq!(missing[0].message, "missing property `cidrBlock` of aws:ec2:Vpc");
+        assert_eq!(missing[0].hint.as_deref(), Some("`cidrBlock` takes a string"));
     }
 
     #[test]
     fn nearest_needs_to_be_near() {
         assert_eq!(nearest("subnetids", ["subnetIds", "subnets"]), Some("subnetIds"));
         assert_eq!(nearest("foo", ["cidrBlock"]), None);
+        assert_eq!(nearest("cidr", ["cidrBlock", "tags"]), Some("cidrBlock"));
+        assert_eq!(nearest("cidr", ["cidrBlock", "cidrBlocks"]), None);
     }
 }

@@ -31,7 +31,7 @@ pub use diff::{Change, Diff, Op, Replace, diff};
 pub use failure::{Failure, Outcome, Retry};
 pub use path::{Path, Segment};
 pub use provider::{
-    Connection, Desired, Intent, Links, Observed, Operation, Owner, Present, Provider, Query, Record,
+    Bond, Connection, Desired, Intent, Links, Observed, Operation, Owner, Present, Provider, Query, Record,
     Recorded, Recovered, Requirement,
 };
 pub use schema::{Durations, Equality, Field, KindSchema, Object, Output, Type};

@@ -208,8 +208,19 @@ pub struct Links {
 pub struct Requirement {
     /// What: `namespace/shop`.
     pub what: Arc<str>,
-    /// True where deleting what provides it deletes this resource too.
-    pub contained: bool,
+    /// How closely.
+    pub bond: Bond,
+}
+
+/// How closely a resource is tied to what it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bond {
+    /// It comes after.
+    Needs,
+    /// It is replaced with it, and has to be deleted before it: a Fargate profile and its cluster.
+    Upon,
+    /// It is replaced and deleted with it: an object and its namespace.
+    Inside,
 }
 
 /// A family of kinds, without credentials: everything here is pure and synchronous, so that planning does no I/O.

@@ -374,11 +374,26 @@ impl Type {
             Self::Float => "number".into(),
             Self::String => "string".into(),
             Self::Enum(values) => values.join(" | "),
-            Self::List(item) | Self::Set(item) => format!("list of {}", item.name()),
+            Self::List(item) | Self::Set(item) => format!("list of {}", item.names()),
             Self::Keyed(..) => "list of maps".into(),
-            Self::Map(item) => format!("map of {}", item.name()),
+            Self::Map(item) => format!("map of {}", item.names()),
             Self::Object(_) => "map".into(),
             Self::IntOrString => "integer or string".into(),
+        }
+    }
+
+    /// The word for several of the type.
+    fn names(&self) -> String {
+        match self {
+            Self::Any => "anything".into(),
+            Self::Enum(_) => self.name(),
+            Self::List(item) | Self::Set(item) => format!("lists of {}", item.names()),
+            Self::Keyed(..) => "lists of maps".into(),
+            Self::Map(item) => format!("maps of {}", item.names()),
+            Self::IntOrString => "integers or strings".into(),
+            Self::Bool | Self::Int | Self::Float | Self::String | Self::Object(_) => {
+                format!("{}s", self.name())
+            }
         }
     }
 }

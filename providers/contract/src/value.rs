@@ -236,7 +236,9 @@ impl Value {
         self.any(&|v| matches!(v, Self::Secret(_) | Self::Opaque(_)))
     }
 
-    fn any(&self, test: &impl Fn(&Value) -> bool) -> bool {
+    /// True where `test` is true of the value or of anything in it.
+    #[must_use]
+    pub fn any(&self, test: &impl Fn(&Value) -> bool) -> bool {
         test(self)
             || match self {
                 Self::List(items) => items.iter().any(|v| v.any(test)),

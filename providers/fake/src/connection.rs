@@ -128,9 +128,10 @@ impl FakeConnection {
             cx.checkpoint(&partial).await.map_err(kept)?;
             cx.progress(&stage);
             cx.sleep(each).await.map_err(kept)?;
-            if let Some(thing) = self.world.lock().things.get_mut(id) {
-                thing.missing.retain(|m| *m != stage);
-            }
+            let mut inner = self.world.lock();
+            inner
+                .things
+                .change(id, |thing| thing.missing.retain(|m| *m != stage));
         }
     }
 
@@ -160,12 +161,8 @@ impl FakeConnection {
     fn make(&self, cx: &Call, kind: &Kind, b: &Behaviour, inputs: &Value) -> Result<Arc<str>, Failure> {
         let mut inner = self.world.lock();
         unresolved(&mut inner, cx, inputs);
-        let token = if b.tokenless {
-            None
-        } else {
-            Some(cx.token.as_str())
-        };
-        if let Some(thing) = inner.things.values().find(|t| Some(&*t.token) == token) {
+        let before = inner.things.made_with(cx.token.as_str()).next();
+        if let Some(thing) = before.filter(|_| !b.tokenless) {
             if &*thing.kind != kind.name() || thing.urn != cx.urn {
                 return Err(Failure::new(
                     "IdempotentParameterMismatch",
@@ -176,7 +173,7 @@ impl FakeConnection {
         }
         let mut properties = inputs.as_map().cloned().unwrap_or_default();
         if b.named && properties.get("name").is_none() {
-            properties = properties.with("name", Value::from(format!("made-{}", cx.token.short(8))));
+            properties = properties.with("name", Value::from(format!("made-{}", cx.token.short(16))));
         }
         if kind.name() == "Defaulted" && properties.get("class").is_none() {
             properties = properties.with("class", Value::str("standard"));
@@ -198,23 +195,17 @@ impl FakeConnection {
         self.admit(&inner, &thing, b)?;
         *inner.made.entry(cx.urn.clone()).or_default() += 1;
         let id = thing.id.clone();
-        inner.things.insert(id.clone(), thing);
+        inner.things.insert(thing);
         Ok(id)
     }
 
     /// Refuses a thing that collides, or that needs what is not there.
     fn admit(&self, inner: &Inner, thing: &Thing, b: &Behaviour) -> Result<(), Failure> {
-        let others = || {
-            inner
-                .things
-                .values()
-                .filter(|t| t.account == self.account && t.id != thing.id)
-        };
-        let same = |property: &str| {
+        let other = |t: &&Thing| t.account == self.account && t.id != thing.id;
+        let same = |property: &'static str| {
             let value = thing.text(property);
-            others().any(|t| {
-                t.kind == thing.kind && t.text(property) == value && t.text("box") == thing.text("box")
-            })
+            let mut alike = inner.things.with(&thing.kind, property, value).filter(other);
+            alike.any(|t| t.text("box") == thing.text("box"))
         };
         let name = match &*thing.kind {
             "Subnet" => Some("range"),
@@ -229,7 +220,7 @@ impl FakeConnection {
             ));
         }
         for id in thing.uses() {
-            match others().find(|t| &*t.id == id) {
+            match inner.things.get(id).filter(other) {
                 None => return Err(not_found(id)),
                 Some(t) if !t.missing.is_empty() => {
                     return Err(Failure::new("InvalidState", format_args!("{id} is not ready")));
@@ -238,8 +229,8 @@ impl FakeConnection {
             }
         }
         let parent = |kind: &str, property: &str| {
-            let wanted = thing.text(property);
-            others().any(|t| &*t.kind == kind && t.text("name") == wanted)
+            let mut named = inner.things.with(kind, "name", thing.text(property));
+            named.any(|t| other(&t))
         };
         match &*thing.kind {
             "Child" if !parent("Box", "box") => Err(not_found(thing.text("box"))),
@@ -258,34 +249,27 @@ impl FakeConnection {
         else {
             return Ok(());
         };
-        let others = || {
-            inner
-                .things
-                .values()
-                .filter(|t| t.account == self.account && *t.id != *id)
-        };
-        let needs = |t: &&Thing| {
-            t.uses().any(|u| u == id)
-                || (&*thing.kind == "Cluster"
-                    && &*t.kind == "Profile"
-                    && t.text("cluster") == thing.text("name"))
-        };
-        if let Some(user) = others().find(needs) {
+        let other = |t: &&Thing| t.account == self.account && *t.id != *id;
+        let profiles = (&*thing.kind == "Cluster")
+            .then(|| inner.things.with("Profile", "cluster", thing.text("name")))
+            .into_iter()
+            .flatten();
+        if let Some(user) = inner.things.users(id).chain(profiles).find(other) {
             let message = format!("{id} is used by {}", user.id);
             return Err(Failure::new("DependencyViolation", message));
         }
         let controller = thing.text("controller");
-        if !controller.is_empty() && !others().any(|t| &*t.kind == "Item" && t.text("name") == controller) {
+        if !controller.is_empty() && !inner.things.with("Item", "name", controller).any(|t| other(&t)) {
             return Err(Failure::new(
                 "FinalizerStuck",
                 format_args!("nobody serves {id}: {controller} is gone"),
             ));
         }
         let inside: Vec<Thing> = match &*thing.kind {
-            "Box" => others()
-                .filter(|t| &*t.kind == "Child" && t.text("box") == thing.text("name"))
-                .cloned()
-                .collect(),
+            "Box" => {
+                let inside = inner.things.with("Child", "box", thing.text("name"));
+                inside.filter(other).cloned().collect()
+            }
             "Cluster" => inner
                 .things
                 .values()
@@ -323,23 +307,20 @@ impl FakeConnection {
                 }))
             });
         }
-        let named = |inputs: &Resolved, t: &Thing| {
-            let same = |p: &str| inputs.get(p).and_then(Value::as_str) == Some(t.text(p));
-            match kind {
-                "Child" => same("box") && same("name"),
-                _ => self.kinds.get(query.kind()).is_some_and(|b| b.named) && same("name"),
+        let visible = |t: &&Thing| t.account == self.account && &*t.kind == kind && t.visible <= cx.now();
+        let found = match query {
+            Query::Record(record) => inner.things.get(&record.id).filter(visible),
+            Query::Id { id, .. } => inner.things.get(id).filter(visible),
+            Query::Inputs { inputs, .. } => {
+                let text = |p: &str| inputs.get(p).and_then(Value::as_str).unwrap_or_default();
+                let named = self.kinds.get(query.kind()).is_some_and(|b| b.named);
+                let mut alike = inner.things.with(kind, "name", text("name")).filter(visible);
+                match kind {
+                    "Child" => alike.find(|t| t.text("box") == text("box")),
+                    _ => alike.next().filter(|_| named),
+                }
             }
         };
-        let found = inner.things.values().find(|t| {
-            t.account == self.account
-                && &*t.kind == kind
-                && t.visible <= cx.now()
-                && match query {
-                    Query::Record(record) => t.id == record.id,
-                    Query::Id { id, .. } => t.id == *id,
-                    Query::Inputs { inputs, .. } => named(inputs, t),
-                }
-        });
         found.map_or(Observed::Absent, |thing| {
             let properties = thing
                 .properties
@@ -371,7 +352,8 @@ fn not_found(id: &str) -> Failure {
 
 /// A correct engine never sends what stands for a value that is not known yet.
 fn unresolved(inner: &mut Inner, cx: &Call, inputs: &Value) {
-    if inputs.to_string().contains("(known after") || inputs.to_string().contains("${") {
+    let text = inputs.to_string();
+    if text.contains("(known after") || text.contains("${") {
         inner
             .violations
             .push(format!("{} was sent an unresolved value: {inputs}", cx.urn));
@@ -456,7 +438,7 @@ impl Connection for FakeConnection {
             thing.properties = defaults.merged(&inputs);
             thing.version += 1;
             self.admit(&inner, &thing, b)?;
-            inner.things.insert(thing.id.clone(), thing);
+            inner.things.insert(thing);
         }
         self.finish(cx, b, &record.id, matches!(after, After::Half))
             .await?;
@@ -500,8 +482,8 @@ impl Connection for FakeConnection {
                 let b = self.behaviour(&intent.kind)?;
                 let found = {
                     let inner = self.world.lock();
-                    let mine = |t: &&Thing| &*t.token == intent.token.as_str() && t.visible <= cx.now();
-                    inner.things.values().find(mine).cloned()
+                    let mut mine = inner.things.made_with(intent.token.as_str());
+                    mine.find(|t| t.visible <= cx.now()).cloned()
                 };
                 if let Some(thing) = found {
                     return what_is(&thing);

@@ -15,6 +15,7 @@
 //! | [`runtime`] | a call runtime whose clock jumps, for tests without an engine |
 
 mod connection;
+mod things;
 
 pub mod conformance;
 pub mod fault;

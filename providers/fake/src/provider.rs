@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use epid_provider::{
-    Call, Connection, Desired, Failure, Field, Key, Kind, KindSchema, Links, Object, Provider, Requirement,
-    Resolved, Type, Value,
+    Bond, Call, Connection, Desired, Failure, Field, Key, Kind, KindSchema, Links, Object, Provider,
+    Requirement, Resolved, Type, Value,
 };
 
 use crate::connection::FakeConnection;
@@ -88,13 +88,18 @@ impl Provider for Fake {
     fn links(&self, desired: &Desired) -> Links {
         let part = |name: &str| desired.properties.get(name).and_then(Value::as_str);
         let mut links = Links::default();
-        match (desired.kind.name(), part("name"), part("box")) {
+        match (desired.kind.name(), part("name"), part("box").or(part("cluster"))) {
+            ("Cluster", Some(name), _) => links.provides.push(Arc::from(format!("cluster/{name}"))),
+            ("Profile", _, Some(cluster)) => links.requires.push(Requirement {
+                what: Arc::from(format!("cluster/{cluster}")),
+                bond: Bond::Upon,
+            }),
             ("Box", Some(name), _) => links.provides.push(Arc::from(format!("box/{name}"))),
             ("Child", _, Some(parent)) => {
                 let what = Arc::from(format!("box/{parent}"));
                 links.requires.push(Requirement {
                     what,
-                    contained: true,
+                    bond: Bond::Inside,
                 });
                 links.outside = desired
                     .properties

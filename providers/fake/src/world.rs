@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use epid_provider::{Timestamp, Urn, Value};
 
 use crate::fault::{Api, Effect, Fault};
+use crate::things::Things;
 
 /// A fake cloud. Clones are the same cloud.
 #[derive(Clone, Default)]
@@ -76,7 +77,7 @@ type Hook = Arc<dyn Fn() + Send + Sync>;
 #[derive(Default)]
 pub(crate) struct Inner {
     pub(crate) next: u32,
-    pub(crate) things: BTreeMap<Arc<str>, Thing>,
+    pub(crate) things: Things,
     pub(crate) facts: BTreeMap<String, Value>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) calls: Vec<(Api, Urn)>,
@@ -141,11 +142,11 @@ impl World {
 
     /// Somebody else changes a property of a thing.
     pub fn tamper(&self, id: &str, property: &str, value: impl Into<Value>) {
-        if let Some(thing) = self.lock().things.get_mut(id)
-            && let Value::Map(map) = &thing.properties
-        {
-            thing.properties = Value::Map(map.with(property, value.into()));
-        }
+        self.lock().things.change(id, |thing| {
+            if let Value::Map(map) = &thing.properties {
+                thing.properties = Value::Map(map.with(property, value.into()));
+            }
+        });
     }
 
     /// Somebody else removes a thing.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use epid_provider::{Desired, Links, Requirement, Value};
+use epid_provider::{Bond, Desired, Links, Requirement, Value};
 
 use crate::name::{api_version, metadata, text};
 use crate::schema;
@@ -108,7 +108,7 @@ impl Found<'_> {
     fn contained(&mut self, what: String) {
         self.links.requires.push(Requirement {
             what: Arc::from(what),
-            contained: true,
+            bond: Bond::Inside,
         });
     }
 
@@ -117,7 +117,7 @@ impl Found<'_> {
         if !self.links.requires.iter().any(|r| r.what == what) {
             self.links.requires.push(Requirement {
                 what,
-                contained: false,
+                bond: Bond::Needs,
             });
         }
     }
@@ -267,7 +267,7 @@ mod tests {
         links
             .requires
             .iter()
-            .map(|r| format!("{}{}", r.what, if r.contained { "!" } else { "" }))
+            .map(|r| format!("{}{}", r.what, if r.bond == Bond::Inside { "!" } else { "" }))
             .collect()
     }
 

@@ -8,6 +8,7 @@
 //! a boolean, the check of the kind says so.
 
 use std::fmt;
+use std::ops::Range;
 
 use epid_provider::{Kind, Value};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -25,8 +26,34 @@ pub struct Object {
     pub kind: Kind,
     /// Everything but `apiVersion`, `kind` and `status`.
     pub properties: Value,
+    /// The same with the place of everything in it.
+    pub node: Node,
     /// The line it begins in, from 1.
     pub line: u32,
+    /// The bytes of its kind.
+    pub kind_at: Range<u32>,
+}
+
+/// A value that knows which bytes of the text it is. What an alias put there is where it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// The value.
+    pub part: Part,
+    /// Its first word.
+    pub at: Range<u32>,
+    /// Its key, in a map.
+    pub key: Range<u32>,
+}
+
+/// What a [`Node`] is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part {
+    /// Neither list nor map.
+    Leaf(Value),
+    /// A list.
+    List(Vec<Node>),
+    /// A map, in the order it was written in.
+    Map(Vec<(String, Node)>),
 }
 
 impl Object {
@@ -44,8 +71,12 @@ impl Object {
 pub struct ManifestError {
     /// The line, from 1; 0 where it is not known.
     pub line: u32,
-    /// What is wrong, and what to do.
+    /// The bytes it is about; empty where that is not known.
+    pub at: Range<u32>,
+    /// What is wrong.
     pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
 }
 
 /// Reads every object of a YAML (or JSON) text, in order. Empty documents are passed over.
@@ -60,16 +91,19 @@ pub fn parse(text: &str) -> Result<Vec<Object>, Vec<ManifestError>> {
     options.alias_limits.max_total_replayed_events = MOST_REPLAYED;
     let documents: Vec<Spanned<Tree>> =
         serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
-            let line = error.location().map_or(0, |at| line(&at));
-            let message = error.without_snippet().to_string();
-            vec![ManifestError {
-                line,
-                message: format!("this is no YAML: {message}"),
-            }]
+            let lines = Lines::new(text);
+            let at = error.location();
+            vec![no_yaml(
+                at.map_or(0, |at| line(&at)),
+                at.map_or(0..0, |at| lines.word(&at)),
+                &error.without_snippet().to_string(),
+                text,
+            )]
         })?;
+    let lines = Lines::new(text);
     let (mut objects, mut errors) = (Vec::new(), Vec::new());
     for document in documents {
-        flatten(document, 0, &mut objects, &mut errors);
+        flatten(document, 0, &lines, &mut objects, &mut errors);
     }
     if errors.is_empty() {
         Ok(objects)
@@ -78,33 +112,142 @@ pub fn parse(text: &str) -> Result<Vec<Object>, Vec<ManifestError>> {
     }
 }
 
+/// The parser's message in epid's words.
+fn no_yaml(line: u32, at: Range<u32>, message: &str, text: &str) -> ManifestError {
+    // The place is said apart.
+    let message = message.split(" at line ").next().unwrap_or(message);
+    let message = message
+        .split(", set DuplicateKeyPolicy")
+        .next()
+        .unwrap_or(message);
+    let row = text
+        .lines()
+        .nth((line as usize).saturating_sub(1))
+        .unwrap_or_default();
+    let (message, hint) = if let Some(key) = message.strip_prefix("duplicate mapping key: ") {
+        (
+            format!("`{key}` is given twice"),
+            Some("put both into one".to_owned()),
+        )
+    } else if row.contains("{{") || row.trim_start().starts_with("{{") {
+        (
+            "this is a template of Helm, not YAML".to_owned(),
+            Some("render it first: helm template".to_owned()),
+        )
+    } else if message.starts_with("tabs disallowed") {
+        (
+            "this is no YAML: a tab indents this line".to_owned(),
+            Some("indent with spaces".to_owned()),
+        )
+    } else if message.contains("mapping values are not allowed") {
+        (
+            "this is no YAML: a key stands where none can".to_owned(),
+            Some("look at the indentation, or put a text with `: ` in quotes".to_owned()),
+        )
+    } else {
+        (format!("this is no YAML: {message}"), None)
+    };
+    ManifestError {
+        line,
+        at,
+        message,
+        hint,
+    }
+}
+
+/// Where the lines of a text begin.
+struct Lines<'t> {
+    text: &'t str,
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    fn new(text: &'t str) -> Self {
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1));
+        Self {
+            text,
+            starts: starts.collect(),
+        }
+    }
+
+    /// The bytes of the word at a place; of a place beyond the text, nothing.
+    fn word(&self, at: &Location) -> Range<u32> {
+        let cut = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let index = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).saturating_sub(1);
+        let Some(start) = self.starts.get(index(at.line())) else {
+            return cut(self.text.len())..cut(self.text.len());
+        };
+        let line = self.text.get(*start..).unwrap_or_default();
+        let line = line.lines().next().unwrap_or_default();
+        let from = line
+            .char_indices()
+            .nth(index(at.column()))
+            .map_or(line.len(), |(at, _)| at);
+        let rest = line.get(from..).unwrap_or_default();
+        let end = match rest.chars().next() {
+            Some(quote @ ('"' | '\'')) => rest
+                .get(1..)
+                .and_then(|r| r.find(quote))
+                .map_or(rest.len(), |at| at + 2),
+            _ => {
+                let end = rest.find(|c: char| c.is_whitespace() || matches!(c, ',' | ']' | '}'));
+                let word = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+                word.strip_suffix(':').unwrap_or(word).len()
+            }
+        };
+        let from = start + from;
+        cut(from)..cut(from + end)
+    }
+}
+
 fn line(at: &Location) -> u32 {
     u32::try_from(at.line()).unwrap_or(u32::MAX)
 }
 
-fn flatten(node: Spanned<Tree>, depth: u32, objects: &mut Vec<Object>, errors: &mut Vec<ManifestError>) {
+fn flatten(
+    node: Spanned<Tree>,
+    depth: u32,
+    lines: &Lines<'_>,
+    objects: &mut Vec<Object>,
+    errors: &mut Vec<ManifestError>,
+) {
     let line = line(&node.referenced);
+    let at = lines.word(&node.referenced);
+    let error = |message: String, hint: Option<&str>| ManifestError {
+        line,
+        at: at.clone(),
+        message,
+        hint: hint.map(str::to_owned),
+    };
     let mut entries = match node.value {
         Tree::Leaf(Value::Null) => return,
         Tree::Map(entries) => entries,
         Tree::Leaf(_) | Tree::List(_) => {
             let message = "a manifest is a map with `apiVersion`, `kind` and `metadata`".to_owned();
-            errors.push(ManifestError { line, message });
+            errors.push(error(message, None));
             return;
         }
     };
     let mut take = |key: &str| {
-        let at = entries.iter().position(|(k, _)| k == key)?;
+        let at = entries.iter().position(|(k, _)| k.value == key)?;
         Some(entries.remove(at).1)
     };
     let (version, kind, items) = (take("apiVersion"), take("kind"), take("items"));
+    let kind_at = kind
+        .as_ref()
+        .map_or(at.clone(), |kind| lines.word(&kind.referenced));
     let mut text = |node: Option<Spanned<Tree>>, key: &str| match node.map(|n| n.value) {
         Some(Tree::Leaf(Value::Str(text))) if !text.is_empty() => Some(text),
         _ => {
-            errors.push(ManifestError {
-                line,
-                message: format!("this object has no `{key}`"),
-            });
+            let example = if key == "kind" {
+                "kind: Deployment"
+            } else {
+                "apiVersion: apps/v1"
+            };
+            errors.push(error(
+                format!("this object has no `{key}`"),
+                Some(&format!("such as {example}")),
+            ));
             None
         }
     };
@@ -117,32 +260,39 @@ fn flatten(node: Spanned<Tree>, depth: u32, objects: &mut Vec<Object>, errors: &
             Tree::List(items) if depth < DEEPEST_LIST => {
                 items
                     .into_iter()
-                    .for_each(|item| flatten(item, depth + 1, objects, errors));
+                    .for_each(|item| flatten(item, depth + 1, lines, objects, errors));
             }
             Tree::Leaf(Value::Null) => {}
-            _ => errors.push(ManifestError {
-                line,
-                message: format!("`items` of this {kind} is no list of objects"),
-            }),
+            _ => errors.push(error(
+                format!("`items` of this {kind} is no list of objects"),
+                None,
+            )),
         }
         return;
     }
     let parsed = Kind::parse(&format!("kubernetes:{version}:{kind}"));
     match parsed {
         Ok(parsed) if crate::name::api_version::is_one(&version) => {
-            let properties = entries.into_iter().filter(|(key, _)| key != "status");
-            let properties = Value::map(properties.map(|(key, node)| (key, node.value.into_value())));
+            entries.retain(|(key, _)| key.value != "status");
+            let node = Node {
+                part: Tree::Map(entries).placed(lines),
+                at: at.clone(),
+                key: at.clone(),
+            };
             objects.push(Object {
                 kind: parsed,
-                properties,
+                properties: node.value(),
+                node,
                 line,
+                kind_at,
             });
         }
         _ => errors.push(ManifestError {
-            line,
-            message: format!(
-                "`{kind}` of `{version}` is no kind: an `apiVersion` is `v1` or `GROUP/VERSION`"
-            ),
+            at: kind_at,
+            ..error(
+                format!("`{kind}` of `{version}` is no kind: an `apiVersion` is `v1` or `GROUP/VERSION`"),
+                None,
+            )
         }),
     }
 }
@@ -152,19 +302,46 @@ fn flatten(node: Spanned<Tree>, depth: u32, objects: &mut Vec<Object>, errors: &
 enum Tree {
     Leaf(Value),
     List(Vec<Spanned<Tree>>),
-    Map(Vec<(String, Spanned<Tree>)>),
+    Map(Vec<(Spanned<String>, Spanned<Tree>)>),
 }
 
 impl Tree {
-    fn into_value(self) -> Value {
+    fn placed(self, lines: &Lines<'_>) -> Part {
         match self {
-            Self::Leaf(value) => value,
-            Self::List(items) => Value::list(items.into_iter().map(|item| item.value.into_value())),
-            Self::Map(entries) => Value::map(
+            Self::Leaf(value) => Part::Leaf(value),
+            Self::List(items) => {
+                Part::List(items.into_iter().map(|item| placed(item, None, lines)).collect())
+            }
+            Self::Map(entries) => Part::Map(
                 entries
                     .into_iter()
-                    .map(|(key, node)| (key, node.value.into_value())),
+                    .map(|(key, node)| {
+                        let at = lines.word(&key.referenced);
+                        (key.value, placed(node, Some(at), lines))
+                    })
+                    .collect(),
             ),
+        }
+    }
+}
+
+fn placed(node: Spanned<Tree>, key: Option<Range<u32>>, lines: &Lines<'_>) -> Node {
+    let at = lines.word(&node.referenced);
+    Node {
+        part: node.value.placed(lines),
+        key: key.unwrap_or_else(|| at.clone()),
+        at,
+    }
+}
+
+impl Node {
+    /// The value without places.
+    #[must_use]
+    pub fn value(&self) -> Value {
+        match &self.part {
+            Part::Leaf(value) => value.clone(),
+            Part::List(items) => Value::list(items.iter().map(Self::value)),
+            Part::Map(entries) => Value::map(entries.iter().map(|(key, node)| (key.as_str(), node.value()))),
         }
     }
 }
@@ -212,7 +389,7 @@ impl<'de> Deserialize<'de> for Tree {
                 Ok(Tree::List(items))
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tree, A::Error> {
-                let mut entries: Vec<(String, Spanned<Tree>)> = Vec::new();
+                let mut entries: Vec<(Spanned<String>, Spanned<Tree>)> = Vec::new();
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);
                 }

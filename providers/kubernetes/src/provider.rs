@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use epid_provider::{
-    Call, Connection, Desired, Diff, Failure, Key, Kind, KindSchema, Links, Op, Present, Problem, Provider,
-    Record, Replace, Resolved, Value, async_trait, diff,
+    Call, Connection, Desired, Diff, Failure, Key, Kind, KindSchema, Links, Op, Path, Present, Problem,
+    Provider, Record, Replace, Resolved, Value, async_trait, diff,
 };
 
 use crate::name::{api_version, metadata};
@@ -56,7 +56,18 @@ impl Provider for Kubernetes {
 
     fn check(&self, desired: &Desired) -> Vec<Problem> {
         if desired.kind == self.config.kind {
-            return epid_provider::check(&self.config, &desired.properties);
+            let mut problems = epid_provider::check(&self.config, &desired.properties);
+            let given = |key: &str| desired.properties.get(key).is_some_and(|v| !v.is_null());
+            let named = given("cluster") || given("kubeconfig");
+            // Which cluster is meant is never taken from the surroundings: it would be another one some day.
+            if problems.is_empty() && !named && desired.properties.as_map().is_some() {
+                problems.push(
+                    Problem::new(Path::root(), "a `kubernetes` provider names no cluster").with_hint(
+                        "set properties.cluster = \"${cluster}\", or properties.kubeconfig to the path of a file",
+                    ),
+                );
+            }
+            return problems;
         }
         self.schema(&desired.kind)
             .map(|schema| check::check(&schema, desired))

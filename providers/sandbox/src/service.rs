@@ -301,6 +301,10 @@ fn replay(snapshot: &mut Snapshot, log: &[u8]) -> Result<u64, SandboxError> {
         if record.n < snapshot.next {
             continue;
         }
+        if record.n > snapshot.next {
+            let gap = format!("record {} follows record {}", record.n, snapshot.next);
+            return Err(SandboxError::Unreadable(gap));
+        }
         snapshot.next = record.n + 1;
         snapshot.world.advance(record.at);
         if let Some(request) = &record.request {

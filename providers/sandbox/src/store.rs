@@ -6,7 +6,7 @@
 )]
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -65,17 +65,20 @@ impl FileStore {
         }
     }
 
-    /// Takes the folder for this process, waiting up to `patience` for another to leave it.
+    /// Takes the folder for this process, waiting up to `patience` for another to leave it. `who` is told to
+    /// whoever wants it meanwhile.
     ///
     /// # Errors
-    /// [`io::ErrorKind::ResourceBusy`] where another process keeps it; whatever opening the lock file meets.
-    pub fn lock(&mut self, patience: Duration) -> io::Result<()> {
+    /// [`io::ErrorKind::ResourceBusy`] where another process keeps it, with what that one said it is; whatever opening
+    /// the lock file meets.
+    pub fn lock(&mut self, patience: Duration, who: &str) -> io::Result<()> {
         const PAUSE: Duration = Duration::from_millis(50);
         fs::create_dir_all(&self.folder)?;
         let path = self.folder.join("lock");
         let file = fs::OpenOptions::new()
             .create(true)
             .truncate(false)
+            .read(true)
             .write(true)
             .open(path)?;
         let mut left = patience;
@@ -83,9 +86,16 @@ impl FileStore {
             match file.try_lock() {
                 Ok(()) => break,
                 Err(fs::TryLockError::WouldBlock) if left.is_zero() => {
+                    let mut who = String::new();
+                    // Where that cannot be read, or was not written yet, nobody is named.
+                    drop((&file).read_to_string(&mut who));
+                    let who = match who.trim() {
+                        "" => "another epid",
+                        who => who,
+                    };
                     return Err(io::Error::new(
                         io::ErrorKind::ResourceBusy,
-                        "another epid uses it (`epid sandbox serve`, perhaps)",
+                        format!("it is used by {who}"),
                     ));
                 }
                 Err(fs::TryLockError::WouldBlock) => {
@@ -95,6 +105,8 @@ impl FileStore {
                 Err(fs::TryLockError::Error(error)) => return Err(error),
             }
         }
+        // The name is for messages only: a full disk is no reason to do without the lock.
+        drop(file.set_len(0).and_then(|()| (&file).write_all(who.as_bytes())));
         self.held = Some(file);
         Ok(())
     }
@@ -116,10 +128,16 @@ fn or_empty(result: io::Result<Vec<u8>>) -> io::Result<Option<Vec<u8>>> {
 
 impl WorldStore for FileStore {
     fn load(&mut self) -> io::Result<Stored> {
-        Ok(Stored {
-            snapshot: or_empty(fs::read(self.folder.join("world.json")))?,
-            log: or_empty(fs::read(self.folder.join("world.log")))?.unwrap_or_default(),
-        })
+        // Whoever reads without the lock may meet a fold between the two files: then it reads again.
+        let mut snapshot = or_empty(fs::read(self.folder.join("world.json")))?;
+        loop {
+            let log = or_empty(fs::read(self.folder.join("world.log")))?.unwrap_or_default();
+            let again = or_empty(fs::read(self.folder.join("world.json")))?;
+            if again == snapshot {
+                return Ok(Stored { snapshot, log });
+            }
+            snapshot = again;
+        }
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {

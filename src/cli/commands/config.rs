@@ -96,7 +96,9 @@ fn get(context: &Context, args: &StackArgs, name: &str, secrets: bool) -> Result
         return Err(Error::invalid(format!("`{name}` is secret")).hint("--show-secret prints it"));
     }
     if context.terminal.json {
-        context.terminal.json(&shown_json(&value, secrets));
+        let value = shown_json(&value, secrets);
+        let document = serde_json::json!({"event": "setting", "name": name, "value": value});
+        context.terminal.json(&document);
     } else {
         context.terminal.line(&text_of(&value, secrets));
     }
@@ -126,7 +128,7 @@ fn ls(context: &Context, args: &StackArgs, secrets: bool) -> Result<Exit, Error>
             let value = value.as_ref().map(|v| shown_json(v, secrets));
             context
                 .terminal
-                .json(&serde_json::json!({"name": name, "value": value}));
+                .json(&serde_json::json!({"event": "setting", "name": name, "value": value}));
             continue;
         }
         let text = value.map_or_else(|| "(missing)".to_owned(), |v| text_of(&v, secrets));
@@ -173,7 +175,7 @@ fn set(
     let what = if secret { "sealed" } else { "set" };
     context
         .terminal
-        .line(&format!("{name} {what} in {}", stack.path.display()));
+        .done(&format!("{name} {what} in {}", stack.path.display()));
     Ok(Exit::Done)
 }
 
@@ -270,6 +272,6 @@ fn rm(context: &Context, args: &StackArgs, name: &str) -> Result<Exit, Error> {
     write(&path, &new)?;
     context
         .terminal
-        .line(&format!("{name} removed from {}", stack.path.display()));
+        .done(&format!("{name} removed from {}", stack.path.display()));
     Ok(Exit::Done)
 }

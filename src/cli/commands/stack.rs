@@ -33,7 +33,7 @@ async fn ls(context: &Context, sandbox: bool) -> Result<Exit, Error> {
         .unwrap_or(0);
     for stack in &workspace.project.stacks {
         let world = if Workspace::simulated(stack, sandbox) {
-            World::sandbox(&workspace.project.root, false)?
+            World::sandbox(&workspace, None)?
         } else {
             World::cloud()
         };
@@ -41,6 +41,7 @@ async fn ls(context: &Context, sandbox: bool) -> Result<Exit, Error> {
         let snapshot = workspace.recorded(&location).await?.snapshot;
         if terminal.json {
             terminal.json(&serde_json::json!({
+                "event": "stack",
                 "stack": stack.name,
                 "world": world.id,
                 "serial": snapshot.header.serial,
@@ -64,6 +65,11 @@ async fn ls(context: &Context, sandbox: bool) -> Result<Exit, Error> {
         };
         terminal.line(&format!("{mark} {:width$}   {}   {state}", stack.name, world.id));
     }
+    for name in workspace.broken() {
+        terminal.note(&format!(
+            "! {name}   something is wrong with its file: `epid preview --stack {name}` tells"
+        ));
+    }
     Ok(Exit::Done)
 }
 
@@ -79,7 +85,8 @@ async fn output(
     let found = workspace.recorded(&location).await?.snapshot.outputs;
     let Some(name) = name else {
         if terminal.json {
-            terminal.json(&shown_json(&epid_provider::Value::Map(found), secrets));
+            let outputs = shown_json(&epid_provider::Value::Map(found), secrets);
+            terminal.json(&serde_json::json!({"event": "outputs", "stack": stack.name, "outputs": outputs}));
         } else if secrets {
             for (name, value) in found.iter() {
                 terminal.line(&format!("{name}   {}", bare(value)));
@@ -102,7 +109,9 @@ async fn output(
         return Err(Error::invalid(format!("output `{name}` is secret")).hint("--show-secrets prints it"));
     }
     if terminal.json {
-        terminal.json(&shown_json(value, secrets));
+        let value = shown_json(value, secrets);
+        terminal
+            .json(&serde_json::json!({"event": "output", "stack": stack.name, "name": name, "value": value}));
     } else {
         terminal.line(&bare(value));
     }
@@ -129,11 +138,13 @@ async fn rm(context: &Context, args: &StackArgs, yes: bool) -> Result<Exit, Erro
     if !context.terminal.agrees(yes, "Remove the state and its history?") {
         return Err(Error::invalid("nothing was removed").hint("add --yes to remove it without being asked"));
     }
+    // Nobody is kept from going by a stack that is gone.
+    workspace.withdraw(&location).await?;
     workspace
         .store
         .remove(&location, surroundings::holder(&context.command))
         .await?;
-    context.terminal.line(&format!(
+    context.terminal.done(&format!(
         "the state of `{}` is removed; {} stays",
         stack.name,
         stack.path.display()

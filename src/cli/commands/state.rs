@@ -66,7 +66,13 @@ async fn ls(context: &Context, args: &StackArgs) -> Result<Exit, Error> {
             "{}: the outcome of a {operation} is not known yet; the next run finds out",
             intent.entry.urn().path()
         );
-        if !terminal.json {
+        if terminal.json {
+            terminal.json(&serde_json::json!({
+                "event": "unfinished",
+                "urn": intent.entry.urn().as_str(),
+                "operation": operation,
+            }));
+        } else {
             terminal.line(&format!("! {text}"));
         }
     }
@@ -75,6 +81,7 @@ async fn ls(context: &Context, args: &StackArgs) -> Result<Exit, Error> {
 
 fn summary(entry: &Entry) -> serde_json::Value {
     serde_json::json!({
+        "event": "resource",
         "urn": entry.urn().as_str(),
         "kind": entry.record.kind.as_str(),
         "id": entry.record.id,
@@ -188,6 +195,6 @@ async fn unprotect(context: &Context, args: &StackArgs, resource: &str) -> Resul
     } else {
         "was not protected"
     };
-    context.terminal.line(&format!("`{resource}` {text}"));
+    context.terminal.done(&format!("`{resource}` {text}"));
     Ok(Exit::Done)
 }

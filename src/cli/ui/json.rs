@@ -4,7 +4,6 @@ use epid_provider::Value;
 use serde_json::json;
 
 use super::plan::{principal, tally};
-use crate::apply::EVENT_FORMAT;
 use crate::plan::{Action, Plan, estimate};
 
 /// A plan: what changes and how, without the values it was made with.
@@ -28,7 +27,6 @@ pub(crate) fn document(plan: &Plan) -> serde_json::Value {
         .collect();
     json!({
         "event": "plan",
-        "format": EVENT_FORMAT,
         "project": plan.header.project,
         "stack": plan.header.stack,
         "world": plan.header.world,

@@ -218,28 +218,7 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown<'_>) -> 
     let mut notes = Vec::new();
     match step.action {
         Action::Replace | Action::Refill | Action::Vacate | Action::Decide => {
-            let forced: Vec<String> = step
-                .changes
-                .iter()
-                .filter(|c| c.replace != Replace::No)
-                .map(|c| c.path.to_string())
-                .collect();
-            let maybe = step.changes.iter().all(|c| c.replace != Replace::Yes);
-            let what = if maybe && !forced.is_empty() {
-                "replaced only if"
-            } else {
-                "replaced:"
-            };
-            let verb = if maybe && !forced.is_empty() {
-                " changes"
-            } else {
-                " cannot change in place"
-            };
-            notes.push(if forced.is_empty() {
-                "replaced".to_owned()
-            } else {
-                format!("{what} {}{verb}", forced.join(", "))
-            });
+            notes.push(why(step));
             if matches!(step.action, Action::Refill | Action::Vacate | Action::Decide) {
                 notes.push("the old one is deleted first".to_owned());
             }
@@ -270,10 +249,8 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown<'_>) -> 
     let details = if bare {
         Vec::new()
     } else {
-        step.changes
-            .iter()
-            .flat_map(|c| change(c, depth, shown))
-            .collect()
+        let leaves = step.changes.iter().filter(|c| !is_whole(c));
+        leaves.flat_map(|c| change(c, depth, shown)).collect()
     };
     Row {
         depth,
@@ -284,6 +261,29 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown<'_>) -> 
         note: notes.join(", "),
         details,
     }
+}
+
+/// Why a resource is replaced.
+fn why(step: &Step) -> String {
+    let forced = step
+        .changes
+        .iter()
+        .filter(|c| c.replace != Replace::No && !is_whole(c));
+    let paths: Vec<String> = forced.clone().map(|c| c.path.to_string()).collect();
+    match &step.replaced_with {
+        Some(with) if *with == step.target.urn => "replaced as asked".to_owned(),
+        Some(with) => format!("replaced with {}", with.path()),
+        None if paths.is_empty() => "replaced".to_owned(),
+        None if forced.clone().all(|c| c.replace != Replace::Yes) => {
+            format!("replaced only if {} changes", paths.join(", "))
+        }
+        None => format!("replaced: {} cannot change in place", paths.join(", ")),
+    }
+}
+
+/// True for the change that stands for the resource as a whole.
+fn is_whole(change: &PlannedChange) -> bool {
+    change.path.segments().is_empty()
 }
 
 /// A leaf that changes: on one line where it fits, else on three.
@@ -475,7 +475,8 @@ fn time(plan: &Plan, estimate: &Estimate, shown: Shown<'_>) -> Option<String> {
     let mut steps: Vec<&Step> = estimate.path.iter().filter_map(|id| plan.step(*id)).collect();
     // What takes a moment explains nothing.
     steps.retain(|s| s.expected * 20 >= estimate.total);
-    let names: Vec<&str> = steps.iter().map(|s| &*s.address).collect();
+    let mut names: Vec<&str> = steps.iter().map(|s| &*s.address).collect();
+    names.dedup();
     let mut line = format!("about {}", duration(estimate.total));
     if names.len() > 1 {
         line.push_str("; longest path ");

@@ -1,6 +1,6 @@
 //! A run as it goes: drawn on a terminal, as plain lines, or as JSON.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +11,14 @@ use super::remaining::Remaining;
 use super::style::{count, cut, duration, past, plain};
 use super::terminal::Terminal;
 use crate::apply::{Did, Event, Fate, Outcome, Trouble};
-use crate::plan::{Action, Plan, StepId};
+use crate::plan::{Action, Plan, Step, StepId};
 
 /// At most so many running steps are drawn.
 const DRAWN: usize = 12;
 /// Longer names are cut.
 const NAME: usize = 60;
+/// At most so many steps are named that were not begun.
+const NAMED: usize = 8;
 
 /// Hears the events of a run and shows them.
 pub(crate) struct Listener {
@@ -179,15 +181,15 @@ impl Listener {
                 );
                 self.line(&line);
             }
-            Event::StepSkipped { step, because, .. } => {
+            Event::StepSkipped { step, urn, because } => {
                 self.finish(*step);
                 if !self.is_silent(*step) {
-                    let line = format!(
-                        "  {} {}   skipped: it needs {}",
-                        paint.dim("-"),
-                        self.padded(*step),
-                        because.path()
-                    );
+                    let why = if because == urn {
+                        "not made again".to_owned()
+                    } else {
+                        format!("skipped: it needs {}", because.path())
+                    };
+                    let line = format!("  {} {}   {why}", paint.dim("-"), self.padded(*step));
                     self.line(&line);
                 }
             }
@@ -343,7 +345,12 @@ pub(crate) fn summary(outcome: &Outcome, plan: &Plan, took: Duration, terminal: 
     if let Some(error) = &outcome.journal {
         out.push_str(&format!("\n{}: {error}\n", paint.error()));
     }
-    for (name, reason) in &outcome.unknown_outputs {
+    // After a failure it is clear why something is not known.
+    for (name, reason) in outcome
+        .unknown_outputs
+        .iter()
+        .filter(|_| outcome.failed.is_empty())
+    {
         out.push_str(&format!(
             "\n{}: output `{name}`: {}\n",
             paint.error(),
@@ -351,8 +358,27 @@ pub(crate) fn summary(outcome: &Outcome, plan: &Plan, took: Duration, terminal: 
         ));
     }
     let mut parts: Vec<String> = Vec::new();
+    let over: HashSet<StepId> = outcome
+        .failed
+        .iter()
+        .map(|f| f.step)
+        .chain(outcome.skipped.iter().map(|(id, _)| *id))
+        .chain(outcome.left.iter().copied())
+        .collect();
+    let done = plan.steps.iter().filter(|s| !over.contains(&s.id));
+    let with_container = |s: &Step| {
+        if s.action == Action::Delete {
+            s.takes.len()
+        } else {
+            0
+        }
+    };
+    let taken: usize = done.map(with_container).sum();
     for (did, n) in &outcome.done {
-        if !matches!(did, Did::Nothing | Did::Connected | Did::Read | Did::Dropped) {
+        let quiet = matches!(did, Did::Nothing | Did::Connected | Did::Read | Did::Dropped);
+        // What was made again is told as replaced.
+        if !quiet && (*did != Did::Vacated || !over.is_empty()) {
+            let n = if *did == Did::Deleted { n + taken } else { *n };
             parts.push(format!("{n} {}", past(*did)));
         }
     }
@@ -373,6 +399,31 @@ pub(crate) fn summary(outcome: &Outcome, plan: &Plan, took: Duration, terminal: 
         parts.join(", "),
         paint.dim(&duration(took))
     ));
+    if outcome.interrupted {
+        out.push_str(&interrupted(outcome, plan));
+    }
+    out
+}
+
+/// What an interrupted run has not begun, and how to go on.
+fn interrupted(outcome: &Outcome, plan: &Plan) -> String {
+    let left = outcome.left.iter().filter_map(|id| plan.step(*id));
+    let left: Vec<&str> = left
+        .filter(|step| step.action.touches_cloud())
+        .map(|step| &*step.address)
+        .collect();
+    let mut out = String::from("\n  interrupted; what was done is recorded\n");
+    if let Some((first, _)) = left
+        .split_at_checked(NAMED.min(left.len()))
+        .filter(|_| !left.is_empty())
+    {
+        let more = match left.len() - first.len() {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        out.push_str(&format!("  left: {}{more}\n", first.join(", ")));
+    }
+    out.push_str("  the same command again goes on from here\n");
     out
 }
 

@@ -71,10 +71,23 @@ impl Terminal {
         yes || (self.asks && self.confirm(question))
     }
 
-    /// Prints a document of `--json`: one line.
+    /// Prints a document of `--json`: one line, which says `event` and the `format` of all events.
     pub(crate) fn json(self, value: &impl serde::Serialize) {
-        if let Ok(text) = serde_json::to_string(value) {
-            self.line(&text);
+        let Ok(mut value) = serde_json::to_value(value) else {
+            return;
+        };
+        if let Some(document) = value.as_object_mut() {
+            document.insert("format".to_owned(), crate::apply::EVENT_FORMAT.into());
+        }
+        self.line(&value.to_string());
+    }
+
+    /// Prints what a command came to: a sentence, or an event of that.
+    pub(crate) fn done(self, text: &str) {
+        if self.json {
+            self.json(&serde_json::json!({"event": "done", "message": text}));
+        } else {
+            self.line(text);
         }
     }
 }

@@ -79,7 +79,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    pub(super) fn run(mut self) -> Result<Expanded, Vec<Diagnostic>> {
+    pub(super) fn run(mut self) -> (Expanded, Vec<Diagnostic>) {
         let program = self.program;
         for declaration in &program.providers {
             self.declaration(declaration, &top(true));
@@ -87,11 +87,18 @@ impl<'a> Walk<'a> {
         for declaration in &program.resources {
             self.declaration(declaration, &top(false));
         }
-        if self.problems.is_empty() {
-            Ok(self.made)
-        } else {
-            Err(self.problems)
+        for name in &program.incomplete {
+            if !self.made.addresses.contains(name) {
+                self.lost(name);
+            }
         }
+        (self.made, self.problems)
+    }
+
+    /// Takes the place of what could not be made, so that references to it are not one more problem.
+    fn lost(&mut self, address: &Arc<str>) {
+        let unknown = Template::Literal(Value::unknown(address));
+        self.made.components.insert(address.clone(), unknown);
     }
 
     fn declaration(&mut self, declaration: &Declaration, place: &Place) {
@@ -109,6 +116,7 @@ impl<'a> Walk<'a> {
             };
             match self.condition(&one) {
                 Some(true) => self.instance(one, place),
+                None if !place.is_provider => self.lost(&one.address),
                 Some(false) if self.is_new(&one, place) && !place.is_provider => {
                     self.made
                         .components
@@ -119,6 +127,9 @@ impl<'a> Walk<'a> {
             return;
         };
         let Some(keys) = self.keys(for_each, declaration, &address, &place.each) else {
+            if !place.is_provider {
+                self.lost(&address);
+            }
             return;
         };
         let mut group = BTreeMap::new();
@@ -253,6 +264,8 @@ impl<'a> Walk<'a> {
                     let hint = "what is made shows, so it cannot be decided by a secret";
                     problems.push(Diagnostic::error(span, message).with_hint(hint));
                 }
+                // Configuration is unknown only where it is wrong, which was reported.
+                Ok(value) if waits_for_config(&value) => {}
                 Ok(value) if value.has_unknown() => {
                     let message = format!("`{option}` of `{address}` depends on what only the run tells");
                     problems.push(Diagnostic::error(span, message));
@@ -314,9 +327,7 @@ impl<'a> Walk<'a> {
     fn component(&mut self, component: &dyn Component, one: One<'_>, place: &Place) {
         let declaration = one.declaration;
         // Its name is taken whatever comes, so that references to it are not one more problem.
-        self.made
-            .components
-            .insert(one.address.clone(), Template::object::<&str, Template>([]));
+        self.lost(&one.address);
         if place.depth >= MAX_DEPTH {
             let message = format!(
                 "components nest deeper than {MAX_DEPTH} levels at `{}`",
@@ -341,12 +352,21 @@ impl<'a> Walk<'a> {
             span: declaration.span,
             children: Vec::new(),
             outputs: Vec::new(),
+            reports: Vec::new(),
         };
         let problems = component.expand(&mut expansion);
+        let guessed = waits_for_config(expansion.values());
         let Expansion {
-            children, outputs, ..
+            children,
+            outputs,
+            reports,
+            ..
         } = expansion;
+        self.problems.extend(reports);
         if !problems.is_empty() {
+            if guessed {
+                return;
+            }
             self.problems.extend(problems.into_iter().map(|p| at(p, &one)));
             return;
         }
@@ -515,6 +535,11 @@ fn keyed(alias: &Arc<str>, key: &str) -> Option<Arc<str>> {
         return Some(instance_address(alias, key).into());
     }
     alias.ends_with(&format!("[\"{key}\"]")).then(|| alias.clone())
+}
+
+/// True where configuration is missing in a value.
+fn waits_for_config(value: &Value) -> bool {
+    value.any(&|v| matches!(v, Value::Unknown(unknown) if unknown.from.starts_with("config.")))
 }
 
 /// `a string`, `an integer`.

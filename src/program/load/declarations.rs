@@ -1,5 +1,6 @@
 //! The tables of a program: `config`, `providers`, `resources` and `outputs`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use epid_provider::check::nearest;
@@ -24,7 +25,7 @@ const OUTPUT: [&str; 3] = ["value", "secret", "description"];
 pub(super) fn program(reader: &mut Reader<'_>, mut root: Table<'_, '_>) -> Program {
     let mut program = Program::default();
     if let Some(entry) = root.take("config") {
-        program.config = config(reader, &entry);
+        program.config = config(reader, &entry, &mut program.incomplete);
     }
     body(reader, &mut root, &mut program);
     for entry in root.rest() {
@@ -40,6 +41,7 @@ pub(super) fn program(reader: &mut Reader<'_>, mut root: Table<'_, '_>) -> Progr
                 .with_hint(format!("it belongs in {home}")),
             );
         } else {
+            section(reader, &entry);
             reader.unknown(&entry, "a program", PROGRAM);
         }
     }
@@ -49,13 +51,21 @@ pub(super) fn program(reader: &mut Reader<'_>, mut root: Table<'_, '_>) -> Progr
 /// Takes `providers`, `resources` and `outputs`.
 pub(super) fn body(reader: &mut Reader<'_>, root: &mut Table<'_, '_>, program: &mut Program) {
     if let Some(entry) = root.take("providers") {
-        program.providers = providers(reader, &entry);
+        program.providers = providers(reader, &entry, &mut program.incomplete);
     }
     if let Some(entry) = root.take("resources") {
-        program.resources = resources(reader, &entry);
+        program.resources = resources(reader, &entry, &mut program.incomplete);
     }
     if let Some(entry) = root.take("outputs") {
         program.outputs = outputs(reader, &entry);
+    }
+}
+
+/// Remembers that a section with a misspelt name was not read.
+pub(super) fn section(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) {
+    let sections = PROGRAM.into_iter().chain(["program", "secrets", "references"]);
+    if nearest(entry.key, sections).is_some() {
+        reader.misread();
     }
 }
 
@@ -67,6 +77,9 @@ pub(in crate::program) fn name_problem(name: &str, root: bool) -> Option<(String
             Some(better) => format!("call it `{better}`"),
             None => "a name is a letter, then letters, digits and `_`".to_owned(),
         };
+        if name.is_empty() {
+            return Some(("a name is missing".to_owned(), hint));
+        }
         return Some((format!("`{name}` is not a name that expressions can use"), hint));
     }
     let refused = ["config", "stacks", "each", "true", "false", "null", "in"];
@@ -111,14 +124,24 @@ fn each<'a, 'i>(reader: &mut Reader<'_>, entry: &Entry<'a, 'i>) -> Vec<Entry<'a,
     reader.table(entry).map(Table::rest).unwrap_or_default()
 }
 
-fn config(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> Vec<ConfigDeclaration> {
+fn config(
+    reader: &mut Reader<'_>,
+    entry: &Entry<'_, '_>,
+    incomplete: &mut BTreeSet<Arc<str>>,
+) -> Vec<ConfigDeclaration> {
     let mut found = Vec::new();
     for entry in each(reader, entry) {
         check_name(reader, &entry, false);
         if let DeValue::Table(table) = entry.value {
             let table = reader.view(table, entry.key_span);
-            found.extend(config_declaration(reader, &entry, table));
+            let before = reader.count();
+            let declared = config_declaration(reader, &entry, table);
+            if reader.count() > before {
+                incomplete.insert(Arc::from(entry.key));
+            }
+            found.extend(declared);
         } else {
+            incomplete.insert(Arc::from(entry.key));
             reader.report(
                 Diagnostic::error(
                     entry.span,
@@ -208,6 +231,7 @@ pub(super) fn config_declaration(
         if secret {
             reader.report(
                 Diagnostic::error(default.span, format!("the secret `{name}` stands here in clear"))
+                    .about_a_secret()
                     .with_hint("seal it in the stack file, under [secrets]"),
             );
         }
@@ -242,15 +266,21 @@ fn type_names() -> String {
 }
 
 /// Reads `[providers]`.
-pub(super) fn providers(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> Vec<Declaration> {
+pub(super) fn providers(
+    reader: &mut Reader<'_>,
+    entry: &Entry<'_, '_>,
+    incomplete: &mut BTreeSet<Arc<str>>,
+) -> Vec<Declaration> {
     let mut found = Vec::new();
     for entry in each(reader, entry) {
+        let before = reader.count();
         check_name(reader, &entry, false);
         let name = entry.key;
         let Some(mut table) = reader.table(&entry) else {
+            incomplete.insert(Arc::from(name));
             continue;
         };
-        let kind = kind(reader, &mut table, name, |text| {
+        let kind = kind(reader, &mut table, name, "aws", &["type", "properties"], |text| {
             Kind::parse(&format!("epid:provider:{text}")).map_err(|_| {
                 (
                     format!("`{text}` is not a type of provider"),
@@ -266,11 +296,18 @@ pub(super) fn providers(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> Vec<D
             );
             reader.report(match nearest(entry.key, ["type", "properties"]) {
                 Some(near) => problem.with_hint(format!("did you mean `{near}`?")),
+                None if RESOURCE.contains(&entry.key) || options::OPTIONS.contains(&entry.key) => {
+                    problem.with_hint("a provider has a type and properties, and nothing else")
+                }
                 None => problem.with_hint(format!(
                     "`{}` belongs in [providers.{name}.properties]",
                     entry.key
                 )),
             });
+        }
+        if reader.count() > before {
+            incomplete.insert(Arc::from(name));
+            continue;
         }
         found.extend(kind.map(|(kind, kind_span)| Declaration {
             name: Arc::from(name),
@@ -286,15 +323,20 @@ pub(super) fn providers(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> Vec<D
     found
 }
 
-fn resources(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> Vec<Declaration> {
+fn resources(
+    reader: &mut Reader<'_>,
+    entry: &Entry<'_, '_>,
+    incomplete: &mut BTreeSet<Arc<str>>,
+) -> Vec<Declaration> {
     let mut found = Vec::new();
     for entry in each(reader, entry) {
         check_name(reader, &entry, true);
         let name = entry.key;
         let Some(mut table) = reader.table(&entry) else {
+            incomplete.insert(Arc::from(name));
             continue;
         };
-        let kind = kind(reader, &mut table, name, |text| {
+        let kind = kind(reader, &mut table, name, "aws:ec2:Vpc", &RESOURCE, |text| {
             Kind::parse(text).map_err(|_| {
                 (
                     format!("`{text}` is not a kind"),
@@ -302,6 +344,7 @@ fn resources(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> Vec<Declaration>
                 )
             })
         });
+        let before = reader.count();
         let properties = properties(reader, &mut table, name, "resources");
         let options = table
             .take("options")
@@ -311,6 +354,11 @@ fn resources(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> Vec<Declaration>
         let when = table.take("if").map(|entry| when(reader, &entry));
         for entry in table.rest() {
             stray(reader, &entry, name);
+        }
+        // What was said in the wrong place is missing in the right one, which is no second mistake.
+        if kind.is_none() || reader.count() > before {
+            incomplete.insert(Arc::from(name));
+            continue;
         }
         found.extend(kind.map(|(kind, kind_span)| Declaration {
             name: Arc::from(name),
@@ -330,15 +378,22 @@ fn kind(
     reader: &mut Reader<'_>,
     table: &mut Table<'_, '_>,
     name: &str,
+    example: &str,
+    known: &[&str],
     parse: impl Fn(&str) -> Result<Kind, (String, String)>,
 ) -> Option<(Kind, Span)> {
     let Some(entry) = table.take("type") else {
         let problem = Diagnostic::error(table.span, format!("the type of `{name}` is missing"));
-        let kind = table.peek("kind").filter(|e| e.value.is_str());
-        reader.report_missing(match kind {
-            Some(kind) => problem.with_hint(format!("say type = {}, not `kind`", reader.raw(kind.span))),
-            None => problem.with_hint("say what it is: type = \"aws:ec2:Vpc\""),
-        });
+        let meant = |key: &&str| *key == "kind" || nearest(key, known.iter().copied()) == Some("type");
+        let other = table.keys().find(meant);
+        let other = other.and_then(|key| table.take(key));
+        if let Some(other) = other {
+            let problem =
+                Diagnostic::error(other.key_span, format!("unknown key `{}` in `{name}`", other.key));
+            reader.report(problem.with_hint("did you mean `type`?"));
+        } else {
+            reader.report_missing(problem.with_hint(format!("say what it is: type = \"{example}\"")));
+        }
         return None;
     };
     let text = reader.text(&entry)?;
@@ -396,6 +451,8 @@ fn stray(reader: &mut Reader<'_>, entry: &Entry<'_, '_>, name: &str) {
     let close = nearest(key, RESOURCE).filter(|_| !options::OPTIONS.contains(&key));
     let hint = match close {
         Some(near) => format!("did you mean `{near}`?"),
+        None if ["when", "condition", "enabled"].contains(&key) => "did you mean `if`?".to_owned(),
+        None if ["count", "for_each", "foreach"].contains(&key) => "did you mean `forEach`?".to_owned(),
         None => match nearest(key, options::OPTIONS) {
             Some(option) => format!("`{option}` belongs in [resources.{name}.options]"),
             None => format!("`{key}` belongs in [resources.{name}.properties]"),
@@ -421,7 +478,7 @@ fn outputs(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> Vec<OutputDeclarat
         };
         // A map that happens to have a `value` and more is a value itself.
         let described =
-            table.filter(|t| t.peek("value").is_some() && t.keys().all(|key| OUTPUT.contains(&key)));
+            table.filter(|t| t.peek("value").is_some() && t.keys().all(|key| nearest(key, OUTPUT).is_some()));
         if let Some(mut table) = described {
             if let Some(entry) = table.take("value") {
                 output.value = template(reader, &entry);
@@ -431,6 +488,9 @@ fn outputs(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> Vec<OutputDeclarat
             }
             if let Some(entry) = table.take("description") {
                 output.description = reader.text(&entry).unwrap_or_default();
+            }
+            for entry in table.rest() {
+                reader.unknown(&entry, &format!("output `{}`", output.name), OUTPUT);
             }
         } else {
             output.value = template(reader, &entry);

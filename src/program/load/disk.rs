@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Component, Path, PathBuf};
 
 /// The largest file that is read.
-pub(super) const LIMIT: u64 = 8 * 1024 * 1024;
+pub(super) const LIMIT: u64 = 16 * 1024 * 1024;
 
 /// Why a file cannot be read, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +67,10 @@ pub(super) fn read(path: &Path) -> Result<String, Unreadable> {
         let cut = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Unreadable {
             at: Some((cut(line), cut(column))),
-            ..refused("is not UTF-8", Some("save it as UTF-8"))
+            ..match error.as_bytes() {
+                [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => refused("is UTF-16", Some("save it as UTF-8")),
+                _ => refused("is not UTF-8", Some("save it as UTF-8")),
+            }
         }
     })?;
     Ok(match text.strip_prefix('\u{feff}') {

@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use epid_provider::check::nearest;
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::decoded::Decoded;
@@ -17,6 +16,7 @@ pub(super) struct Reader<'t> {
     text: &'t str,
     syntax: Vec<Diagnostic>,
     problems: Vec<Diagnostic>,
+    misread: bool,
 }
 
 /// One key of a table and what stands behind it.
@@ -67,7 +67,27 @@ impl<'t> Reader<'t> {
             text,
             syntax: Vec::new(),
             problems: Vec::new(),
+            misread: false,
         };
+        if let (false, Some(other)) = (errors.is_empty(), foreign(text)) {
+            // Every line of it is wrong as TOML; what it is says more than that.
+            let span = reader.span(other.at);
+            reader
+                .syntax
+                .push(Diagnostic::error(span, other.message).with_hint(other.hint));
+            return (reader, DeTable::new());
+        }
+        if let Some(open) = errors
+            .first()
+            .and_then(|e| unclosed(text, e.span().unwrap_or_default().start))
+        {
+            let bracket = text.get(open..=open).unwrap_or_default();
+            let span = reader.span(open..open + 1);
+            let problem =
+                Diagnostic::error(span, format!("this is not TOML: this `{bracket}` is not closed"));
+            reader.syntax.push(problem);
+            return (reader, DeTable::new());
+        }
         let mut last_line = None;
         for error in errors {
             let span = reader.span(error.span().unwrap_or_default());
@@ -111,6 +131,21 @@ impl<'t> Reader<'t> {
         !self.syntax.is_empty()
     }
 
+    /// True where what was read stands for what was meant, so that looking further finds no mere echoes.
+    pub(super) fn is_legible(&self) -> bool {
+        !self.is_broken() && !self.misread
+    }
+
+    /// Remembers that a whole section was not read.
+    pub(super) fn misread(&mut self) {
+        self.misread = true;
+    }
+
+    /// How many problems there are by now.
+    pub(super) fn count(&self) -> usize {
+        self.problems.len()
+    }
+
     pub(super) fn report(&mut self, problem: Diagnostic) {
         self.problems.push(problem);
     }
@@ -133,9 +168,21 @@ impl<'t> Reader<'t> {
             .filter_map(|d| d.span)
             .map(|s| self.line_start(s))
             .collect();
+        // What follows a broken header went into the table before it.
+        let astray = |s: Span| {
+            let before = self.text.get(..self.line_start(s)).unwrap_or_default();
+            let header = before
+                .lines()
+                .rev()
+                .find(|line| line.trim_start().starts_with('['));
+            header.is_some_and(|line| {
+                let start = line.as_ptr() as usize - self.text.as_ptr() as usize;
+                broken.contains(&start)
+            })
+        };
         let echo = |d: &Diagnostic| {
             d.span
-                .is_some_and(|s| s.is_empty() || broken.contains(&self.line_start(s)))
+                .is_some_and(|s| s.is_empty() || broken.contains(&self.line_start(s)) || astray(s))
         };
         let rest = self.problems.iter().filter(|d| !echo(d)).cloned();
         self.syntax.iter().cloned().chain(rest).collect()
@@ -193,22 +240,29 @@ impl<'t> Reader<'t> {
 
     /// The texts behind a key, or the one text, each with its place; anything else is reported.
     pub(super) fn texts(&mut self, entry: &Entry<'_, '_>) -> Option<Vec<(Arc<str>, Span)>> {
-        let one = |reader: &Self, item: &Spanned<DeValue<'_>>| {
-            let DeValue::String(text) = item.get_ref() else {
-                return None;
-            };
-            let span = reader.span(item.span());
-            Some((Arc::from(reader.decode(text, span).text), span))
-        };
-        let found = match entry.value {
+        match entry.value {
             DeValue::String(text) => Some(vec![(Arc::from(self.decode(text, entry.span).text), entry.span)]),
-            DeValue::Array(items) => items.iter().map(|item| one(self, item)).collect(),
-            _ => None,
-        };
-        if found.is_none() {
-            self.mistyped(entry, "a list of strings");
+            DeValue::Array(items) => {
+                let mut found = Vec::with_capacity(items.len());
+                for item in items {
+                    let span = self.span(item.span());
+                    if let DeValue::String(text) = item.get_ref() {
+                        found.push((Arc::from(self.decode(text, span).text), span));
+                    } else {
+                        let what = type_name(item.get_ref());
+                        self.problems.push(Diagnostic::error(
+                            span,
+                            format!("`{}` takes a list of strings, and this is {what}", entry.key),
+                        ));
+                    }
+                }
+                Some(found)
+            }
+            _ => {
+                self.mistyped(entry, "a list of strings");
+                None
+            }
         }
-        found
     }
 
     /// The text of a string as it is meant, with the way back to its place.
@@ -270,8 +324,39 @@ fn syntax_error(text: &str, span: Span, message: &str) -> Diagnostic {
                 .unwrap_or_default();
             Diagnostic::error(span, format!("`{key}` is given twice")).with_hint("put both into one")
         }
-        "recursion limit" => Diagnostic::error(span, "the document is nested too deeply"),
-        "string values must be quoted" => Diagnostic::error(span, "this is not TOML: a string needs quotes"),
+        "recursion limit" | "cannot recurse further; max recursion depth met" => {
+            Diagnostic::error(span, "the document is nested too deeply")
+        }
+        "string values must be quoted" if rest_of_line(text, span).trim().is_empty() => {
+            Diagnostic::error(span, "this is not TOML: a value is missing").with_hint("an empty text is \"\"")
+        }
+        "string values must be quoted" => {
+            let word = rest_of_line(text, span)
+                .split('#')
+                .next()
+                .unwrap_or_default()
+                .trim();
+            let problem = Diagnostic::error(span, "this is not TOML: a string needs quotes");
+            match word {
+                "yes" | "on" | "True" | "TRUE" => problem.with_hint("write true"),
+                "no" | "off" | "False" | "FALSE" => problem.with_hint("write false"),
+                "null" | "nil" | "None" | "~" => problem.with_hint("TOML has no null: leave the line out"),
+                _ if word.contains(['"', '\'', ',', ']', '}']) => problem,
+                _ => problem.with_hint(format!("write \"{word}\"")),
+            }
+        }
+        _ if what.contains("unicode value") || what.contains("escape") => {
+            Diagnostic::error(span, format!("this is not TOML: {what}"))
+                .with_hint("in double quotes `\\` begins an escape: write `\\\\`, or take single quotes")
+        }
+        _ if rest_of_line(text, span).starts_with(|c: char| c.is_control() && c != '\r') => {
+            Diagnostic::error(span, "this is not TOML: a control character stands here")
+                .with_hint("in double quotes it is written `\\u0000` with its number")
+        }
+        _ if what.starts_with("invalid basic string") => {
+            Diagnostic::error(span, "this is not TOML: the string does not end")
+                .with_hint("it ends with `\"` on the same line; a text of several lines stands in `\"\"\"`")
+        }
         _ => {
             let problem = Diagnostic::error(span, format!("this is not TOML: {what}"));
             match expected.filter(|e| *e != "nothing") {
@@ -280,4 +365,135 @@ fn syntax_error(text: &str, span: Span, message: &str) -> Diagnostic {
             }
         }
     }
+}
+
+fn rest_of_line(text: &str, span: Span) -> &str {
+    let rest = text.get(span.start as usize..).unwrap_or_default();
+    rest.lines().next().unwrap_or_default()
+}
+
+/// A text that is something else than TOML.
+struct Foreign {
+    at: Range<usize>,
+    message: &'static str,
+    hint: &'static str,
+}
+
+/// What a text that is no TOML is instead, where that can be told.
+fn foreign(text: &str) -> Option<Foreign> {
+    const MARKS: [&str; 3] = ["<<<<<<< ", "=======", ">>>>>>> "];
+    let mut at = 0;
+    let mut first: Option<(usize, &str)> = None;
+    for line in text.split_inclusive('\n') {
+        let bare = line.trim();
+        if MARKS.iter().any(|mark| line.starts_with(mark)) && text.contains("\n>>>>>>> ") {
+            return Some(Foreign {
+                at: at..at + line.trim_end().len(),
+                message: "a merge left both sides in this file",
+                hint: "keep what is right and take the lines with <<<<<<<, ======= and >>>>>>> out",
+            });
+        }
+        if first.is_none() && !bare.is_empty() && !bare.starts_with('#') {
+            first = Some((at + line.len() - line.trim_start().len(), bare));
+        }
+        at += line.len();
+    }
+    let (at, line) = first?;
+    let place = at..at + line.len();
+    let word = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    };
+    let foreign = |message, hint| {
+        Some(Foreign {
+            at: place,
+            message,
+            hint,
+        })
+    };
+    if line.starts_with('{') || line == "[" {
+        return foreign(
+            "this is JSON, not TOML",
+            "write `key = value` lines under [table] headers",
+        );
+    }
+    if line == "---"
+        || line
+            .split_once(':')
+            .is_some_and(|(key, rest)| word(key) && (rest.is_empty() || rest.starts_with(' ')))
+    {
+        return foreign(
+            "this is YAML, not TOML",
+            "write `key = value` lines under [table] headers; manifests of Kubernetes are taken as they are by kubernetes:yaml:Manifests",
+        );
+    }
+    let block = line.split_whitespace().next().unwrap_or_default();
+    if [
+        "resource",
+        "variable",
+        "provider",
+        "output",
+        "module",
+        "locals",
+        "terraform",
+        "data",
+    ]
+    .contains(&block)
+        && line.ends_with('{')
+    {
+        return foreign(
+            "this is HCL, not TOML",
+            "write `key = value` lines under [table] headers: [resources.main]",
+        );
+    }
+    None
+}
+
+/// Where the bracket stands that an error at `at`, which begins another statement, leaves open.
+fn unclosed(text: &str, at: usize) -> Option<usize> {
+    let line = text.get(..at)?.rfind('\n')? + 1;
+    let rest = text.get(line..)?.lines().next()?.trim_start();
+    let (word, _) = rest.split_once('=').unwrap_or(("", ""));
+    let key = word.trim();
+    let statement = rest.starts_with('[')
+        || (!key.is_empty()
+            && key
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.')));
+    if !statement {
+        return None;
+    }
+    // The statement before: the last line that is a header or gives a key at its start.
+    let mut start = line;
+    while start > 0 {
+        let above = text.get(..start - 1)?.rfind('\n').map_or(0, |at| at + 1);
+        let row = text.get(above..start)?.trim_start();
+        start = above;
+        if row.starts_with('[') && row.trim_end().ends_with(']') {
+            return None;
+        }
+        if row
+            .split_once('=')
+            .is_some_and(|(key, _)| !key.contains(['"', '{', '[']))
+        {
+            break;
+        }
+    }
+    let mut open: Vec<usize> = Vec::new();
+    let mut quote: Option<u8> = None;
+    for (offset, byte) in text.get(start..line)?.bytes().enumerate() {
+        match (quote, byte) {
+            (Some(q), b) if b == q => quote = None,
+            (Some(_), b'\n') => return None,
+            (Some(_), _) => {}
+            (None, b'"' | b'\'') => quote = Some(byte),
+            (None, b'#') => return None,
+            (None, b'[' | b'{') => open.push(start + offset),
+            (None, b']' | b'}') => drop(open.pop()),
+            _ => {}
+        }
+    }
+    open.pop()
 }

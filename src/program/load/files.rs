@@ -8,7 +8,7 @@ use epid_provider::check::nearest;
 
 use super::{disk, glob};
 use crate::expression::{Located, Span, Template};
-use crate::program::{Declaration, Diagnostic, File, Program};
+use crate::program::{Declaration, Diagnostic, File, Program, Sources};
 
 /// Which property of which kind names files.
 const NAMING: [(&str, &str); 1] = [("kubernetes:yaml:Manifests", "files")];
@@ -17,15 +17,20 @@ const NAMING: [(&str, &str); 1] = [("kubernetes:yaml:Manifests", "files")];
 /// project's folder, wherever the program itself stands: `k8s/*.yaml`, `k8s/**/*.yaml`.
 ///
 /// Answers what is wrong: patterns that find nothing, that are expressions, and files that cannot be read.
-pub fn read_files(program: &mut Program, root: &Path) -> Vec<Diagnostic> {
+pub fn read_files(program: &mut Program, root: &Path, sources: &mut Sources) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
     let mut patterns: Vec<(Arc<str>, Span)> = Vec::new();
+    let mut unclear: Vec<Arc<str>> = Vec::new();
     for declaration in &program.resources {
         for (kind, property) in NAMING {
             if declaration.kind.as_str() == kind
                 && let Some(files) = declaration.properties.template.get(property)
             {
+                let before = problems.len();
                 collect(files, declaration, &mut patterns, &mut problems);
+                if problems.len() > before {
+                    unclear.push(declaration.name.clone());
+                }
             }
         }
     }
@@ -33,12 +38,20 @@ pub fn read_files(program: &mut Program, root: &Path) -> Vec<Diagnostic> {
         if program.files.contains_key(&pattern) {
             continue;
         }
-        match read(root, &pattern, span) {
+        match read(root, &pattern, span, sources) {
             Ok(files) => {
                 program.files.insert(pattern, files);
             }
-            Err(found) => problems.extend(found),
+            Err(found) => {
+                problems.extend(found);
+                // What cannot be read is no file, so that the others are looked at.
+                program.files.insert(pattern, Vec::new());
+            }
         }
+    }
+    for name in unclear {
+        program.resources.retain(|d| d.name != name);
+        program.incomplete.insert(name);
     }
     problems
 }
@@ -77,7 +90,7 @@ fn collect(
     }
 }
 
-fn read(root: &Path, pattern: &str, span: Span) -> Result<Vec<File>, Vec<Diagnostic>> {
+fn read(root: &Path, pattern: &str, span: Span, sources: &mut Sources) -> Result<Vec<File>, Vec<Diagnostic>> {
     let found = glob::find(root, pattern).map_err(|error| {
         vec![match error {
             glob::GlobError::Pattern(why) => {
@@ -103,15 +116,23 @@ fn read(root: &Path, pattern: &str, span: Span) -> Result<Vec<File>, Vec<Diagnos
     let mut problems = Vec::new();
     for path in found {
         match disk::read(&root.join(&path)) {
-            Ok(text) => files.push(File {
-                path,
-                text: text.into(),
-            }),
+            Ok(text) => {
+                // Several programs may name one file.
+                let text: Arc<str> = text.into();
+                let known = sources
+                    .find(&path)
+                    .filter(|id| sources.get(*id).is_some_and(|s| s.text.is_some()));
+                let source = known.unwrap_or_else(|| sources.add(&path, Some(text.clone())));
+                files.push(File { path, text, source });
+            }
             Err(error) => {
-                let place = error
-                    .at
-                    .map_or_else(String::new, |(line, column)| format!(":{line}:{column}"));
-                let problem = Diagnostic::error(span, format!("{}{place} {}", path.display(), error.why));
+                // Without its text, a span of a source is line and column.
+                let span = error.at.map_or(span, |(start, end)| Span {
+                    source: sources.add(&path, None),
+                    start,
+                    end,
+                });
+                let problem = Diagnostic::error(span, format!("{} {}", path.display(), error.why));
                 problems.push(match error.hint {
                     Some(hint) => problem.with_hint(hint),
                     None => problem,

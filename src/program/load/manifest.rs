@@ -1,6 +1,6 @@
 //! `Epid.toml`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::declarations;
@@ -19,6 +19,8 @@ pub(super) struct Manifest {
     pub(super) default_stack: Option<(Arc<str>, Span)>,
     pub(super) backend: Option<Backend>,
     pub(super) providers: Vec<Declaration>,
+    /// Providers that could not be read.
+    pub(super) incomplete: BTreeSet<Arc<str>>,
 }
 
 /// Reads `Epid.toml`.
@@ -48,7 +50,7 @@ pub(super) fn read(reader: &mut Reader<'_>, mut root: Table<'_, '_>) -> Manifest
         manifest.backend = backend(reader, &entry);
     }
     if let Some(entry) = root.take("providers") {
-        manifest.providers = declarations::providers(reader, &entry);
+        manifest.providers = declarations::providers(reader, &entry, &mut manifest.incomplete);
     }
     for entry in root.rest() {
         let stack = ["program", "config", "secrets", "references", "key", "sandbox"].contains(&entry.key);

@@ -58,6 +58,7 @@ pub struct Loaded {
     pub diagnostics: Vec<Diagnostic>,
     general: Vec<Diagnostic>,
     stacks: BTreeMap<Arc<str>, Vec<Diagnostic>>,
+    drafts: Vec<StackFile>,
 }
 
 impl Loaded {
@@ -72,6 +73,13 @@ impl Loaded {
     pub fn problems_of(&self, stack: &str) -> Vec<Diagnostic> {
         let own = self.stacks.get(stack).into_iter().flatten();
         self.general.iter().chain(own).cloned().collect()
+    }
+
+    /// A stack with errors of which so much could be read that looking for more finds no mere echoes. What could not be
+    /// read is named in [`Program::incomplete`].
+    #[must_use]
+    pub fn draft(&self, stack: &str) -> Option<&StackFile> {
+        self.drafts.iter().find(|draft| *draft.name == *stack)
     }
 }
 
@@ -95,9 +103,19 @@ pub fn load(root: &Path) -> Loaded {
 /// resources of its own.
 #[must_use]
 pub fn load_with(root: &Path, built: (Program, Sources, Vec<Diagnostic>)) -> Loaded {
-    let (mut program, sources, mut problems) = built;
-    problems.extend(read_files(&mut program, root));
-    Loader::new(root, sources, Some(Parsed { program, problems })).load()
+    let (mut program, mut sources, mut problems) = built;
+    problems.extend(read_files(&mut program, root, &mut sources));
+    let legible = true;
+    Loader::new(
+        root,
+        sources,
+        Some(Parsed {
+            program,
+            problems,
+            legible,
+        }),
+    )
+    .load()
 }
 
 /// Parses the text of a program file. The files that it names are not read.
@@ -108,7 +126,7 @@ pub fn parse_program(text: &str, path: &str) -> (Option<Program>, Sources, Vec<D
     let mut sources = Sources::default();
     let text: Arc<str> = Arc::from(text.strip_prefix('\u{feff}').unwrap_or(text));
     let source = sources.add(path, Some(text.clone()));
-    let (program, problems) = document(source, &text, declarations::program);
+    let (program, problems, _) = document(source, &text, declarations::program);
     (sound(&problems).then_some(program), sources, problems)
 }
 
@@ -117,17 +135,19 @@ fn sound(problems: &[Diagnostic]) -> bool {
     problems.iter().all(|d| d.severity != Severity::Error)
 }
 
-/// Reads one document, whose parsed form is gone afterwards: it takes many times the memory of its text.
+/// Reads one document, whose parsed form is gone afterwards: it takes many times the memory of its text. Answers too
+/// whether what was found stands for what was meant.
 fn document<T>(
     source: SourceId,
     text: &str,
     read: impl FnOnce(&mut Reader<'_>, Table<'_, '_>) -> T,
-) -> (T, Vec<Diagnostic>) {
+) -> (T, Vec<Diagnostic>, bool) {
     let (mut reader, root) = Reader::parse(source, text);
     let top = reader.span(0..0);
     let table = reader.view(&root, top);
     let found = read(&mut reader, table);
-    (found, reader.finish())
+    let legible = reader.is_legible();
+    (found, reader.finish(), legible)
 }
 
 /// A program and what is wrong with it.
@@ -135,6 +155,8 @@ fn document<T>(
 struct Parsed {
     program: Program,
     problems: Vec<Diagnostic>,
+    /// What was read stands for what was meant.
+    legible: bool,
 }
 
 struct Loader<'a> {
@@ -168,13 +190,27 @@ impl<'a> Loader<'a> {
             });
         }
         let mut stacks = Vec::new();
+        let mut drafts = Vec::new();
         let mut of_stacks = BTreeMap::new();
         let built = self.built.iter().flat_map(|b| b.problems.clone());
         let mut diagnostics: Vec<Diagnostic> = general.iter().cloned().chain(built).collect();
+        let mut read = Vec::new();
         for (name, path) in files {
-            let (stack, problems) = self.stack(&name, &path, &names, &manifest.providers);
+            let (stack, problems) = self.stack(&name, &path, &names, &manifest);
+            read.push((name, stack, problems));
+        }
+        let rounds = rounds(&read);
+        for (name, stack, mut problems) in read {
+            problems.extend(
+                rounds
+                    .iter()
+                    .filter(|(n, _)| *n == name)
+                    .map(|(_, problem)| problem.clone()),
+            );
             if sound(&problems) {
                 stacks.extend(stack);
+            } else {
+                drafts.extend(stack);
             }
             for problem in &problems {
                 if !diagnostics.contains(problem) {
@@ -196,12 +232,16 @@ impl<'a> Loader<'a> {
             diagnostics,
             general,
             stacks: of_stacks,
+            drafts,
         }
     }
 
     fn manifest(&mut self) -> (Manifest, Vec<Diagnostic>) {
         match self.open(Path::new("Epid.toml"), Span::NONE) {
-            Ok((source, text)) => document(source, &text, manifest::read),
+            Ok((source, text)) => {
+                let (manifest, problems, _) = document(source, &text, manifest::read);
+                (manifest, problems)
+            }
             Err(problem) => {
                 let missing = !disk::exists(&self.root.join("Epid.toml"));
                 let problem = if missing {
@@ -288,16 +328,18 @@ impl<'a> Loader<'a> {
         name: &Arc<str>,
         path: &Path,
         names: &[Arc<str>],
-        defaults: &[Declaration],
+        manifest: &Manifest,
     ) -> (Option<StackFile>, Vec<Diagnostic>) {
         let (source, text) = match self.open(path, Span::NONE) {
             Ok(opened) => opened,
             Err(problem) => return (None, vec![problem]),
         };
-        let (found, mut problems) = document(source, &text, stack::read);
+        let (found, mut problems, mut legible) = document(source, &text, stack::read);
         drop(text);
         for (other, span) in found.references.values() {
-            if !names.contains(other) {
+            if !manifest::is_file_name(other) {
+                // That is reported already.
+            } else if !names.contains(other) {
                 let problem = Diagnostic::error(*span, format!("there is no stack `{other}`"));
                 problems.push(match nearest(other, names.iter().map(|n| &**n)) {
                     Some(near) => problem.with_hint(format!("did you mean `{near}`?")),
@@ -314,7 +356,9 @@ impl<'a> Loader<'a> {
             Some((written, span)) => match self.program(path, written, *span) {
                 Ok(parsed) => {
                     problems.extend(parsed.problems);
+                    legible &= parsed.legible;
                     let mut program = parsed.program;
+                    program.incomplete.extend(found.own.incomplete);
                     program.providers = inherited(found.own.providers, program.providers);
                     program
                 }
@@ -327,18 +371,20 @@ impl<'a> Loader<'a> {
                 Some(built) => {
                     problems.extend(built.problems);
                     let mut program = built.program;
+                    program.incomplete.extend(found.own.incomplete);
                     program.providers = inherited(found.own.providers, program.providers);
                     program.outputs.extend(found.own.outputs);
                     program
                 }
                 None => {
                     let mut program = found.own;
-                    problems.extend(read_files(&mut program, self.root));
+                    problems.extend(read_files(&mut program, self.root, &mut self.sources));
                     program
                 }
             },
         };
-        program.providers = inherited(program.providers, defaults.to_vec());
+        program.providers = inherited(program.providers, manifest.providers.clone());
+        program.incomplete.extend(manifest.incomplete.iter().cloned());
         let stack = StackFile {
             name: name.clone(),
             path: path.to_path_buf(),
@@ -349,7 +395,7 @@ impl<'a> Loader<'a> {
             key: found.key,
             sandbox: found.sandbox,
         };
-        (Some(stack), problems)
+        (legible.then_some(stack), problems)
     }
 
     /// The program that a stack names, parsed once however many stacks share it.
@@ -374,16 +420,87 @@ impl<'a> Loader<'a> {
         }
         let parsed = match self.open(&path, span) {
             Ok((source, text)) => {
-                let (mut program, mut problems) = document(source, &text, declarations::program);
-                problems.extend(read_files(&mut program, self.root));
-                Parsed { program, problems }
+                let (mut program, mut problems, legible) = document(source, &text, declarations::program);
+                problems.extend(read_files(&mut program, self.root, &mut self.sources));
+                Parsed {
+                    program,
+                    problems,
+                    legible,
+                }
             }
             // Each stack that names it has its own place, so this is not kept.
-            Err(problem) => return Err(problem),
+            Err(problem) => {
+                let near = path_from(stack, self.root, written);
+                return Err(match near {
+                    Some(near) => problem.with_hint(format!("the path begins at the stack file: \"{near}\"")),
+                    None => problem,
+                });
+            }
         };
         self.programs.insert(path, parsed.clone());
         Ok(parsed)
     }
+}
+
+/// Stacks that refer to each other in a round, each with its mistake.
+fn rounds(read: &[(Arc<str>, Option<StackFile>, Vec<Diagnostic>)]) -> Vec<(Arc<str>, Diagnostic)> {
+    let stacks: BTreeMap<&str, &StackFile> = read
+        .iter()
+        .filter_map(|(n, s, _)| Some((&**n, s.as_ref()?)))
+        .collect();
+    let mut found = Vec::new();
+    for start in stacks.values() {
+        // The shortest way back, stack by stack; each with the stack it was reached from.
+        let mut from: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut waiting = std::collections::VecDeque::from([&*start.name]);
+        while let Some(at) = waiting.pop_front() {
+            let references = stacks.get(at).into_iter().flat_map(|s| s.references.values());
+            for (next, _) in references.filter(|(next, _)| **next != *at) {
+                if !from.contains_key(&**next) {
+                    from.insert(next, at);
+                    waiting.push_back(next);
+                }
+            }
+        }
+        let mut path = vec![&*start.name];
+        let mut at = from.get(&*start.name).copied();
+        while let Some(name) = at.filter(|name| *name != &*start.name) {
+            path.push(name);
+            at = from.get(name).copied();
+        }
+        if at.is_none() {
+            continue;
+        }
+        path.push(&*start.name);
+        path.reverse();
+        let next = path.get(1).copied().unwrap_or_default();
+        let span = start
+            .references
+            .values()
+            .find(|(name, _)| **name == *next)
+            .map_or(Span::NONE, |(_, span)| *span);
+        let shown: Vec<String> = path.iter().map(|name| format!("`{name}`")).collect();
+        let message = format!("stacks refer to each other: {}", shown.join(" → "));
+        let problem = Diagnostic::error(span, message);
+        found.push((
+            start.name.clone(),
+            problem.with_hint("move what both need into a stack of its own, which both refer to"),
+        ));
+    }
+    found
+}
+
+/// The path of a program as its stack file would say it, where it was written as seen from the project's folder.
+fn path_from(stack: &Path, root: &Path, written: &str) -> Option<String> {
+    let path = disk::tidy(Path::new(written));
+    let folder = stack.parent()?;
+    if !disk::exists(&root.join(&path)) || disk::exists(&root.join(folder).join(&path)) {
+        return None;
+    }
+    Some(match path.strip_prefix(folder) {
+        Ok(inner) => inner.display().to_string(),
+        Err(_) => format!("../{}", path.display()),
+    })
 }
 
 /// `nearer`, and before them those of `farther` that they do not replace.

@@ -117,7 +117,9 @@ fn address(reader: &mut Reader<'_>, text: &str, span: Span) -> Option<Arc<str>> 
     }
     let problem = Diagnostic::error(span, format!("`{text}` is not the address of a resource"));
     let (root, path) = address.split_once('.').unwrap_or((address, ""));
-    reader.report(if !path.is_empty() && is_address(root) {
+    reader.report(if root == "resources" && is_address(path) {
+        problem.with_hint(format!("name it alone: \"{path}\""))
+    } else if !path.is_empty() && is_address(root) {
         problem.with_hint(format!("name the whole resource: \"{root}\""))
     } else {
         problem.with_hint("an address is `name`, `name[\"key\"]` or `component/child`")

@@ -64,6 +64,7 @@ pub(super) fn read(reader: &mut Reader<'_>, mut root: Table<'_, '_>) -> Stack {
     stack.own.open_config = program.is_none() && stack.own.config.is_empty();
     if let Some(entry) = root.take("secrets") {
         stack.secrets = texts(reader, &entry);
+        stack.own.incomplete.extend(no_texts(&entry));
     }
     for (name, (_, span)) in &stack.secrets {
         if let Some((_, clear)) = stack.config.get(name) {
@@ -94,6 +95,7 @@ pub(super) fn read(reader: &mut Reader<'_>, mut root: Table<'_, '_>) -> Stack {
             );
             reader.report(problem.with_hint("it belongs in Epid.toml"));
         } else {
+            declarations::section(reader, &entry);
             reader.unknown(&entry, "a stack file", STACK);
         }
     }
@@ -110,10 +112,14 @@ fn config(reader: &mut Reader<'_>, entry: &Entry<'_, '_>, inline: bool, stack: &
         {
             let table = reader.view(table, entry.key_span);
             let declared = declarations::config_declaration(reader, &entry, table);
+            if declared.is_none() {
+                stack.own.incomplete.insert(Arc::from(entry.key));
+            }
             stack.own.config.extend(declared);
             continue;
         }
         let Some(value) = value(reader, &entry) else {
+            stack.own.incomplete.insert(Arc::from(entry.key));
             continue;
         };
         if has_expression(&value) {
@@ -150,6 +156,15 @@ fn texts(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> BTreeMap<Arc<str>, (
         }
     }
     found
+}
+
+/// The names of a table whose values are no texts.
+fn no_texts(entry: &Entry<'_, '_>) -> Vec<Arc<str>> {
+    let DeValue::Table(table) = entry.value else {
+        return Vec::new();
+    };
+    let others = table.iter().filter(|(_, value)| !value.get_ref().is_str());
+    others.map(|(name, _)| Arc::from(&**name.get_ref())).collect()
 }
 
 fn references(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> BTreeMap<Arc<str>, (Arc<str>, Span)> {

@@ -5,9 +5,11 @@
 pub(in crate::state) mod cipher;
 mod config;
 mod directory;
+mod document;
 mod stack;
 
 pub use cipher::Entropy;
 pub use config::sealed_with;
 pub use directory::KeyDirectory;
+pub use document::DocumentKey;
 pub use stack::StackKeys;

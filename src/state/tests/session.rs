@@ -38,7 +38,7 @@ async fn a_second_session_is_told_who_has_the_first() {
     let error = Session::open(&sample.store, &dev(), opening()).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "p/dev in cloud is locked by `epid up --stack dev` of ann@laptop (process 7); wait until that run has ended"
+        "p/dev in cloud is locked by `epid up --stack dev` of ann@laptop (process 7, since 1970-01-01T00:00:01Z); wait until that run has ended"
     );
     first.close().await.unwrap();
     Session::open(&sample.store, &dev(), opening()).await.unwrap();

@@ -54,6 +54,26 @@ async fn looking_writes_nothing_and_needs_no_lock() {
 }
 
 #[tokio::test]
+async fn what_was_read_is_read_anew_where_somebody_wrote_since() {
+    let sample = Sample::new();
+    once(&sample, &dev()).await;
+    let reader = super::sample::store(std::sync::Arc::new(sample.blobs.clone()), &sample.keys);
+    let read = async || reader.read(&dev()).await.unwrap().unwrap().0;
+    let first = read().await;
+    assert!(first.is_same(&read().await));
+    let session = Session::open(&sample.store, &dev(), opening()).await.unwrap();
+    let end = ticket(&session, [run(3)].into_iter().chain(make(4, &entry("a")))).unwrap();
+    session.durable(end).await.unwrap();
+    let journalled = read().await;
+    assert!(journalled.entries.len() == 1 && !journalled.is_same(&first));
+    append(&session, [close(9)]).unwrap();
+    session.close().await.unwrap();
+    assert!(read().await.is_same(&journalled));
+    once(&sample, &dev()).await;
+    assert_eq!(read().await.header.serial, 3);
+}
+
+#[tokio::test]
 async fn history_keeps_every_run_the_dead_ones_too() {
     let sample = Sample::new();
     for round in 1..=5 {

@@ -45,10 +45,17 @@ pub(crate) fn schema(kind: &Kind) -> Option<Arc<KindSchema>> {
     if let Some(schema) = KINDS.get(kind) {
         return Some(schema.clone());
     }
-    if TABLE
-        .kinds
-        .iter()
-        .any(|served| served.api_version == kind.module())
+    // Groups without a dot are Kubernetes' own: the API server refuses such a group of a CustomResourceDefinition.
+    let own = !kind
+        .module()
+        .split('/')
+        .next()
+        .is_some_and(|group| group.contains('.'));
+    if own
+        || TABLE
+            .kinds
+            .iter()
+            .any(|served| served.api_version == kind.module())
     {
         return None;
     }

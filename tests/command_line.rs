@@ -1,0 +1,27 @@
+//! The `epid` program as people and scripts meet it: exit codes, streams, kills, locks, damage, broken endpoints, signals.
+//!
+//! Every test runs the built program in a folder and an environment of its own, with no network but loopback.
+
+#![cfg(all(feature = "sandbox", unix))]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests that play the person and the machine around epid; what fails in them fails the test"
+)]
+
+#[path = "command_line/damage.rs"]
+mod damage;
+#[path = "command_line/exits.rs"]
+mod exits;
+#[path = "command_line/kills.rs"]
+mod kills;
+#[path = "command_line/locks.rs"]
+mod locks;
+#[path = "command_line/place.rs"]
+mod place;
+#[path = "command_line/references.rs"]
+mod references;
+#[path = "command_line/secrets.rs"]
+mod secrets;
+#[path = "command_line/small.rs"]
+mod small;

@@ -1,0 +1,266 @@
+//! Full disks, damaged files, missing keys: a clear message, and nothing is overwritten.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use crate::place::{CLOUD, Place, Ran, VALUES};
+
+const CHANGED: &str = "[resources.a]\ntype = \"epid:data:Value\"\nproperties.value = \"changed\"\n";
+
+/// A place that was up twice, so that there is a snapshot, one before it, and a journal.
+fn used() -> Place {
+    let place = Place::with(VALUES);
+    place.run("up --yes").ends(0);
+    place.write("stacks/one.toml", CHANGED);
+    place.run("up --yes").ends(0);
+    place.write("stacks/one.toml", VALUES[1].1);
+    place
+}
+
+/// Everything that reads the state refuses it with the same words, and leaves every file as it is.
+#[track_caller]
+fn refused(place: &Place, code: i32, texts: &[&str]) {
+    let before = place.files(".epid");
+    for line in [
+        "preview",
+        "up --yes",
+        "destroy --yes",
+        "state ls",
+        "stack output",
+        "stack rm --yes",
+        "up --yes --json",
+    ] {
+        let ran = place.run(line).ends(code);
+        let said = format!("{}{}", ran.out, ran.err);
+        for text in texts {
+            assert!(said.contains(text), "{line}: {text:?} is missing: {said}");
+        }
+    }
+    assert_eq!(place.files(".epid"), before, "something was written");
+}
+
+#[test]
+fn a_damaged_snapshot_is_told_with_its_name_and_the_way_out() {
+    let whole = used();
+    let bytes = fs::read(whole.state_file("one", "state")).unwrap();
+    for at in [0, 1, 40, bytes.len() / 2, bytes.len() - 1] {
+        for cut in [true, false] {
+            let place = whole.twin();
+            let file = place.state_file("one", "state");
+            let mut changed = bytes.clone();
+            if cut {
+                changed.truncate(at);
+            } else {
+                changed[at] ^= 0x10;
+            }
+            fs::write(&file, &changed).unwrap();
+            let name = file.display().to_string();
+            refused(
+                &place,
+                1,
+                &[&name, "damaged at byte", "move it away and try again"],
+            );
+        }
+    }
+    // The way out is one.
+    let place = whole.twin();
+    let file = place.state_file("one", "state");
+    fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    fs::rename(&file, place.path("away")).unwrap();
+    assert_eq!(place.run("state ls").ends(0).out, whole.run("state ls").out);
+    place.run("up --yes").ends(0).says("2 created");
+    place.run("preview --expect-no-changes").ends(0);
+}
+
+#[test]
+fn a_damaged_journal_is_told_and_a_torn_one_is_read() {
+    let whole = Place::with(CLOUD);
+    let mut going = whole.start("up --sandbox --yes --json");
+    going.until(&["stepDone"]);
+    going.until(&["stepDone"]);
+    going.kill();
+    let journal = |place: &Place| place.state_file("net", "journal/");
+    let bytes = fs::read(journal(&whole)).unwrap();
+    let mut torn = 0;
+    for at in (0..bytes.len()).step_by(bytes.len() / 7) {
+        let place = whole.twin();
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x10;
+        fs::write(journal(&place), &changed).unwrap();
+        let before = place.files(".epid/state");
+        let ran = place.run("up --sandbox --yes").ends(1);
+        assert!(
+            ran.err.contains(&journal(&place).display().to_string()) && ran.err.contains("damaged"),
+            "byte {at}: {ran:?}"
+        );
+        assert_eq!(place.files(".epid/state"), before, "byte {at}");
+        // Cut off where a crash cuts, it is read as far as it goes.
+        let place = whole.twin();
+        fs::write(journal(&place), &bytes[..at]).unwrap();
+        let ran = place.run("state ls --sandbox");
+        assert!(matches!(ran.code, Some(0 | 1)), "byte {at}: {ran:?}");
+        torn += u32::from(ran.code == Some(0));
+    }
+    assert!(torn > 3, "{torn}");
+}
+
+#[test]
+fn a_missing_or_wrong_key_is_invalid_input() {
+    let whole = used();
+    let key = |place: &Place| {
+        let files = place.files(".epid/keys");
+        let name = files.keys().find(|name| name.ends_with(".key")).unwrap();
+        place.path(name)
+    };
+    let name = key(&whole).file_name().unwrap().to_str().unwrap().to_owned();
+    let place = whole.twin();
+    fs::remove_file(key(&place)).unwrap();
+    refused(&place, 2, &[&name, "restore the file"]);
+    for text in ["", "rubbish\n", "epid key 1\nAAAA\n", "epid key 2\nAAAA\n"] {
+        let place = whole.twin();
+        fs::write(key(&place), text).unwrap();
+        refused(&place, 2, &[&name, "is no key file"]);
+    }
+    let place = whole.twin();
+    let other = used();
+    fs::copy(key(&other), key(&place)).unwrap();
+    refused(&place, 2, &[&name, "another key"]);
+    fs::copy(key(&whole), key(&place)).unwrap();
+    place.run("up --yes").ends(0);
+}
+
+#[test]
+fn a_state_of_a_later_format_is_left_alone() {
+    let place = used();
+    let file = place.state_file("one", "state");
+    let text = fs::read(&file).unwrap();
+    let line = text.iter().position(|b| *b == b'\n').unwrap();
+    let head = String::from_utf8(text[..line].to_vec()).unwrap();
+    let head = head.replace("\"format\":1", "\"format\":2");
+    fs::write(&file, [head.as_bytes(), &text[line..]].concat()).unwrap();
+    let name = file.display().to_string();
+    refused(&place, 1, &[&name, "has format 2", "upgrade epid"]);
+}
+
+#[test]
+fn what_cannot_be_read_is_not_taken_for_empty() {
+    let place = used();
+    let file = place.state_file("one", "state");
+    fs::rename(&file, place.path("away")).unwrap();
+    fs::create_dir(&file).unwrap();
+    refused(&place, 1, &["cannot read", &file.display().to_string()]);
+    fs::remove_dir(&file).unwrap();
+    fs::rename(place.path("away"), &file).unwrap();
+    let is_root = String::from_utf8(Command::new("id").arg("-u").output().unwrap().stdout).unwrap();
+    if is_root.trim() == "0" {
+        eprintln!("SKIPPED: root may read everything");
+        return;
+    }
+    Command::new("chmod").arg("000").arg(&file).status().unwrap();
+    refused(&place, 1, &["cannot read", &file.display().to_string()]);
+}
+
+#[test]
+fn a_sandbox_without_its_key_or_with_damage_is_told() {
+    let whole = Place::with(CLOUD);
+    whole.run("up --sandbox --yes").ends(0);
+    let place = whole.twin();
+    let key = place
+        .files(".epid/keys")
+        .into_keys()
+        .find(|name| name.ends_with(".key"));
+    fs::remove_file(place.path(&key.unwrap())).unwrap();
+    place.run("up --sandbox --yes").ends(2).says("sandbox reset");
+    for at in [0, 30, 3000] {
+        let place = whole.twin();
+        let file = place.path(".epid/sandbox/world.json");
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[at] ^= 1;
+        fs::write(&file, &bytes).unwrap();
+        let ran = place.run("up --sandbox --yes");
+        assert!(
+            matches!(ran.code, Some(1 | 2)) && ran.err.contains("sandbox reset"),
+            "byte {at}: {ran:?}"
+        );
+        assert_eq!(fs::read(&file).unwrap(), bytes);
+        place.run("sandbox reset --yes").ends(0);
+        place.run("up --sandbox --yes").ends(0);
+    }
+}
+
+/// Runs a line where no file may grow beyond some blocks of 1 KiB.
+fn limited(place: &Place, blocks: u32, line: &str) -> Ran {
+    // Ignored, the signal becomes an error of the write.
+    place.bash(&format!("trap '' XFSZ; ulimit -f {blocks}; epid {line}"))
+}
+
+#[test]
+fn a_write_that_fails_loses_nothing() {
+    let mut said = BTreeMap::new();
+    for blocks in [0, 1, 4, 10, 20, 40] {
+        let place = Place::with(CLOUD);
+        place.run("up --sandbox --yes --parallel 2").ends(0);
+        place.write("stacks/net.toml", &CLOUD[1].1.replace("\"net\"", "\"other\""));
+        let ran = limited(&place, blocks, "up --sandbox --yes");
+        assert!(!ran.err.contains("panicked"), "{ran:?}");
+        if ran.code != Some(0) {
+            assert_eq!(ran.code, Some(1), "{blocks}: {ran:?}");
+            assert!(
+                ran.err.contains("File too large") || ran.out.contains("File too large"),
+                "{blocks}: {ran:?}"
+            );
+        }
+        said.insert(blocks, ran.code);
+        place.run("up --sandbox --yes").ends(0);
+        place
+            .run("preview --sandbox --refresh --expect-no-changes")
+            .ends(0);
+        place.run("destroy --sandbox --yes").ends(0);
+    }
+    assert!(said.values().any(|code| *code == Some(1)), "{said:?}");
+}
+
+#[test]
+fn a_full_disk_loses_nothing() {
+    for kib in [160, 400, 600] {
+        let place = Place::with(CLOUD);
+        fs::create_dir(place.path(".epid")).unwrap();
+        let folder = place.path(".epid").display().to_string();
+        let mount = |options: &str| {
+            let options = options.to_owned();
+            Command::new("mount")
+                .args(["-t", "tmpfs", "-o", &options, "tmpfs", &folder])
+                .status()
+                .is_ok_and(|status| status.success())
+        };
+        if !mount(&format!("size={kib}k")) {
+            eprintln!("SKIPPED: a full disk cannot be tried here, because mount is not permitted");
+            return;
+        }
+        let mounted = Mounted(folder.clone());
+        let first = place.run("up --sandbox --yes");
+        assert!(matches!(first.code, Some(0 | 1)), "{first:?}");
+        assert!(!first.err.contains("panicked"), "{first:?}");
+        if first.code == Some(1) {
+            assert!(
+                first.err.contains("No space left") || first.out.contains("No space left"),
+                "{first:?}"
+            );
+        }
+        mount("remount,size=8m");
+        place.run("up --sandbox --yes").ends(0);
+        place
+            .run("preview --sandbox --refresh --expect-no-changes")
+            .ends(0);
+        drop(mounted);
+    }
+}
+
+struct Mounted(String);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg(&self.0).status());
+    }
+}

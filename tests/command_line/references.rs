@@ -1,0 +1,96 @@
+//! Stacks that use each other's outputs.
+
+use crate::place::{Place, VALUES};
+
+const USER: &str = "references.one = \"one\"\n[resources.x]\ntype = \"epid:data:Value\"\n\
+     properties.value = \"${stacks.one.b}\"\n";
+
+fn linked() -> Place {
+    let place = Place::with(VALUES);
+    place.write("stacks/user.toml", USER);
+    place
+}
+
+#[test]
+fn a_producer_that_never_ran_is_named() {
+    let place = linked();
+    let ran = place.run("up --stack user --yes").ends(2);
+    assert!(
+        ran.err.contains("stack `one` has no outputs yet") && ran.err.contains("--all"),
+        "{ran:?}"
+    );
+    place.run("preview --all").ends(0);
+    place.run("up --all --yes").ends(0);
+    place.run("preview --all --expect-no-changes").ends(0);
+}
+
+#[test]
+fn what_is_used_cannot_go() {
+    let place = linked();
+    place.run("up --all --yes").ends(0);
+    let before = place.files(".epid/state");
+    let text = "stack `one` is used by `user`";
+    place.run("destroy --stack one --yes").ends(1).says(text);
+    let gone = VALUES[1].1.replace("[outputs]\nb = \"${b.value}\"\n", "");
+    place.write("stacks/one.toml", &gone);
+    place
+        .run("up --stack one --yes")
+        .ends(1)
+        .says("output `b` would be removed");
+    place.write("stacks/one.toml", VALUES[1].1);
+    place
+        .run("up --stack one --yes --replace b")
+        .ends(1)
+        .says("used by `user`");
+    assert_eq!(place.files(".epid/state"), before, "a refusal wrote");
+    place.run("destroy --stack user --yes").ends(0);
+    place.run("destroy --stack one --yes").ends(0);
+}
+
+#[test]
+fn destroying_one_stack_leaves_the_others_byte_for_byte() {
+    let place = linked();
+    place.write("stacks/third.toml", USER);
+    place.run("up --all --yes").ends(0);
+    let others = |place: &Place| {
+        let mut files = place.files(".epid/state");
+        files.retain(|name, _| !name.contains("/user/") && !name.contains("/consumers/"));
+        files
+    };
+    let before = others(&place);
+    place.run("destroy --stack user --yes").ends(0);
+    assert_eq!(others(&place), before);
+    place.run("destroy --stack one --yes").ends(1).says("third");
+}
+
+#[test]
+fn a_stack_that_is_gone_holds_nobody() {
+    let place = linked();
+    place.run("up --stack one --yes").ends(0);
+    // Its first run leaves its mark, and makes nothing.
+    place.write(
+        "stacks/user.toml",
+        "references.one = \"one\"\n[resources.x]\ntype = \"kubernetes:v1:ConfigMap\"\n\
+         properties.metadata.name = \"${stacks.one.b}\"\noptions.provider = \"k\"\n\
+         [providers.k]\ntype = \"kubernetes\"\nproperties.kubeconfig = \"/nowhere\"\n",
+    );
+    place.run("up --stack user --yes").ends(1);
+    place.run("destroy --stack user --yes").ends(0);
+    place.run("stack rm --stack user --yes").ends(0);
+    place.run("destroy --stack one --yes").ends(0);
+}
+
+#[test]
+fn a_destroy_that_was_killed_does_not_close_the_stack_for_ever() {
+    let place = linked();
+    place.run("up --stack one --yes").ends(0);
+    let state = place.state_file("one", "state");
+    // As a destroy leaves it that was killed after it had said so.
+    std::fs::write(state.with_file_name("closing"), "epid closing 1\n").unwrap();
+    place
+        .run("up --stack user --yes")
+        .ends(1)
+        .says("is being destroyed");
+    place.run("up --stack one --yes").ends(0);
+    place.run("up --stack user --yes").ends(0);
+}

@@ -1,0 +1,137 @@
+//! A secret that was planted is searched for in everything epid writes and prints.
+
+use std::fmt::Write as _;
+
+use crate::place::{Place, Ran, VALUES};
+
+const CANARY: &str = "canary-7Qk2mX9w";
+
+/// The ways in which bytes show a secret.
+fn shapes() -> Vec<Vec<u8>> {
+    use base64::Engine as _;
+    let engine = base64::engine::general_purpose::STANDARD_NO_PAD;
+    let mut hex = String::new();
+    CANARY.bytes().for_each(|b| write!(hex, "{b:02x}").unwrap());
+    let mut shapes = vec![CANARY.as_bytes().to_vec(), hex.into_bytes()];
+    // In base64 it looks different at each of three offsets; what is cut off depends on its neighbours.
+    for offset in 0..3 {
+        let text = engine.encode([vec![b' '; offset], CANARY.into()].concat());
+        shapes.push(text.as_bytes()[4..text.len() - 4].to_vec());
+    }
+    shapes
+}
+
+#[track_caller]
+fn absent(bytes: &[u8], place: &str) {
+    for shape in shapes() {
+        assert!(
+            !bytes.windows(shape.len()).any(|part| part == shape),
+            "the secret is in {place}: {}",
+            String::from_utf8_lossy(bytes)
+        );
+    }
+}
+
+#[track_caller]
+fn search(place: &Place, line: &str, ran: &Ran) {
+    absent(ran.out.as_bytes(), &format!("stdout of {line}"));
+    absent(ran.err.as_bytes(), &format!("stderr of {line}"));
+    for (name, bytes) in place.files("") {
+        absent(&bytes, &name);
+    }
+}
+
+#[test]
+fn the_search_finds_what_is_there() {
+    use base64::Engine as _;
+    for offset in 0..5 {
+        let text = format!("{}{CANARY} and more", "x".repeat(offset));
+        let text = base64::engine::general_purpose::STANDARD.encode(text);
+        let found = shapes().iter().any(|shape| {
+            text.as_bytes()
+                .windows(shape.len())
+                .any(|part| part == &shape[..])
+        });
+        assert!(found, "offset {offset}");
+    }
+}
+
+#[test]
+fn a_secret_is_in_no_byte_that_is_written_or_printed() {
+    let place = Place::with(VALUES);
+    place.write(
+        "stacks/one.toml",
+        "[config]\n[resources.a]\ntype = \"epid:data:Value\"\nproperties.value = \"${config.password}\"\n\
+         [resources.b]\ntype = \"epid:data:Value\"\nproperties.value = \"x-${a.value}\"\n\
+         [resources.c]\ntype = \"epid:data:Value\"\nproperties.value = { deep = [\"${b.value}\"] }\n\
+         [outputs]\nb = \"${b.value}\"\nc = \"${c.value}\"\n",
+    );
+    place.write(
+        "stacks/user.toml",
+        "references.one = \"one\"\n[resources.x]\ntype = \"epid:data:Value\"\nproperties.value = \"${stacks.one.b}\"\n",
+    );
+    let set = format!("config set --stack one --secret password {CANARY}");
+    for line in [
+        &set[..],
+        "config ls",
+        "config ls --json",
+        "config get password",
+        "preview",
+        "preview --json",
+        "preview --save plan",
+        "up --plan plan --json",
+        "up --all --yes",
+        "up --yes --replace a",
+        "up --yes --replace c --json",
+        "preview --replace a",
+        "stack output",
+        "stack output --json",
+        "stack output b",
+        "stack ls --json",
+        "state ls --json",
+        "state show a",
+        "state show c --json",
+        "graph",
+        "graph --format svg",
+        "graph --format mermaid --json",
+        "refresh --json",
+        "preview --stack user --json",
+        "preview --destroy --json",
+    ] {
+        let ran = place.run(line);
+        assert!(matches!(ran.code, Some(0 | 2)), "{line}: {ran:?}");
+        search(&place, line, &ran);
+    }
+    let shown = place.run("stack output b --show-secrets").ends(0).out;
+    assert_eq!(shown, format!("x-{CANARY}\n"), "the secret is there for who asks");
+    let mut going = place.start("up --yes --replace a --json");
+    going.until(&["stepStarted"]);
+    going.kill();
+    search(&place, "a killed run", &place.run("preview"));
+    let ran = place.run("destroy --all --yes");
+    search(&place, "destroy", &ran.ends(0));
+}
+
+#[test]
+fn the_simulated_cloud_keeps_its_secrets_to_itself() {
+    let place = Place::seed_up();
+    let text = std::fs::read_to_string(place.path("stacks/dev.toml")).unwrap();
+    let mut kept: Vec<&str> = text.lines().filter(|line| !line.contains("epid:1:")).collect();
+    kept.retain(|line| !line.starts_with("key"));
+    place.write("stacks/dev.toml", &kept.join("\n"));
+    for name in ["databaseConnection", "oauthClientSecret"] {
+        let set = format!("config set --stack dev {name} {CANARY}");
+        search(&place, &set, &place.run(&set).ends(0));
+    }
+    let mut going = place.start("up --stack dev --sandbox --yes --json");
+    going.until(&["stepDone"]);
+    going.kill();
+    for line in [
+        "preview --stack dev --sandbox --refresh",
+        "up --stack dev --sandbox --yes",
+        "state show data/secret --stack dev --sandbox",
+        "state show curator/deployment --stack dev --sandbox --json",
+    ] {
+        search(&place, line, &place.run(line).ends(0));
+    }
+}

@@ -1,0 +1,574 @@
+//! Everything that is read from files or the command line, under random and hostile input: it is read or refused, and
+//! neither panics, hangs nor fills the memory. `PROPTEST_CASES=100000 cargo test --release --test fuzz` looks longer.
+
+#![cfg(feature = "sandbox")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that lays files out and runs the program; what fails fails it"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, LazyLock};
+
+use epid::graph::{Inputs, Providers, Selector, build};
+use epid::plan::Plan;
+use epid::program::{Sources, draft_values, load, parse_program, render};
+use epid::state::blobs::FolderBlobs;
+use epid::state::{Entropy, KeyDirectory, Location, Store};
+use epid_provider::{Map, Urn, Value};
+use proptest::prelude::*;
+
+/// The files of this repository's own project, which most of this begins from.
+static FILES: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
+    let names = [
+        "Epid.toml",
+        "stacks/dev.toml",
+        "stacks/prod.toml",
+        "stacks/platform.toml",
+        "stacks/programs/services.toml",
+        "stacks/programs/cluster.toml",
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files: Vec<(String, String)> = names
+        .iter()
+        .map(|name| ((*name).to_owned(), fs::read_to_string(root.join(name)).unwrap()))
+        .collect();
+    files.push(("stacks/rest.toml".to_owned(), REST.to_owned()));
+    files.push(("k8s/all.yaml".to_owned(), YAML.to_owned()));
+    files
+});
+
+/// What the project of this repository has not.
+const REST: &str = r#"
+sandbox = true
+[config]
+zones = ["a", "b"]
+tags = { team = "x", n = 1 }
+[providers.k]
+type = "kubernetes"
+properties = { kubeconfig = "x", namespace = "shop" }
+[resources.m]
+type = "kubernetes:yaml:Manifests"
+properties.files = ["k8s/*.yaml"]
+[resources.v]
+type = "epid:data:Value"
+forEach = "${config.zones}"
+if = "size(config.zones) > 1"
+properties.value = { key = "${each.key}", "a/b" = [1, 2.5, true, "x-${config.tags.team}-$${y}"] }
+[resources.v.options]
+dependsOn = ["m"]
+protect = true
+ignoreChanges = ["value.key"]
+timeouts = { create = "1h30m" }
+aliases = ["old", "m/child"]
+[resources.w]
+type = "epid:data:Value"
+properties.value = "${v['a'].value.key + string(v.map(k, k).size())}"
+[outputs]
+all = { value = "${w.value}", secret = true, description = "All." }
+"#;
+
+const YAML: &str = r#"apiVersion: v1
+kind: List
+items:
+- &cm
+  apiVersion: v1
+  kind: ConfigMap
+  metadata: {name: a, labels: {app: "x"}}
+  data: {a: |
+    two
+    lines
+  , b: '1'}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+        - name: web
+          image: x:1
+          ports: [{containerPort: 80}]
+"#;
+
+/// Pieces that mean something to one of the readers.
+const WORDS: &[&str] = &[
+    "[",
+    "]",
+    "{",
+    "}",
+    "[[",
+    "]]",
+    "=",
+    ".",
+    ",",
+    "\"",
+    "'",
+    "\"\"\"",
+    "'''",
+    "\\",
+    "\\u",
+    "#",
+    "\n",
+    "\r\n",
+    "\t",
+    "\0",
+    "\u{feff}",
+    "\u{202e}",
+    "é",
+    "🦀",
+    "${",
+    "}",
+    "$${",
+    "${}",
+    "${config.",
+    "${each.key}",
+    "each",
+    "config",
+    "stacks",
+    "true",
+    "null",
+    "1e999",
+    "nan",
+    "-9223372036854775808",
+    "99999999999999999999",
+    "2026-01-01",
+    "type = ",
+    "[resources.",
+    "[config.",
+    "[outputs]",
+    "[providers.x]",
+    "options = ",
+    "forEach = ",
+    "if = ",
+    "properties = ",
+    "secret = true",
+    "\"epid:data:Value\"",
+    "\"aws:ec2:Vpc\"",
+    "\"kubernetes:v1:ConfigMap\"",
+    "\"epid:kubernetes:WebService\"",
+    "---",
+    "...",
+    "&a ",
+    "*a",
+    "<<: ",
+    "!!binary ",
+    "? ",
+    "- ",
+    ": ",
+    "|",
+    ">-",
+    "%YAML 1.2",
+    "apiVersion",
+    "kind: List",
+    "items:",
+];
+
+/// A cut, a copy, a word: what is done to a text, with places as parts of its length.
+#[derive(Debug, Clone)]
+enum Change {
+    Cut(f64, f64),
+    Copy(f64, f64, f64),
+    Word(f64, &'static str),
+    Text(f64, String),
+    Repeat(f64, &'static str, usize),
+    End(f64),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let at = || 0.0..1.0f64;
+    let word = || prop::sample::select(WORDS.to_vec());
+    prop_oneof![
+        3 => (at(), 0.0..0.05f64).prop_map(|(a, b)| Change::Cut(a, b)),
+        2 => (at(), 0.0..0.1f64, at()).prop_map(|(a, b, c)| Change::Copy(a, b, c)),
+        5 => (at(), word()).prop_map(|(a, w)| Change::Word(a, w)),
+        2 => (at(), "\\PC{0,12}").prop_map(|(a, t)| Change::Text(a, t)),
+        1 => (at(), word(), 2..300usize).prop_map(|(a, w, n)| Change::Repeat(a, w, n)),
+        1 => at().prop_map(Change::End),
+    ]
+}
+
+fn changed(text: &str, changes: &[Change]) -> String {
+    let mut text = text.to_owned();
+    for change in changes {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a place in a small text"
+        )]
+        let place = |part: f64| {
+            let mut at = ((text.len() as f64) * part.min(1.0)) as usize;
+            while !text.is_char_boundary(at) {
+                at -= 1;
+            }
+            at
+        };
+        match change {
+            Change::Cut(from, length) => {
+                let (from, to) = (place(*from), place(from + length));
+                text.replace_range(from..to, "");
+            }
+            Change::Copy(from, length, to) => {
+                let piece = text[place(*from)..place(from + length)].to_owned();
+                let to = place(*to);
+                text.insert_str(to, &piece);
+            }
+            Change::Word(at, word) => {
+                let at = place(*at);
+                text.insert_str(at, word);
+            }
+            Change::Text(at, word) => {
+                let at = place(*at);
+                text.insert_str(at, word);
+            }
+            Change::Repeat(at, word, times) => {
+                let at = place(*at);
+                text.insert_str(at, &word.repeat(*times));
+            }
+            Change::End(at) => {
+                let at = place(*at);
+                text.truncate(at);
+            }
+        }
+    }
+    text
+}
+
+fn providers() -> Providers {
+    let mut providers = Providers::default();
+    providers.add(Arc::new(epid::builtin::Builtin::default()));
+    providers.add(Arc::new(epid_aws::Aws::new(epid_aws::Settings::ordinary())));
+    let tokens = Arc::new(NoTokens);
+    let settings =
+        epid_kubernetes::Settings::real(tokens, Arc::new(|_: &str| Err(std::io::Error::other("none"))));
+    providers.add(Arc::new(epid_kubernetes::Kubernetes::new(settings)));
+    providers
+}
+
+struct NoTokens;
+
+#[async_trait::async_trait]
+impl epid_kubernetes::TokenSource for NoTokens {
+    async fn token(
+        &self,
+        _: &epid_provider::Call,
+        _: &epid_kubernetes::Cluster,
+    ) -> Result<epid_kubernetes::BearerToken, epid_provider::Failure> {
+        unreachable!("nothing is connected")
+    }
+}
+
+/// Loads a project and takes every stack as far as it goes without a run.
+fn taken(files: &[(String, Vec<u8>)]) {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let loaded = load(folder.path());
+    shown(&loaded.sources, &loaded.diagnostics);
+    let components = epid::components::all();
+    let providers = providers();
+    let project = loaded.project.iter().flat_map(|project| &project.stacks);
+    let drafts = loaded.stacks().filter_map(|name| loaded.draft(name));
+    for stack in project.chain(drafts) {
+        let (config, problems) = draft_values(stack, &BTreeMap::new());
+        shown(&loaded.sources, &problems);
+        let stacks = stack
+            .references
+            .keys()
+            .map(|name| (name.clone(), Value::unknown("x")));
+        let inputs = Inputs {
+            project: "p",
+            stack: "s",
+            config,
+            stacks: stacks.collect::<Map>(),
+            components: &components,
+            providers: &providers,
+            digest: &|_| None,
+            place: &|span| loaded.sources.place(span).map(Arc::from),
+        };
+        if let Err(problems) = build(&stack.program, &inputs) {
+            shown(&loaded.sources, &problems);
+        }
+    }
+}
+
+/// Every problem can be shown, and stands at a place that there is.
+fn shown(sources: &Sources, problems: &[epid::program::Diagnostic]) {
+    let text = render(problems, sources, false, 100);
+    assert!(
+        text.len() < problems.len() * 4_000 + 100,
+        "{} bytes for {} problems",
+        text.len(),
+        problems.len()
+    );
+    for problem in problems {
+        assert!(!problem.message.is_empty());
+        if let Some(span) = problem.span {
+            assert!(sources.place(span).is_some(), "{problem:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(96), max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_changed_project_is_read_or_refused(
+        at in any::<prop::sample::Index>(),
+        changes in prop::collection::vec(change(), 1..8),
+    ) {
+        let mut files: Vec<(String, Vec<u8>)> = FILES.iter().map(|(n, t)| (n.clone(), t.clone().into_bytes())).collect();
+        let at = at.index(files.len());
+        files[at].1 = changed(&FILES[at].1, &changes).into_bytes();
+        taken(&files);
+    }
+
+    #[test]
+    fn bytes_in_place_of_a_file_are_refused(at in any::<prop::sample::Index>(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let mut files: Vec<(String, Vec<u8>)> = FILES.iter().map(|(n, t)| (n.clone(), t.clone().into_bytes())).collect();
+        let at = at.index(files.len());
+        files[at].1 = bytes;
+        taken(&files);
+    }
+
+    #[test]
+    fn words_in_any_order_are_read_or_refused(words in prop::collection::vec(prop::sample::select(WORDS.to_vec()), 0..60)) {
+        let text = words.concat();
+        let (_, sources, problems) = parse_program(&text, "p.toml");
+        shown(&sources, &problems);
+        drop(epid_kubernetes::manifest::parse(&text));
+    }
+
+    #[test]
+    fn changed_manifests_are_read_or_refused(changes in prop::collection::vec(change(), 1..8)) {
+        let text = changed(YAML, &changes);
+        match epid_kubernetes::manifest::parse(&text) {
+            Ok(objects) => {
+                for object in objects {
+                    prop_assert!(text.get(object.kind_at.start as usize..object.kind_at.end as usize).is_some());
+                }
+            }
+            Err(errors) => {
+                prop_assert!(!errors.is_empty());
+                for error in errors {
+                    prop_assert!(text.get(error.at.start as usize..error.at.end as usize).is_some(), "{:?}", error);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_selector_is_taken_or_refused(text in "[a-z*/\\[\\]\":]{0,40}|\\PC{0,40}", name in "a{0,60}b?") {
+        if let Ok(selector) = text.parse::<Selector>() {
+            let kind = epid_provider::Kind::parse("epid:data:Value").unwrap();
+            let path = if name.is_empty() { "x" } else { &name };
+            let urn = Urn::new("p", "s", &kind, path);
+            let _ = selector.matches(&urn);
+            prop_assert!(selector.to_string() != path || selector.matches(&urn));
+        }
+    }
+
+    #[test]
+    fn a_changed_plan_is_read_or_refused(changes in prop::collection::vec(change(), 1..4)) {
+        drop(serde_json::from_str::<Plan>(&changed(&WORLD.plan, &changes)));
+    }
+
+    #[test]
+    fn a_changed_sealed_plan_is_refused(changes in prop::collection::vec(change(), 1..4)) {
+        let text = changed(&WORLD.sealed, &changes);
+        let found = WORLD.keys().unseal_config("saved plan", text.trim());
+        prop_assert!(found.is_err() || text.trim() == WORLD.sealed.trim());
+    }
+
+    #[test]
+    fn changed_state_files_are_noticed(
+        file in any::<prop::sample::Index>(),
+        place in any::<prop::sample::Index>(),
+        bytes in prop::collection::vec(any::<u8>(), 0..40),
+        insert in any::<bool>(),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut names = Vec::new();
+        for (name, text) in &WORLD.state {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, text).unwrap();
+            names.push((path, text));
+        }
+        let (path, text) = &names[file.index(names.len())];
+        let at = place.index(text.len() + 1);
+        let until = if insert { at } else { (at + bytes.len()).min(text.len()) };
+        fs::write(path, [&text[..at], &bytes, &text[until..]].concat()).unwrap();
+        let store = Store::new(Arc::new(FolderBlobs::new(folder.path())), WORLD.keys(), entropy());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let read = runtime.block_on(async { (store.read(&WORLD.location).await, store.list().await, store.outputs(&WORLD.location).await) });
+        // Either what was written is known to be whole, or it is said which file is not.
+        if let (Ok(Some((snapshot, _))), false) = (&read.0, names.is_empty()) {
+            prop_assert!(snapshot.entries.len() <= 2);
+        }
+    }
+}
+
+/// As many cases as `PROPTEST_CASES` asks for, or so many.
+fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(usual)
+}
+
+/// A project that has run: its state, and a plan in a file.
+struct World {
+    folder: tempfile::TempDir,
+    state: Vec<(String, Vec<u8>)>,
+    location: Location,
+    sealed: String,
+    plan: String,
+}
+
+impl World {
+    fn keys(&self) -> KeyDirectory {
+        KeyDirectory::new(self.folder.path().join(".epid/keys"))
+    }
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    fs::create_dir_all(root.join("stacks")).unwrap();
+    fs::write(root.join("Epid.toml"), "name = \"p\"\n").unwrap();
+    let stack = "[resources.a]\ntype = \"epid:data:Value\"\nproperties.value = [1, { x = \"y\" }]\n[resources.b]\ntype = \"epid:data:Value\"\nproperties.value = \"${a.value}\"\n[outputs]\nx = \"${b.value}\"\n";
+    let run = |arguments: &[&str]| {
+        let done = Command::new(env!("CARGO_BIN_EXE_epid"))
+            .args(arguments)
+            .current_dir(root)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    fs::write(root.join("stacks/s.toml"), stack).unwrap();
+    run(&["up", "--sandbox", "--yes"]);
+    fs::write(root.join("stacks/s.toml"), stack.replace("\"y\"", "\"z\"")).unwrap();
+    run(&["preview", "--sandbox", "--save", "plan"]);
+    let sealed = fs::read_to_string(root.join("plan")).unwrap();
+    let keys = KeyDirectory::new(root.join(".epid/keys"));
+    let plan = keys.unseal_config("saved plan", sealed.trim()).unwrap();
+    let mut state = Vec::new();
+    gather(&root.join(".epid/state"), &root.join(".epid/state"), &mut state);
+    let store = Store::new(
+        Arc::new(FolderBlobs::new(root.join(".epid/state"))),
+        keys,
+        entropy(),
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let location = runtime.block_on(store.list()).unwrap().remove(0);
+    World {
+        state,
+        location,
+        sealed,
+        plan: plan.as_str().unwrap().to_owned(),
+        folder,
+    }
+});
+
+fn gather(root: &Path, folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            gather(root, &path, found);
+        } else {
+            let name = path.strip_prefix(root).unwrap().display().to_string();
+            found.push((name, fs::read(&path).unwrap()));
+        }
+    }
+    found.sort();
+}
+
+#[test]
+fn bombs_are_refused() {
+    // A value that doubles with each resource, and one that nests.
+    let mut doubling = String::new();
+    let mut nesting = String::new();
+    for n in 0..60 {
+        let before = if n == 0 {
+            "1".to_owned()
+        } else {
+            format!("\"${{r{}.value}}\"", n - 1)
+        };
+        let list = [before.as_str(); 8].join(", ");
+        doubling.push_str(&format!(
+            "[resources.r{n}]\ntype = \"epid:data:Value\"\nproperties.value = [{list}]\n"
+        ));
+        let (open, close) = ("[".repeat(60), "]".repeat(60));
+        nesting.push_str(&format!(
+            "[resources.r{n}]\ntype = \"epid:data:Value\"\nproperties.value = {open}{before}{close}\n"
+        ));
+    }
+    let mut text =
+        String::from("[resources.t0]\ntype = \"epid:data:Value\"\nproperties.value = \"xxxxxxxxxxxxxxxx\"\n");
+    for n in 1..60 {
+        let part = format!("${{t{}.value}}", n - 1).repeat(8);
+        text.push_str(&format!(
+            "[resources.t{n}]\ntype = \"epid:data:Value\"\nproperties.value = \"{part}\"\n"
+        ));
+    }
+    for stack in [doubling, nesting, text] {
+        taken(&[
+            ("Epid.toml".to_owned(), b"name = \"p\"\n".to_vec()),
+            ("stacks/s.toml".to_owned(), stack.into_bytes()),
+        ]);
+    }
+    // Aliases that multiply, lists in lists, and a long line.
+    let mut laughs = String::from("apiVersion: v1\nkind: X\na0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+    for n in 1..12 {
+        laughs.push_str(&format!(
+            "a{n}: &a{n} [{}]\n",
+            vec![format!("*a{}", n - 1); 10].join(",")
+        ));
+    }
+    for yaml in [
+        laughs,
+        format!("a: {}", "[".repeat(200_000)),
+        "{".repeat(200_000),
+        "- ".repeat(200_000),
+        "a: ".repeat(50_000),
+        "x".repeat(1_000_000),
+    ] {
+        assert!(epid_kubernetes::manifest::parse(&yaml).is_err());
+    }
+    for toml in [
+        "[".repeat(200_000),
+        format!("a = {}", "[".repeat(200_000)),
+        format!("a = {}", "{a=".repeat(200_000)),
+        "a.".repeat(200_000),
+        format!("a = \"{}\"", "${".repeat(100_000)),
+    ] {
+        let (program, sources, problems) = parse_program(&toml, "p.toml");
+        assert!(program.is_none());
+        shown(&sources, &problems);
+    }
+    let json = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(serde_json::from_str::<Value>(&json).is_err());
+    assert!(serde_json::from_str::<Plan>(&json).is_err());
+}
+
+/// Nothing is written with it.
+fn entropy() -> Entropy {
+    Arc::new(|_: &mut [u8]| Ok(()))
+}
