@@ -1,6 +1,6 @@
 """Writes providers/sandbox/src/kubernetes/protobuf.txt: how Kubernetes 1.36 writes its objects in protobuf.
 
-usage: tests/kube-lab/protobuf.py        (Go, and the modules that up.sh downloads)
+usage: python3 tests/kube-lab/protobuf.py        (Go, and the modules that up.sh downloads)
 
 Numbers and types stand in the generated.proto files of k8s.io/api and k8s.io/apimachinery; the names in JSON, which fields
 stand in their parent there, and which may be absent, in the Go types beside them. One line for each message:

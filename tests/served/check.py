@@ -1,6 +1,6 @@
 """`epid sandbox serve` as people meet it: with aws, boto3 and kubectl.
 
-usage: tests/served/check.py EPID        (Python with boto3; `aws` and `kubectl` on the path)
+usage: python3 tests/served/check.py EPID        (Python with boto3; `aws` and `kubectl` on the path)
 """
 
 import json
