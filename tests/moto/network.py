@@ -1,6 +1,6 @@
 """The program from outside against moto: a network from its first to its last run, looked at with boto3.
 
-usage: AWS_ENDPOINT_URL=http://127.0.0.1:PORT tests/moto/network.py EPID        (Python with boto3)
+usage: AWS_ENDPOINT_URL=http://127.0.0.1:PORT python3 tests/moto/network.py EPID        (Python with boto3)
 """
 
 import json

@@ -1,6 +1,6 @@
 """`epid sandbox serve` as people meet it: with aws, boto3 and kubectl.
 
-usage: tests/served/check.py EPID        (Python with boto3; `aws` and `kubectl` on the path)
+usage: python3 tests/served/check.py EPID        (Python with boto3; `aws` and `kubectl` on the path)
 """
 
 import json
@@ -150,6 +150,29 @@ spec: {selector: {app: web}, ports: [{port: 80}]}
     run("kubectl diff -f web.yaml", code=1, says="nginx:2")
     run("kubectl apply -f web.yaml", says="deployment.apps/web configured")
     run("kubectl delete -f web.yaml", says="deleted")
+    for made in [
+        "namespace shop",
+        "deployment shop --image=nginx:1 --replicas=2 --port=80 -n shop",
+        "configmap settings --from-literal=a=b -n shop",
+        "secret generic login --from-literal=password=x -n shop",
+        "serviceaccount runner -n shop",
+        "role reader --verb=get --resource=pods -n shop",
+        "rolebinding reads --role=reader --serviceaccount=shop:runner -n shop",
+        "job once --image=busybox:1 -n shop",
+        "cronjob nightly --image=busybox:1 --schedule='0 3 * * *' -n shop",
+        "service clusterip shop --tcp=80:8080 -n shop",
+        "ingress shop --rule=example.com/=shop:80 -n shop",
+        "quota most --hard=pods=50 -n shop",
+        "poddisruptionbudget shop --selector=app=shop --min-available=1 -n shop",
+    ]:
+        run(f"kubectl create {made}", says="created")
+    run("kubectl autoscale deployment shop --min=1 --max=3 -n shop", says="autoscaled")
+    run("kubectl get secret login -n shop -o jsonpath='{.data.password}'", says="eA==")
+    run("kubectl get ingress,svc,job,cronjob,pdb,hpa -n shop", says=["example.com", "80/TCP", "nightly"])
+    run("kubectl create token runner -n shop")
+    run("kubectl set image deployment/shop nginx=nginx:2 -n shop", says="image updated")
+    run("kubectl expose deployment shop --name=again --port=80 -n shop", says="exposed")
+    run("kubectl delete namespace shop", says="deleted")
     run("kubectl run curl --image=radial/busyboxplus:curl", says="pod/curl created")
     run("kubectl delete pod curl", says="deleted")
     [config] = [c["kubeconfig"] for c in serving["kubeconfigs"]]

@@ -20,6 +20,7 @@ mod json;
 mod managed;
 mod openapi;
 mod patch;
+mod protobuf;
 mod quantity;
 mod request;
 mod resource;

@@ -120,13 +120,17 @@ impl Request {
 
     /// The body as JSON; YAML where the content type says so.
     pub(crate) fn json(&self) -> Result<Value, Refused> {
+        if self.content_type.contains("protobuf")
+            && let Some(object) = super::protobuf::decode(&self.body)
+        {
+            return Ok(object);
+        }
         if self.content_type.contains("protobuf") || self.content_type.contains("cbor") {
             return Err(Refused::new(
                 415,
                 "UnsupportedMediaType",
                 "the body of the request was in an unknown format - accepted media types include: application/json, \
-                 application/yaml; the sandbox reads no protobuf: instead of `kubectl create KIND NAME` pipe \
-                 `kubectl create KIND NAME --dry-run=client -o yaml` into `kubectl create -f -`",
+                 application/yaml; of protobuf the sandbox reads the stable kinds",
             ));
         }
         match serde_json::from_slice(&self.body) {
