@@ -52,8 +52,8 @@ use workspace::Workspace;
 use crate::program::builder::ProgramBuilder;
 use crate::program::{Diagnostic, Loaded, Program, Sources};
 
-/// A program that was built in Rust.
-type Built = (Program, Sources, Vec<Diagnostic>);
+/// A program that was built in Rust, and the file that did.
+type Built = (&'static str, (Program, Sources, Vec<Diagnostic>));
 
 /// What every command is given.
 pub(crate) struct Context {
@@ -77,20 +77,63 @@ pub fn main() -> Exit {
     start(None)
 }
 
-/// The command line around a program written in Rust: every stack of the project in the current folder (or `--cwd`)
-/// runs the program that `define` declares, with its own configuration.
+/// The command line around a program written in Rust: the binary has every command of `epid`, and runs in the project of the
+/// current folder (or `--cwd`).
+///
+/// The project is as ever: an `Epid.toml` and stack files with configuration, secrets and references. A stack says that it
+/// runs this program by naming the file that calls `run`, relative to the stack file:
+///
+/// ```toml
+/// # stacks/dev.toml
+/// program = "../src/main.rs"
+///
+/// [config]
+/// environment = "dev"
+/// ```
+///
+/// Stacks that name a `.toml` program run that one, here too, so `--all` takes a whole project of both. A stack that names
+/// no program and declares no resources runs this one. The plain `epid` refuses stacks of a program in Rust, except to
+/// destroy them. Where no stack at all runs the program, that is an error.
+///
+/// What `define` declares is data, not what happens: it runs once, before anything is asked of a cloud, and passes
+/// references from one resource to the next. Rust's own loops, functions and types make as many resources as they like.
+/// Mistakes are told with the file, line and column of the call.
 ///
 /// ```no_run
-/// fn main() -> std::process::ExitCode {
+/// use std::process::ExitCode;
+///
+/// use epid::program::builder::{Expr, ProgramBuilder, Resource};
+/// use epid::{fields, text};
+///
+/// fn main() -> ExitCode {
 ///     epid::run(|program| {
-///         let name = program.config("name").string();
-///         program.resource("greeting", "epid:data:Value").set("value", name);
+///         let environment = program.config("environment").string();
+///         let cluster = program
+///             .provider("cluster", "kubernetes")
+///             .set("cluster", program.stack("platform").get("cluster"));
+///         let services = ["data", "curator"].map(|name| {
+///             service(program, name, &environment).provider(&cluster)
+///         });
+///         for service in &services {
+///             program.output(&format!("{}Url", service.name()), service.get("url"));
+///         }
 ///     })
+/// }
+///
+/// /// What all services have in common is a function.
+/// fn service(program: &ProgramBuilder, name: &str, environment: &Expr) -> Resource {
+///     program
+///         .resource(name, "epid:kubernetes:WebService")
+///         .set("name", text!("{}-{}", name, environment))
+///         .set("image", text!("example/{}:1.0", name))
+///         .set("labels", fields! { "app" => name, "environment" => environment })
 /// }
 /// ```
 #[must_use]
+#[track_caller]
 pub fn run(define: impl FnOnce(&ProgramBuilder)) -> std::process::ExitCode {
-    start(Some(ProgramBuilder::build(define))).into()
+    let file = std::panic::Location::caller().file();
+    start(Some((file, ProgramBuilder::build(define)))).into()
 }
 
 fn start(built: Option<Built>) -> Exit {
@@ -137,7 +180,8 @@ fn around(built: Built, folder: &Path) -> Result<Loaded, Error> {
         ))
         .hint("run the program within a project, or name its folder with --cwd DIR")
     })?;
-    Ok(crate::program::load_with(&root, built))
+    let (file, built) = built;
+    Ok(crate::program::load_with(&root, Path::new(file), built))
 }
 
 fn folder(asked: Option<&Path>) -> Result<PathBuf, Error> {
@@ -151,20 +195,17 @@ fn folder(asked: Option<&Path>) -> Result<PathBuf, Error> {
     }
 }
 
-/// The command line as history and lock messages show it: a value that is set may be a secret and is left out.
+/// The command line as history and lock messages show it: a value that is set may be a secret, wherever it stands behind
+/// `set`, and is left out.
 fn command_line() -> String {
     let mut words: Vec<String> = vec!["epid".to_owned()];
-    words.extend(
-        std::env::args_os()
-            .skip(1)
-            .map(|word| word.to_string_lossy().into_owned()),
-    );
-    if let [_, rest @ ..] = words.as_mut_slice()
-        && rest.iter().any(|word| word == "config")
-        && rest.iter().any(|word| word == "set")
-        && let Some(last) = rest.last_mut()
+    let given = std::env::args_os().skip(1);
+    words.extend(given.map(|word| word.to_string_lossy().into_owned()));
+    if words.iter().any(|word| word == "config")
+        && let Some(set) = words.iter().position(|word| word == "set")
     {
-        "…".clone_into(last);
+        words.truncate(set + 1);
+        words.push("…".to_owned());
     }
     words.join(" ")
 }

@@ -117,6 +117,29 @@ impl Workspace {
         })
     }
 
+    /// The stack whose file a command edits, which may be wrong elsewhere; and whether all of its program is known.
+    pub(crate) fn editable(&self, named: Option<&str>) -> Result<(&StackFile, bool), Error> {
+        let error = match self.stack(named) {
+            Ok(stack) => return Ok((stack, true)),
+            Err(error) => error,
+        };
+        let name = named.or(self.project.default_stack.as_deref()).or_else(|| {
+            let mut all = self.loaded.stacks();
+            all.next().filter(|_| all.next().is_none()).map(|name| &**name)
+        });
+        let Some(name) = name else {
+            return Err(error);
+        };
+        let draft = self.loaded.draft(name).map(|stack| (stack, true));
+        let torn = || self.loaded.torn(name).map(|stack| (stack, false));
+        draft.or_else(torn).ok_or(error)
+    }
+
+    /// What is wrong with the files of a stack.
+    pub(crate) fn wrong_with(&self, stack: &str) -> Error {
+        self.input(self.loaded.problems_of(stack))
+    }
+
     /// All stacks, each after those it refers to.
     pub(crate) fn in_order(&self) -> Result<Vec<&StackFile>, Error> {
         self.every()?;

@@ -50,6 +50,8 @@ impl Component for Manifests {
         let mut broken = Vec::new();
         let mut objects = Vec::new();
         let mut seen = BTreeSet::new();
+        // What a file that cannot be read would have declared is not missing elsewhere.
+        let mut partial = false;
         for (at, pattern) in patterns.as_list().unwrap_or_default().iter().enumerate() {
             let path = Path::root().key("files").join(Segment::Index(at));
             let pattern = pattern.as_str().unwrap_or_default();
@@ -60,6 +62,7 @@ impl Component for Manifests {
                 );
                 continue;
             };
+            partial |= files.is_empty();
             for file in files {
                 // Two patterns may find one file.
                 if !seen.insert(&file.path) {
@@ -77,6 +80,7 @@ impl Component for Manifests {
                 }
             }
         }
+        partial |= !broken.is_empty();
         broken.into_iter().for_each(|problem| x.report(problem));
         let mut places: BTreeMap<String, String> = BTreeMap::new();
         let mut outputs = Vec::new();
@@ -92,10 +96,12 @@ impl Component for Manifests {
             x.place(&child, at, at);
             outputs.push((name, Located::from(child.reference(""))));
         }
-        x.output(
-            "objects",
-            Template::object(outputs.iter().map(|(n, l)| (n.as_str().to_owned(), l.clone()))),
-        );
+        let objects = if partial {
+            Template::Literal(Value::unknown(&format!("{}.objects", x.address())))
+        } else {
+            Template::object(outputs)
+        };
+        x.output("objects", objects);
         problems
     }
 }

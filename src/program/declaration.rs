@@ -156,6 +156,20 @@ impl ConfigType {
             .map(|(_, ty)| *ty)
     }
 
+    /// The type that a value is of; `None` where nothing says so.
+    #[must_use]
+    pub fn of(value: &Value) -> Option<Self> {
+        match value.expose() {
+            Value::Str(_) => Some(Self::String),
+            Value::Int(_) => Some(Self::Integer),
+            Value::Float(_) => Some(Self::Number),
+            Value::Bool(_) => Some(Self::Boolean),
+            Value::List(_) => Some(Self::List),
+            Value::Map(_) => Some(Self::Map),
+            Value::Null | Value::Unknown(_) | Value::Opaque(_) | Value::Secret(_) => None,
+        }
+    }
+
     /// True where `value` is of this type, secret or not. Unknown values and digests are of every type.
     #[must_use]
     pub fn takes(self, value: &Value) -> bool {

@@ -41,8 +41,11 @@ pub fn set_config(text: &str, name: &str, value: &Value) -> Result<String, EditE
     };
     let item = toml_value(value, 0).map_err(refused)?;
     edit(text, |document| {
+        let comment = comment_of(document, "secrets", name);
         take_out(document, "secrets", name)?;
-        put(document, "config", name, item)
+        put(document, "config", name, item)?;
+        comment_on(document, "config", name, comment);
+        Ok(())
     })
 }
 
@@ -55,8 +58,10 @@ pub fn set_secret(text: &str, name: &str, sealed: &str, key_id: &str) -> Result<
     let (edited, has_key) = {
         let mut has_key = false;
         let edited = edit(text, |document| {
+            let comment = comment_of(document, "config", name);
             take_out(document, "config", name)?;
             put(document, "secrets", name, sealed.into())?;
+            comment_on(document, "secrets", name, comment);
             if document.contains_key("key") {
                 has_key = true;
                 put_into(document.as_table_mut(), "key", key_id.into());
@@ -234,6 +239,27 @@ fn take_out(document: &mut DocumentMut, table: &'static str, name: &str) -> Resu
     Ok(table.remove(name).is_some())
 }
 
+/// The comment above a key, which goes where the key goes.
+fn comment_of(document: &DocumentMut, table: &str, name: &str) -> Option<String> {
+    let (key, _) = document.get(table)?.as_table()?.get_key_value(name)?;
+    let comment = key.leaf_decor().prefix()?.as_str()?;
+    comment.contains('#').then(|| comment.to_owned())
+}
+
+/// Puts a comment above a key that has none.
+fn comment_on(document: &mut DocumentMut, table: &str, name: &str, comment: Option<String>) {
+    let table = document.get_mut(table).and_then(Item::as_table_mut);
+    if let (Some(mut key), Some(comment)) = (table.and_then(|table| table.key_mut(name)), comment)
+        && key
+            .leaf_decor()
+            .prefix()
+            .and_then(toml_edit::RawString::as_str)
+            .is_none_or(str::is_empty)
+    {
+        key.leaf_decor_mut().set_prefix(comment);
+    }
+}
+
 fn toml_value(value: &Value, depth: usize) -> Result<toml_edit::Value, &'static str> {
     if depth > 32 {
         return Err("something nested so deeply");
@@ -324,7 +350,7 @@ mod tests {
         let edited = set_secret(STACK, "environment", "sealed:2", "k1").unwrap();
         assert_eq!(config(&edited, "environment"), None);
         assert!(
-            edited.contains("\npassword = \"sealed:1\"\nenvironment = \"sealed:2\"\n"),
+            edited.contains("\npassword = \"sealed:1\"\n# where\nenvironment = \"sealed:2\"\n"),
             "{edited}"
         );
         assert!(

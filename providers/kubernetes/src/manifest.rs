@@ -16,6 +16,8 @@ use serde_saphyr::{Location, Options, Spanned};
 
 /// How many nodes aliases may add to a file.
 pub const MOST_REPLAYED: usize = 20_000;
+/// The stack that reading takes at most, in bytes.
+const STACK: usize = 16 * 1024 * 1024;
 /// How deep lists of lists may go.
 const DEEPEST_LIST: u32 = 4;
 
@@ -84,6 +86,19 @@ pub struct ManifestError {
 /// # Errors
 /// Every document that is no object, or the first place where the text is no YAML.
 pub fn parse(text: &str) -> Result<Vec<Object>, Vec<ManifestError>> {
+    // Each level takes many frames of the parser, and a thread may have as little as 1 MiB of stack: 64 levels get their own.
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK);
+        match thread.spawn_scoped(scope, || read(text)) {
+            Ok(reading) => reading
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => read(text),
+        }
+    })
+}
+
+fn read(text: &str) -> Result<Vec<Object>, Vec<ManifestError>> {
     let mut options = Options::default();
     options.with_snippet = false;
     options.legacy_octal_numbers = true;
@@ -133,6 +148,19 @@ fn no_yaml(line: u32, at: Range<u32>, message: &str, text: &str) -> ManifestErro
         (
             "this is a template of Helm, not YAML".to_owned(),
             Some("render it first: helm template".to_owned()),
+        )
+    } else if message.starts_with("budget breached: Depth") {
+        ("this is nested more than 64 levels deep".to_owned(), None)
+    } else if let Some(what) = message.strip_prefix("budget breached: ") {
+        let what = what.split_whitespace().next().unwrap_or(what);
+        (
+            format!("this is too much for one manifest: {what}"),
+            Some("split it into several files".to_owned()),
+        )
+    } else if message.starts_with("alias references unknown anchor") {
+        (
+            "this is no YAML: there is no such anchor above".to_owned(),
+            Some("an anchor ends with its document, at `---`".to_owned()),
         )
     } else if message.starts_with("tabs disallowed") {
         (

@@ -4,10 +4,11 @@
     reason = "these commands exist to edit stack files"
 )]
 
-use std::io::{IsTerminal as _, Read as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use epid_provider::Value;
+use epid_provider::check::nearest;
 
 use crate::cli::args::{ConfigCommand, StackArgs};
 use crate::cli::error::Error;
@@ -15,7 +16,7 @@ use crate::cli::exit::Exit;
 use crate::cli::ui::shown_json;
 use crate::cli::workspace::Workspace;
 use crate::cli::{Context, surroundings};
-use crate::program::{ConfigType, StackFile, set_config, set_secret, unset};
+use crate::program::{ConfigType, EditError, StackFile, set_config, set_secret, unset};
 
 pub(crate) fn config(context: &Context, command: ConfigCommand) -> Result<Exit, Error> {
     match command {
@@ -42,12 +43,42 @@ fn file(workspace: &Workspace, stack: &StackFile) -> Result<(PathBuf, String), E
     Ok((path, text))
 }
 
-/// Replaces a file as one: whoever reads it sees the old text or the new one.
+/// Replaces a file as one: whoever reads it sees the old text or the new one. It keeps its permissions, and a link stays one.
 fn write(path: &Path, text: &str) -> Result<(), Error> {
-    let fresh = path.with_extension("toml.new");
-    std::fs::write(&fresh, text)
-        .and_then(|()| std::fs::rename(&fresh, path))
-        .map_err(|error| Error::failed(format!("{} cannot be written: {error}", path.display())))
+    let failed =
+        |error: std::io::Error| Error::failed(format!("{} cannot be written: {error}", path.display()));
+    let target = path.canonicalize().map_err(failed)?;
+    let fresh = target.with_extension(format!("toml.{}.new", std::process::id()));
+    let done = (|| {
+        let permissions = std::fs::metadata(&target)?.permissions();
+        let mut file = std::fs::File::create_new(&fresh)?;
+        file.set_permissions(permissions)?;
+        file.write_all(text.as_bytes())?;
+        // The new text is on the disk before the name leads to it.
+        file.sync_all()?;
+        std::fs::rename(&fresh, &target)
+    })();
+    if done.is_err() {
+        // What is in the way is not worth a second message.
+        drop(std::fs::remove_file(&fresh));
+    }
+    done.map_err(failed)
+}
+
+/// An error of editing; where the file is no TOML, what is wrong with it at its place.
+fn refused(workspace: &Workspace, stack: &StackFile, error: &EditError) -> Error {
+    match error {
+        EditError::Syntax(_) => workspace.wrong_with(&stack.name),
+        other => Error::invalid(other.to_string()),
+    }
+}
+
+/// With the name that was probably meant.
+fn suggest(problem: Error, name: &str, names: &[String], otherwise: String) -> Error {
+    problem.hint(match nearest(name, names.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => otherwise,
+    })
 }
 
 fn value_of(
@@ -81,16 +112,16 @@ fn text_of(value: &Value, secrets: bool) -> String {
 
 fn get(context: &Context, args: &StackArgs, name: &str, secrets: bool) -> Result<Exit, Error> {
     let workspace = context.workspace()?;
-    let stack = workspace.stack(args.stack.as_deref())?;
+    let (stack, _) = workspace.editable(args.stack.as_deref())?;
     let Some(value) = value_of(&workspace, stack, name, secrets)? else {
         let names = names(stack);
         let problem = Error::invalid(format!("stack `{}` has no setting `{name}`", stack.name));
-        return Err(
-            match epid_provider::check::nearest(name, names.iter().map(String::as_str)) {
-                Some(near) => problem.hint(format!("did you mean `{near}`?")),
-                None => problem.hint("`epid config ls` lists them"),
-            },
-        );
+        return Err(suggest(
+            problem,
+            name,
+            &names,
+            "`epid config ls` lists them".to_owned(),
+        ));
     };
     if value.has_secret() && !secrets {
         return Err(Error::invalid(format!("`{name}` is secret")).hint("--show-secret prints it"));
@@ -119,7 +150,7 @@ fn names(stack: &StackFile) -> Vec<String> {
 
 fn ls(context: &Context, args: &StackArgs, secrets: bool) -> Result<Exit, Error> {
     let workspace = context.workspace()?;
-    let stack = workspace.stack(args.stack.as_deref())?;
+    let (stack, _) = workspace.editable(args.stack.as_deref())?;
     let names = names(stack);
     let width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0);
     for name in &names {
@@ -145,29 +176,38 @@ fn set(
     secret: bool,
 ) -> Result<Exit, Error> {
     let workspace = context.workspace()?;
-    let stack = workspace.stack(args.stack.as_deref())?;
+    let (stack, whole) = workspace.editable(args.stack.as_deref())?;
     let declared = stack.program.config.iter().find(|c| &*c.name == name);
-    if declared.is_none() && !stack.program.open_config {
-        let names = names(stack);
+    // Where not all of the program could be read, it may well take it.
+    if declared.is_none() && !stack.program.open_config && whole && !stack.program.incomplete.contains(name) {
+        let names: Vec<String> = stack.program.config.iter().map(|c| c.name.to_string()).collect();
         let problem = Error::invalid(format!("the program of stack `{}` takes no `{name}`", stack.name));
-        return Err(
-            match epid_provider::check::nearest(name, names.iter().map(String::as_str)) {
-                Some(near) => problem.hint(format!("did you mean `{near}`?")),
-                None => problem.hint(format!("declare it in the program: [config.{name}]")),
-            },
-        );
+        let otherwise = format!("declare it in the program: [config.{name}]");
+        return Err(suggest(problem, name, &names, otherwise));
     }
     let secret = secret || declared.is_some_and(|c| c.secret) || stack.secrets.contains_key(name);
     let text = match value {
-        Some(value) => value,
+        Some(value) => {
+            if secret {
+                context
+                    .terminal
+                    .note("a value on the command line stays in the shell's history; left out, it is asked for or read from standard input");
+            }
+            value
+        }
         None => ask(context, name, secret)?,
     };
-    let value = typed(name, text, declared.map(|c| c.ty))?;
+    // What is not declared keeps the type it has.
+    let had = stack
+        .config
+        .get(name)
+        .and_then(|(value, _)| ConfigType::of(value));
+    let value = typed(name, text, declared.map(|c| c.ty).or(had), secret)?;
     let (path, old) = file(&workspace, stack)?;
     let new = if secret {
         seal(&workspace, stack, name, &value, &old)?
     } else {
-        set_config(&old, name, &value).map_err(|error| Error::invalid(error.to_string()))?
+        set_config(&old, name, &value).map_err(|error| refused(&workspace, stack, &error))?
     };
     if new != old {
         write(&path, &new)?;
@@ -191,7 +231,7 @@ fn seal(
         && workspace
             .keys
             .unseal_config(name, sealed)
-            .is_ok_and(|known| known == *value)
+            .is_ok_and(|known| known.expose() == value)
     {
         return Ok(old.to_owned());
     }
@@ -205,7 +245,7 @@ fn seal(
     let sealed = workspace
         .keys
         .seal_config(&id, name, value, &surroundings::randomness())?;
-    set_secret(old, name, &sealed, &id).map_err(|error| Error::invalid(error.to_string()))
+    set_secret(old, name, &sealed, &id).map_err(|error| refused(workspace, stack, &error))
 }
 
 /// Asks for a value: without echo where it is secret.
@@ -215,7 +255,10 @@ fn ask(context: &Context, name: &str, secret: bool) -> Result<String, Error> {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map_err(unreadable)?;
         // A pipe's last line break is the shell's, not the value's.
-        return Ok(text.strip_suffix('\n').map(str::to_owned).unwrap_or(text));
+        let bare = text
+            .strip_suffix('\n')
+            .map(|line| line.strip_suffix('\r').unwrap_or(line));
+        return Ok(bare.map(str::to_owned).unwrap_or(text));
     }
     context.terminal.note(&format!(
         "value of {name}{}:",
@@ -231,8 +274,14 @@ fn ask(context: &Context, name: &str, secret: bool) -> Result<String, Error> {
 }
 
 /// The value that a text on the command line means.
-fn typed(name: &str, text: String, ty: Option<ConfigType>) -> Result<Value, Error> {
-    let no = |what: &str| Error::invalid(format!("`{name}` takes {what}, not {text:?}"));
+fn typed(name: &str, text: String, ty: Option<ConfigType>, secret: bool) -> Result<Value, Error> {
+    let no = |what: &str| {
+        Error::invalid(if secret {
+            format!("`{name}` takes {what}, and the value is something else")
+        } else {
+            format!("`{name}` takes {what}, not {text:?}")
+        })
+    };
     Ok(match ty {
         None | Some(ConfigType::String) => Value::from(text),
         Some(ConfigType::Integer) => Value::Int(text.parse().map_err(|_| no("a whole number"))?),
@@ -247,8 +296,15 @@ fn typed(name: &str, text: String, ty: Option<ConfigType>) -> Result<Value, Erro
         },
         Some(ConfigType::Boolean) => Value::Bool(text.parse().map_err(|_| no("true or false"))?),
         Some(ty @ (ConfigType::List | ConfigType::Map)) => {
-            let value: Value = serde_json::from_str(&text)
-                .map_err(|error| Error::invalid(format!("`{name}` takes a {ty} in JSON: {error}")))?;
+            let example = if ty == ConfigType::List {
+                "[\"a\", \"b\"]"
+            } else {
+                "{\"a\": 1}"
+            };
+            let value: Value = serde_json::from_str(&text).map_err(|error| {
+                Error::invalid(format!("`{name}` takes a {ty} in JSON: {error}"))
+                    .hint(format!("such as {example}"))
+            })?;
             if ty.takes(&value) {
                 value
             } else {
@@ -260,15 +316,23 @@ fn typed(name: &str, text: String, ty: Option<ConfigType>) -> Result<Value, Erro
 
 fn rm(context: &Context, args: &StackArgs, name: &str) -> Result<Exit, Error> {
     let workspace = context.workspace()?;
-    let stack = workspace.stack(args.stack.as_deref())?;
+    let (stack, _) = workspace.editable(args.stack.as_deref())?;
     let (path, old) = file(&workspace, stack)?;
-    let new = unset(&old, name).map_err(|error| Error::invalid(error.to_string()))?;
-    if new == old {
-        return Err(Error::invalid(format!(
-            "{} sets no `{name}`",
-            stack.path.display()
-        )));
-    }
+    let new = match unset(&old, name) {
+        Ok(new) => new,
+        Err(EditError::Missing(_)) => {
+            let given = stack.config.keys().chain(stack.secrets.keys());
+            let given: Vec<String> = given.map(ToString::to_string).collect();
+            let problem = Error::invalid(format!("{} gives no `{name}`", stack.path.display()));
+            return Err(suggest(
+                problem,
+                name,
+                &given,
+                "`epid config ls` lists what there is".to_owned(),
+            ));
+        }
+        Err(error) => return Err(refused(&workspace, stack, &error)),
+    };
     write(&path, &new)?;
     context
         .terminal

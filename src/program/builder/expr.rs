@@ -181,6 +181,12 @@ impl From<i64> for Expr {
     }
 }
 
+impl From<i32> for Expr {
+    fn from(n: i32) -> Self {
+        i64::from(n).into()
+    }
+}
+
 impl From<&Expr> for Expr {
     fn from(expr: &Expr) -> Self {
         expr.clone()

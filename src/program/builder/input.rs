@@ -103,6 +103,24 @@ impl From<i64> for Input {
     }
 }
 
+impl From<i32> for Input {
+    fn from(n: i32) -> Self {
+        i64::from(n).into()
+    }
+}
+
+impl From<u32> for Input {
+    fn from(n: u32) -> Self {
+        i64::from(n).into()
+    }
+}
+
+impl From<&String> for Input {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
 impl From<f64> for Input {
     fn from(n: f64) -> Self {
         let literal = Self::of(Template::Literal(Value::Float(n)));
@@ -155,7 +173,8 @@ pub fn list<T: Into<Input>>(items: impl IntoIterator<Item = T>) -> Input {
     }
 }
 
-/// A map: `fields().set("containerPort", 8080).set("name", "http")`.
+/// A map, entry by entry: `fields().set("containerPort", 8080).set("name", "http")`. The macro [`fields!`](crate::fields!)
+/// takes all at once.
 #[must_use]
 pub fn fields() -> Fields {
     Fields::default()
@@ -184,7 +203,8 @@ impl Fields {
 
 /// A text with inputs in place of each `{}`: `text!("curator-{}", environment)`. `{{` and `}}` are brackets.
 ///
-/// It is the same as `curator-${config.environment}` in a program file; `text!("{}", x)` alone keeps the type of `x`.
+/// It is the same as `curator-${config.environment}` in a program file; `text!("{}", x)` alone keeps the type of `x`. As
+/// with [`format!`], what is put in can be used again.
 #[macro_export]
 macro_rules! text {
     ($format:literal $(, $part:expr)* $(,)?) => {{
@@ -193,8 +213,16 @@ macro_rules! text {
                 == 0usize $(+ $crate::program::builder::one(stringify!($part)))*,
             "a text needs one input for each pair of braces"
         );
-        $crate::program::builder::text($format, [$($crate::program::builder::Input::from($part)),*])
+        $crate::program::builder::text($format, [$($crate::program::builder::Input::from(::core::clone::Clone::clone(&$part))),*])
     }};
+}
+
+/// A map: `fields! { "app" => "curator", "environment" => environment }`. What is put in can be used again.
+#[macro_export]
+macro_rules! fields {
+    ($($key:expr => $value:expr),* $(,)?) => {
+        $crate::program::builder::fields()$(.set($key, ::core::clone::Clone::clone(&$value)))*
+    };
 }
 
 /// How many `{}` a format has, for [`text!`](crate::text!).

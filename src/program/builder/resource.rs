@@ -95,6 +95,12 @@ impl Resource {
         }
     }
 
+    /// The name it was declared with.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// All of it, for expressions. Of a resource with [`Resource::for_each`] it is the map of its instances.
     #[must_use]
     pub fn value(&self) -> Expr {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `Epid.toml` | `name`, `defaultStack`, `[backend]`, and `[providers.NAME]` that every stack inherits |
 //! | `stacks/NAME.toml` | a stack: its `program`, or its resources themselves; config, secrets, references |
-//! | what `program` names | a program, relative to the stack file; stacks may share one |
+//! | what `program` names | a program, relative to the stack file; stacks may share one. Of a program in Rust it is the `.rs` file that calls [`run`](crate::run) |
 //!
 //! Rules beyond the design:
 //! - A provider of a stack file comes before one of the program of the same name, that before one of `Epid.toml`.
@@ -59,6 +59,8 @@ pub struct Loaded {
     general: Vec<Diagnostic>,
     stacks: BTreeMap<Arc<str>, Vec<Diagnostic>>,
     drafts: Vec<StackFile>,
+    /// Stacks of which too much is wrong for a draft.
+    torn: Vec<StackFile>,
 }
 
 impl Loaded {
@@ -81,6 +83,13 @@ impl Loaded {
     pub fn draft(&self, stack: &str) -> Option<&StackFile> {
         self.drafts.iter().find(|draft| *draft.name == *stack)
     }
+
+    /// A stack whose file or program cannot be read to the end: what it gives may be there, what its program takes may be
+    /// missing. For editing its file.
+    #[must_use]
+    pub fn torn(&self, stack: &str) -> Option<&StackFile> {
+        self.torn.iter().find(|torn| *torn.name == *stack)
+    }
 }
 
 /// The nearest folder with an `Epid.toml`: `start` or one above it.
@@ -99,20 +108,25 @@ pub fn load(root: &Path) -> Loaded {
     Loader::new(root, Sources::default(), None).load()
 }
 
-/// [`load`] for a program that was built in Rust with these sources: every stack runs it that has no program and no
-/// resources of its own.
+/// [`load`] for a program that was built in the Rust file `file` with these sources. The stacks run it that name this file,
+/// and those that name no program and declare no resources themselves; the others run what they name. That no stack runs
+/// it is an error.
 #[must_use]
-pub fn load_with(root: &Path, built: (Program, Sources, Vec<Diagnostic>)) -> Loaded {
+pub fn load_with(root: &Path, file: &Path, built: (Program, Sources, Vec<Diagnostic>)) -> Loaded {
     let (mut program, mut sources, mut problems) = built;
     problems.extend(read_files(&mut program, root, &mut sources));
     let legible = true;
     Loader::new(
         root,
         sources,
-        Some(Parsed {
-            program,
-            problems,
-            legible,
+        Some(Built {
+            file: disk::tidy(file),
+            parsed: Parsed {
+                program,
+                problems,
+                legible,
+            },
+            taken: false,
         }),
     )
     .load()
@@ -159,15 +173,24 @@ struct Parsed {
     legible: bool,
 }
 
+/// A program that was built in Rust.
+struct Built {
+    /// The file that built it, as the compiler names it.
+    file: PathBuf,
+    parsed: Parsed,
+    /// A stack runs it.
+    taken: bool,
+}
+
 struct Loader<'a> {
     root: &'a Path,
     sources: Sources,
     programs: BTreeMap<PathBuf, Parsed>,
-    built: Option<Parsed>,
+    built: Option<Built>,
 }
 
 impl<'a> Loader<'a> {
-    fn new(root: &'a Path, sources: Sources, built: Option<Parsed>) -> Self {
+    fn new(root: &'a Path, sources: Sources, built: Option<Built>) -> Self {
         Self {
             root,
             sources,
@@ -191,13 +214,29 @@ impl<'a> Loader<'a> {
         }
         let mut stacks = Vec::new();
         let mut drafts = Vec::new();
+        let mut torn = Vec::new();
         let mut of_stacks = BTreeMap::new();
-        let built = self.built.iter().flat_map(|b| b.problems.clone());
+        let built = self.built.iter().flat_map(|b| b.parsed.problems.clone());
         let mut diagnostics: Vec<Diagnostic> = general.iter().cloned().chain(built).collect();
         let mut read = Vec::new();
         for (name, path) in files {
-            let (stack, problems) = self.stack(&name, &path, &names, &manifest);
-            read.push((name, stack, problems));
+            let (stack, legible, problems) = self.stack(&name, &path, &names, &manifest);
+            let (whole, part): (Vec<_>, Vec<_>) = stack.into_iter().partition(|_| legible);
+            torn.extend(part);
+            read.push((name, whole.into_iter().next(), problems));
+        }
+        if let Some(built) = self
+            .built
+            .as_ref()
+            .filter(|built| !built.taken && !read.is_empty())
+        {
+            let file = built.file.display();
+            general.push(
+                Diagnostic::error(Span::NONE, format!("no stack of this project runs {file}")).with_hint(
+                    format!("write program = \"../{file}\" into the stacks that run it"),
+                ),
+            );
+            diagnostics.extend(general.last().cloned());
         }
         let rounds = rounds(&read);
         for (name, stack, mut problems) in read {
@@ -233,6 +272,7 @@ impl<'a> Loader<'a> {
             general,
             stacks: of_stacks,
             drafts,
+            torn,
         }
     }
 
@@ -329,10 +369,10 @@ impl<'a> Loader<'a> {
         path: &Path,
         names: &[Arc<str>],
         manifest: &Manifest,
-    ) -> (Option<StackFile>, Vec<Diagnostic>) {
+    ) -> (Option<StackFile>, bool, Vec<Diagnostic>) {
         let (source, text) = match self.open(path, Span::NONE) {
             Ok(opened) => opened,
-            Err(problem) => return (None, vec![problem]),
+            Err(problem) => return (None, false, vec![problem]),
         };
         let (found, mut problems, mut legible) = document(source, &text, stack::read);
         drop(text);
@@ -364,11 +404,14 @@ impl<'a> Loader<'a> {
                 }
                 Err(problem) => {
                     problems.push(problem);
-                    return (None, problems);
+                    legible = false;
+                    found.own
                 }
             },
-            None => match self.built.clone().filter(|_| found.own.resources.is_empty()) {
+            None => match self.built.as_mut().filter(|_| found.own.resources.is_empty()) {
                 Some(built) => {
+                    built.taken = true;
+                    let built = built.parsed.clone();
                     problems.extend(built.problems);
                     let mut program = built.program;
                     program.incomplete.extend(found.own.incomplete);
@@ -395,7 +438,7 @@ impl<'a> Loader<'a> {
             key: found.key,
             sandbox: found.sandbox,
         };
-        (legible.then_some(stack), problems)
+        (Some(stack), legible, problems)
     }
 
     /// The program that a stack names, parsed once however many stacks share it.
@@ -407,14 +450,37 @@ impl<'a> Loader<'a> {
                     .with_hint("such as program = \"programs/services.toml\""),
             );
         }
-        if path.extension().is_none_or(|e| e != "toml") {
-            return Err(
-                Diagnostic::error(span, format!("`{written}` is not a TOML file")).with_hint(
-                    "a program is a .toml file; a program in Rust is a binary of its own, and its stacks name none",
-                ),
-            );
+        let rust = path.extension().is_some_and(|e| e == "rs");
+        if !rust && path.extension().is_none_or(|e| e != "toml") {
+            return Err(Diagnostic::error(span, format!("`{written}` is not a program"))
+                .with_hint("a program is a .toml file, or the .rs file of a program in Rust"));
         }
         let path = disk::tidy(&stack.parent().unwrap_or(Path::new("")).join(path));
+        if rust {
+            return match &mut self.built {
+                Some(built) if is_same(&built.file, &path) => {
+                    built.taken = true;
+                    Ok(built.parsed.clone())
+                }
+                Some(built) => Err(Diagnostic::error(
+                    span,
+                    format!(
+                        "this stack runs {}, and this binary is {}",
+                        path.display(),
+                        built.file.display()
+                    ),
+                )
+                .with_hint("run the stack with the binary of its own program")),
+                None => Err(Diagnostic::error(
+                    span,
+                    format!(
+                        "{} is a program in Rust, which only its own binary runs",
+                        path.display()
+                    ),
+                )
+                .with_hint("that binary has this whole command line: cargo run -- preview")),
+            };
+        }
         if let Some(parsed) = self.programs.get(&path) {
             return Ok(parsed.clone());
         }
@@ -440,6 +506,11 @@ impl<'a> Loader<'a> {
         self.programs.insert(path, parsed.clone());
         Ok(parsed)
     }
+}
+
+/// True where two paths name one file, of which each may begin in another folder: that of the project, of the workspace.
+fn is_same(one: &Path, other: &Path) -> bool {
+    one.ends_with(other) || other.ends_with(one)
 }
 
 /// Stacks that refer to each other in a round, each with its mistake.

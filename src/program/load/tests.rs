@@ -466,11 +466,11 @@ fn mistakes_in_stacks_have_suggestions() {
         ),
         (
             "program = 'x.rs'",
-            "`x.rs` is not a TOML file (a program is a .toml file; a program in Rust is a binary of its own, and its stacks name none)",
+            "stacks/x.rs is a program in Rust, which only its own binary runs (that binary has this whole command line: cargo run -- preview)",
         ),
         (
             "program = '../k8s'",
-            "`../k8s` is not a TOML file (a program is a .toml file; a program in Rust is a binary of its own, and its stacks name none)",
+            "`../k8s` is not a program (a program is a .toml file, or the .rs file of a program in Rust)",
         ),
         (
             "[config]\nx = 'a ${b}'",
