@@ -123,7 +123,7 @@ fn world(
 /// What stops a command that changes something, from here on.
 fn heard() -> Control {
     let (stopper, control) = Stopper::new();
-    surroundings::hear_signals(stopper);
+    surroundings::hear_signals(&stopper);
     control
 }
 
@@ -347,13 +347,31 @@ impl Running<'_> {
                 return Ok(Exit::Done);
             }
         }
-        for planned in planned {
-            let done = self.execute(planned).await?;
+        let mut planned = planned.into_iter();
+        while let Some(next) = planned.next() {
+            let done = self.execute(next).await?;
             if done != Exit::Done {
+                self.tell_left(planned.as_slice());
                 return Ok(done);
             }
         }
         Ok(Exit::Done)
+    }
+
+    /// Names the stacks that were not begun because one before them did not come to its end.
+    fn tell_left(&self, planned: &[Planned<'_>]) {
+        let left = planned.iter().filter(|p| !p.plan.is_empty());
+        let left: Vec<&str> = left.map(|p| &*p.stack.name).collect();
+        if left.is_empty() {
+            return;
+        }
+        if self.context.terminal.json {
+            let document = serde_json::json!({"event": "stacksLeft", "stacks": left});
+            self.context.terminal.json(&document);
+        } else {
+            let text = format!("\n  stacks not begun: {}", left.join(", "));
+            self.context.terminal.line(&text);
+        }
     }
 
     /// Executes a saved plan.

@@ -74,7 +74,7 @@ pub(crate) async fn serve(context: &Context, port: u16, speed: f64) -> Result<Ex
     let written = kubeconfigs(context, &workspace, &sandbox)?;
     announce(context, &sandbox, &aws_at, &clusters_at, &written);
     let (stopper, control) = crate::apply::Stopper::new();
-    surroundings::hear_signals(stopper);
+    surroundings::hear_signals(&stopper);
     tokio::select! {
         biased;
         () = control.reached(crate::apply::Stop::Drain) => {}

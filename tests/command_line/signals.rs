@@ -109,7 +109,7 @@ fn an_interrupt_between_stacks_leaves_the_later_ones_alone() {
     let mut going = place.start("up --all --yes");
     going.until(&["network/nat ", "create"]);
     going.signal("INT");
-    going.end().ends(130);
+    going.end().ends(130).says("stacks not begun: after");
     assert_eq!(place.run("state ls --stack after").ends(0).out, "");
     place.run("up --all --yes").ends(0);
     place.run("preview --all --expect-no-changes").ends(0);
