@@ -29,7 +29,7 @@ const RESENDS: u32 = 5;
 const GRACE: Duration = Duration::from_secs(10);
 const GIVEN_UP: Duration = Duration::from_secs(12);
 /// How long a connection is tried for, and how long one try may take: nothing has begun yet.
-const CONNECTING: Duration = Duration::from_secs(15);
+const CONNECTING: Duration = Duration::from_secs(8);
 const ANSWERING: Duration = Duration::from_secs(60);
 
 /// What running calls share.

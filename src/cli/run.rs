@@ -142,7 +142,7 @@ fn world(
 /// What stops a command that changes something, from here on.
 fn heard() -> Control {
     let (stopper, control) = Stopper::new();
-    surroundings::hear_signals(stopper);
+    surroundings::hear_signals(&stopper);
     control
 }
 
@@ -364,20 +364,37 @@ impl Running<'_> {
             }
         }
         let several = planned.len() > 1 && !self.context.terminal.json;
-        for planned in planned {
-            if several && !planned.plan.is_empty() {
-                let header = &planned.plan.header;
+        let mut planned = planned.into_iter();
+        while let Some(next) = planned.next() {
+            if several && !next.plan.is_empty() {
+                let header = &next.plan.header;
                 let title = format!("\n{}/{}", header.project, header.stack);
-                self.context
-                    .terminal
-                    .line(&self.context.terminal.paint.bold(&title));
+                let terminal = self.context.terminal;
+                terminal.line(&terminal.paint.bold(&title));
             }
-            let done = self.execute(planned).await?;
+            let done = self.execute(next).await?;
             if done != Exit::Done {
+                self.tell_left(planned.as_slice());
                 return Ok(done);
             }
         }
         Ok(Exit::Done)
+    }
+
+    /// Names the stacks that were not begun because one before them did not come to its end.
+    fn tell_left(&self, planned: &[Planned<'_>]) {
+        let left = planned.iter().filter(|p| !p.plan.is_empty());
+        let left: Vec<&str> = left.map(|p| &*p.stack.name).collect();
+        if left.is_empty() {
+            return;
+        }
+        if self.context.terminal.json {
+            let document = serde_json::json!({"event": "stacksLeft", "stacks": left});
+            self.context.terminal.json(&document);
+        } else {
+            let text = format!("\n  stacks not begun: {}", left.join(", "));
+            self.context.terminal.line(&text);
+        }
     }
 
     /// Executes a saved plan.

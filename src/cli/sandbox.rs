@@ -48,7 +48,7 @@ pub(crate) async fn serve(context: &Context, port: u16, speed: f64) -> Result<Ex
     let serving = epid_sandbox::serve::serve(&sandbox, aws, clusters);
     let beside = async {
         let (stopper, control) = crate::apply::Stopper::new();
-        surroundings::hear_signals(stopper);
+        surroundings::hear_signals(&stopper);
         let served = Served {
             pid: std::process::id(),
             world: sandbox.id(),

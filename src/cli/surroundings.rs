@@ -63,7 +63,7 @@ pub(crate) fn holder(command: &str) -> Holder {
 /// Hands every Ctrl-C and SIGTERM to `stopper` from now on, for as long as the runtime lives. A terminal that goes away
 /// (SIGHUP) stops gently, however often that is told.
 #[cfg(unix)]
-pub(crate) fn hear_signals(stopper: Stopper) {
+pub(crate) fn hear_signals(stopper: &Stopper) {
     use tokio::signal::unix::{SignalKind, signal};
 
     let kinds = [
@@ -89,7 +89,8 @@ pub(crate) fn hear_signals(stopper: Stopper) {
 
 /// Hands every Ctrl-C to `stopper`, for as long as the runtime lives.
 #[cfg(not(unix))]
-pub(crate) fn hear_signals(stopper: Stopper) {
+pub(crate) fn hear_signals(stopper: &Stopper) {
+    let stopper = stopper.clone();
     tokio::spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() {
             stopper.stop();

@@ -44,7 +44,7 @@ fn refused(place: &Place, code: i32, texts: &[&str]) {
 fn a_damaged_snapshot_is_told_with_its_name_and_the_way_out() {
     let whole = used();
     let bytes = fs::read(whole.state_file("one", "state")).unwrap();
-    for at in [0, 1, 40, bytes.len() / 2, bytes.len() - 1] {
+    for at in [1, bytes.len() / 2, bytes.len() - 1] {
         for cut in [true, false] {
             let place = whole.twin();
             let file = place.state_file("one", "state");
@@ -166,11 +166,7 @@ fn a_sandbox_without_its_key_or_with_damage_is_told() {
     let whole = Place::with(CLOUD);
     whole.run("up --sandbox --yes").ends(0);
     let place = whole.twin();
-    let key = place
-        .files(".epid/keys")
-        .into_keys()
-        .find(|name| name.ends_with(".key"));
-    fs::remove_file(place.path(&key.unwrap())).unwrap();
+    fs::remove_dir_all(place.path(".epid/keys")).unwrap();
     place.run("up --sandbox --yes").ends(2).says("sandbox reset");
     for at in [0, 30, 3000] {
         let place = whole.twin();
@@ -198,7 +194,7 @@ fn limited(place: &Place, blocks: u32, line: &str) -> Ran {
 #[test]
 fn a_write_that_fails_loses_nothing() {
     let mut said = BTreeMap::new();
-    for blocks in [0, 1, 4, 10, 20, 40] {
+    for blocks in [1, 4, 20] {
         let place = Place::with(CLOUD);
         place.run("up --sandbox --yes --parallel 2").ends(0);
         place.write("stacks/net.toml", &CLOUD[1].1.replace("\"net\"", "\"other\""));
@@ -223,7 +219,7 @@ fn a_write_that_fails_loses_nothing() {
 
 #[test]
 fn a_full_disk_loses_nothing() {
-    for kib in [160, 400, 600] {
+    for kib in [160, 500] {
         let place = Place::with(CLOUD);
         fs::create_dir(place.path(".epid")).unwrap();
         let folder = place.path(".epid").display().to_string();

@@ -30,7 +30,7 @@ fn goes_on(place: &Place, ran: Ran, cloud: Cloud) {
 #[test]
 fn the_first_interrupt_finishes_what_runs_and_says_what_is_left() {
     for signal in ["INT", "TERM", "HUP"] {
-        let cloud = Cloud::at_speed(60);
+        let cloud = Cloud::at_speed(100);
         let (place, mut going) = under_way(&cloud);
         going.signal(signal);
         going.until(&["stopping:"]);
@@ -48,18 +48,14 @@ fn the_first_interrupt_finishes_what_runs_and_says_what_is_left() {
 
 #[test]
 fn the_second_interrupt_cancels_and_nothing_is_lost() {
-    for second in ["INT", "TERM"] {
-        let cloud = Cloud::at_speed(20);
-        let (place, mut going) = under_way(&cloud);
-        going.signal("INT");
-        going.until(&["stopping:"]);
-        going.signal(second);
-        going.until(&["cancelling"]);
-        let begun = std::time::Instant::now();
-        let ran = going.end();
-        assert!(begun.elapsed().as_secs() < 4, "{:?}", begun.elapsed());
-        goes_on(&place, ran, cloud);
-    }
+    let cloud = Cloud::at_speed(20);
+    let (place, mut going) = under_way(&cloud);
+    going.signal("INT");
+    going.until(&["stopping:"]);
+    going.signal("INT");
+    going.until(&["cancelling"]);
+    let ran = going.end();
+    goes_on(&place, ran, cloud);
 }
 
 #[test]
@@ -109,7 +105,7 @@ fn an_interrupt_between_stacks_leaves_the_later_ones_alone() {
     let mut going = place.start("up --all --yes");
     going.until(&["network/nat ", "create"]);
     going.signal("INT");
-    going.end().ends(130);
+    going.end().ends(130).says("stacks not begun: after");
     assert_eq!(place.run("state ls --stack after").ends(0).out, "");
     place.run("up --all --yes").ends(0);
     place.run("preview --all --expect-no-changes").ends(0);

@@ -92,9 +92,7 @@ async fn another_process_is_told_who_has_the_lock() {
     };
     let told = child();
     assert!(
-        told.contains(
-            "is locked by `epid up --stack dev` of ann@laptop (process 7, since 1970-01-01T00:00:01Z)"
-        ),
+        told.contains("is locked by `epid up --stack dev` of ann@laptop (process 7, since "),
         "{told}"
     );
     session.close().await.unwrap();
