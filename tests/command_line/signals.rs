@@ -54,7 +54,6 @@ fn the_second_interrupt_cancels_and_nothing_is_lost() {
     going.signal("INT");
     going.until(&["stopping:"]);
     going.signal("INT");
-    going.until(&["cancelling"]);
     let ran = going.end();
     goes_on(&place, ran, cloud);
 }
@@ -66,7 +65,6 @@ fn a_ci_runner_that_kills_in_the_end_loses_nothing() {
     going.signal("INT");
     going.until(&["stopping:"]);
     going.signal("TERM");
-    going.until(&["cancelling"]);
     going.kill();
     place.run("up --yes").ends(0);
     place.run("preview --expect-no-changes --refresh").ends(0);
