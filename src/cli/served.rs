@@ -40,10 +40,11 @@ pub(crate) fn found(root: &Path) -> Option<Served> {
 pub(crate) fn refuse(root: &Path) -> Result<(), Error> {
     match found(root) {
         None => Ok(()),
-        Some(Served { pid, aws, .. }) => Err(Error::failed(format!(
-            "`epid sandbox serve` (process {pid}) serves this sandbox at http://{aws}"
-        ))
-        .hint(format!("stop it first: Ctrl-C where it runs, or `kill {pid}`"))),
+        Some(Served { pid, aws, .. }) => Err(Error::Other {
+            exit: super::exit::Exit::Locked,
+            message: format!("`epid sandbox serve` (process {pid}) serves this sandbox at http://{aws}"),
+            hint: Some(format!("stop it first: Ctrl-C where it runs, or `kill {pid}`")),
+        }),
     }
 }
 
