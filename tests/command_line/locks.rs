@@ -44,23 +44,28 @@ fn a_second_run_ends_with_4_and_says_who_holds_the_stack() {
 }
 
 #[test]
-fn a_sandbox_that_is_served_is_not_used_by_another() {
+fn a_sandbox_that_is_served_is_shared_with_runs_and_kept_from_everything_else() {
     let place = Place::with(CLOUD);
     place.run("up --sandbox --yes").ends(0);
-    let mut serving = place.start("sandbox serve --port 0");
+    let mut serving = place.start("sandbox serve --port 0 --speed 600");
     serving.until(&["AWS_ENDPOINT_URL"]);
-    let second = place.run("destroy --sandbox --yes").ends(4);
-    for text in [
-        "epid sandbox serve",
-        "somebody@",
-        &format!("process {}", serving.pid()),
-        "since 20",
-    ] {
-        assert!(second.err.contains(text), "{text:?} is missing: {}", second.err);
+    for other in ["sandbox serve --port 0", "sandbox reset --yes"] {
+        let refused = place.run(other).ends(4);
+        for text in [
+            "epid sandbox serve",
+            "somebody@",
+            &format!("process {}", serving.pid()),
+            "since 20",
+        ] {
+            assert!(refused.err.contains(text), "{text:?} is missing: {}", refused.err);
+        }
     }
-    place.run("sandbox reset --yes").ends(4);
     place.run("preview --sandbox --expect-no-changes").ends(0);
+    place.run("destroy --sandbox --yes").ends(0);
+    place.run("up --sandbox --yes").ends(0);
     serving.signal("INT");
     serving.end().ends(0);
-    place.run("up --sandbox --yes").ends(0).says("nothing to do");
+    place
+        .run("preview --sandbox --expect-no-changes --refresh")
+        .ends(0);
 }
