@@ -40,7 +40,6 @@ pub(crate) async fn serve(context: &Context, port: u16, speed: f64) -> Result<Ex
     }
     let workspace = context.workspace()?;
     let root = &workspace.project.root;
-    served::refuse(root)?;
     let now = Timestamp::from_millis(surroundings::wall().0);
     let sandbox = open(context, &workspace, epid_sandbox::Clock::scaled(now, speed))?;
     let (aws, clusters) = (listen(port).await?, listen(0).await?);
@@ -224,7 +223,6 @@ fn with_kubectl(file: &Path) -> String {
 /// `epid sandbox reset`.
 pub(crate) async fn reset(context: &Context, yes: bool) -> Result<Exit, Error> {
     let workspace = context.workspace()?;
-    served::refuse(&workspace.project.root)?;
     let terminal = context.terminal;
     if !terminal.agrees(yes, "Forget the simulated cloud and its states?") {
         return Err(Error::invalid("nothing was reset").hint("add --yes to reset without being asked"));

@@ -36,18 +36,6 @@ pub(crate) fn found(root: &Path) -> Option<Served> {
     epid_sandbox::store::is_held(&folder(root)).then_some(served)
 }
 
-/// Fails where another process serves the sandbox.
-pub(crate) fn refuse(root: &Path) -> Result<(), Error> {
-    match found(root) {
-        None => Ok(()),
-        Some(Served { pid, aws, .. }) => Err(Error::Other {
-            exit: super::exit::Exit::Locked,
-            message: format!("`epid sandbox serve` (process {pid}) serves this sandbox at http://{aws}"),
-            hint: Some(format!("stop it first: Ctrl-C where it runs, or `kill {pid}`")),
-        }),
-    }
-}
-
 impl Served {
     /// Leaves the note.
     pub(crate) fn tell(&self, root: &Path) -> Result<(), Error> {

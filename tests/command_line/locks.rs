@@ -44,20 +44,28 @@ fn a_second_run_ends_with_4_and_says_who_holds_the_stack() {
 }
 
 #[test]
-fn a_sandbox_that_is_served_takes_other_runs_and_is_not_taken_from_whoever_serves_it() {
+fn a_sandbox_that_is_served_is_shared_with_runs_and_kept_from_everything_else() {
     let place = Place::with(CLOUD);
     place.run("up --sandbox --yes").ends(0);
-    let mut serving = place.start("sandbox serve --port 0 --speed 5000");
+    let mut serving = place.start("sandbox serve --port 0 --speed 600");
     serving.until(&["AWS_ENDPOINT_URL"]);
-    for command in ["sandbox reset --yes", "sandbox serve --port 0"] {
-        let second = place.run(command).ends(4);
-        let pid = serving.pid().to_string();
-        assert!(second.err.contains(&pid), "{pid} is missing: {}", second.err);
+    for other in ["sandbox serve --port 0", "sandbox reset --yes"] {
+        let refused = place.run(other).ends(4);
+        for text in [
+            "epid sandbox serve",
+            "somebody@",
+            &format!("process {}", serving.pid()),
+            "since 20",
+        ] {
+            assert!(refused.err.contains(text), "{text:?} is missing: {}", refused.err);
+        }
     }
     place.run("preview --sandbox --expect-no-changes").ends(0);
     place.run("destroy --sandbox --yes").ends(0);
     place.run("up --sandbox --yes").ends(0);
     serving.signal("INT");
     serving.end().ends(0);
-    place.run("up --sandbox --yes").ends(0).says("no changes");
+    place
+        .run("preview --sandbox --expect-no-changes --refresh")
+        .ends(0);
 }

@@ -179,8 +179,8 @@ spec: {selector: {app: web}, ports: [{port: 80}]}
     run(f"kubectl --kubeconfig {config} get ns", says="kube-system")
 
     # epid itself, while the world is served.
-    epid("sandbox serve --port 0", 1, [str(server.pid), "serves this sandbox"])
-    epid("sandbox reset --yes", 1, "serves this sandbox")
+    epid("sandbox serve --port 0", 4, [str(server.pid), "sandbox serve"])
+    epid("sandbox reset --yes", 4, str(server.pid))
     epid("refresh --stack dev --sandbox --expect-no-changes", 3, "spec.replicas")
     epid("up --stack dev --sandbox --yes --refresh")
     run("kubectl get deploy data-dev", says="data-dev   1/1")

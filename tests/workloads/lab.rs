@@ -1,12 +1,14 @@
 //! A project in a folder of its own, a cluster, and somebody else at that cluster.
 
+use std::cell::RefCell;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use epid_sandbox::{Clock, FileStore, Sandbox, Settings, Timestamp};
+use epid_sandbox::{Remote, Way};
 use http_body_util::BodyExt;
 use serde_json::{Value as Json, json};
 
@@ -53,6 +55,47 @@ pub(crate) struct Lab {
     pub(crate) space: String,
     head: String,
     cluster: Cluster,
+    /// The sandbox while somebody else works in it: from their first request until the program runs again.
+    served: RefCell<Option<Served>>,
+}
+
+struct Served {
+    process: Child,
+    way: Way,
+}
+
+/// Virtual seconds per second while others work.
+const SPEED: u64 = 600;
+
+impl Served {
+    fn start(folder: &Path) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_epid"))
+            .args(["sandbox", "serve", "--json", "--port", "0", "--speed"])
+            .arg(SPEED.to_string())
+            .current_dir(folder)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let said = process.stdout.as_mut().unwrap();
+        BufReader::new(said).read_line(&mut line).unwrap();
+        let serving: Json = serde_json::from_str(&line).unwrap();
+        let aws = serving["aws"].as_str().unwrap().trim_start_matches("http://");
+        Self {
+            process,
+            way: Way::There(Remote::at(aws.parse().unwrap())),
+        }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // Two virtual minutes, for what controllers do about it.
+        std::thread::sleep(Duration::from_millis(120_000 / SPEED));
+        let interrupt = format!("kill -INT {}", self.process.id());
+        drop(Command::new("sh").args(["-c", &interrupt]).status());
+        drop(self.process.wait());
+    }
 }
 
 enum Cluster {
@@ -162,6 +205,7 @@ impl Lab {
             space: space(),
             head: IN_SANDBOX.to_owned(),
             cluster: Cluster::Sandbox,
+            served: RefCell::default(),
         }
     }
 
@@ -187,6 +231,7 @@ impl Lab {
             space: space(),
             head,
             cluster,
+            served: RefCell::default(),
         }
     }
 
@@ -205,6 +250,7 @@ impl Lab {
 
     /// Runs the program on the stack; words that hold the name of a command first.
     pub(crate) fn epid(&self, line: &str) -> Ran {
+        drop(self.served.take());
         let mut words: Vec<&str> = line.split(' ').collect();
         if matches!(self.cluster, Cluster::Sandbox) {
             words.push("--sandbox");
@@ -275,17 +321,15 @@ impl Lab {
     }
 
     fn ask_sandbox(&self, method: &str, path: &str, content_type: &str, body: String) -> (u16, Json) {
+        let mut served = self.served.borrow_mut();
+        let served = served.get_or_insert_with(|| Served::start(self.folder.path()));
+        let kubeconfig = self.folder.path().join(".epid/sandbox/kubeconfig-lab");
+        let kubeconfig = std::fs::read_to_string(kubeconfig).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .start_paused(true)
             .build()
             .unwrap();
         runtime.block_on(async {
-            let mut store = FileStore::new(&self.folder.path().join(".epid/sandbox"));
-            store.lock(Duration::from_secs(10), "a story").unwrap();
-            let clock = Clock::starting_at(Timestamp::from_millis(0));
-            let sandbox = Sandbox::open(Box::new(store), clock, Settings::default()).unwrap();
-            let kubeconfig = sandbox.kubeconfig(None, "lab").unwrap();
             let request = http::Request::builder()
                 .method(method)
                 .uri(format!("{}{path}", entry(&kubeconfig, "server")))
@@ -293,12 +337,9 @@ impl Lab {
                 .header("content-type", content_type)
                 .body(body.into())
                 .unwrap();
-            let answer = sandbox.call(request).await.unwrap();
+            let answer = served.way.call(request).await.unwrap();
             let code = answer.status().as_u16();
             let bytes = answer.into_body().collect().await.unwrap().to_bytes();
-            // What controllers do about it.
-            sandbox.clock().sleep(Duration::from_secs(120)).await;
-            sandbox.close().unwrap();
             (code, serde_json::from_slice(&bytes).unwrap_or_default())
         })
     }
