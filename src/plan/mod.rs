@@ -7,11 +7,15 @@
 //! May use the graph, the types of the state, expressions and the provider contract.
 
 mod desired;
+mod drift;
 mod estimate;
+mod facts;
 mod planner;
 mod problem;
 mod promises;
 mod removal;
+mod replacement;
+mod selection;
 mod step;
 #[cfg(test)]
 mod tests;
