@@ -171,7 +171,7 @@ fn heals(cloud: &Cloud, place: Place) {
     let place = towards(place, &cloud.address);
     place.run("up --yes").ends(0);
     place.run("preview --expect-no-changes --refresh").ends(0);
-    place.run("up --yes").ends(0).says("nothing to do");
+    place.run("up --yes").ends(0).says("no changes");
     assert!(
         place
             .run("stack output arn")

@@ -117,7 +117,7 @@ fn a_reader_that_goes_away_does_not_stop_a_run() {
     let place = Place::with(VALUES);
     let ran = place.bash("set -o pipefail; epid up --yes | head -n 1").ends(0);
     assert_eq!(ran.out.lines().count(), 1);
-    place.run("up --yes").ends(0).says("nothing to do");
+    place.run("up --yes").ends(0).says("no changes");
     // Closed before the first byte, and both streams.
     place.write(
         "stacks/one.toml",

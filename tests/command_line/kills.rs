@@ -66,10 +66,7 @@ fn a_network_killed_often_is_made_once_and_removed_whole() {
         let place = Place::with(CLOUD);
         let kills = kill_until_done(&place, "up --all --sandbox --yes", moments, 14);
         assert!(kills > 0);
-        place
-            .run("up --all --sandbox --yes")
-            .ends(0)
-            .says("nothing to do");
+        place.run("up --all --sandbox --yes").ends(0).says("no changes");
         place
             .run("preview --all --sandbox --refresh --expect-no-changes")
             .ends(0);
@@ -88,10 +85,7 @@ fn the_seed_killed_often_is_made_once_and_removed_whole() {
     let moments = &mut Moments(7);
     let nothing = counts(&place);
     let kills = kill_until_done(&place, "up --all --sandbox --yes", moments, 180);
-    place
-        .run("up --all --sandbox --yes")
-        .ends(0)
-        .says("nothing to do");
+    place.run("up --all --sandbox --yes").ends(0).says("no changes");
     place
         .run("preview --all --sandbox --refresh --expect-no-changes")
         .ends(0);

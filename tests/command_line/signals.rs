@@ -8,7 +8,7 @@ use crate::place::{CLOUD, Going, Place, Ran};
 fn under_way(cloud: &Cloud) -> (Place, Going) {
     let place = towards(Place::with(CLOUD), &cloud.address);
     let mut going = place.start("up --yes");
-    going.until(&["network/nat ", "pending"]);
+    going.until(&["network/nat1 ", "pending"]);
     (place, going)
 }
 
@@ -102,7 +102,7 @@ fn an_interrupt_between_stacks_leaves_the_later_ones_alone() {
         "references.net = \"net\"\n[resources.x]\ntype = \"epid:data:Value\"\nproperties.value = \"${stacks.net.vpc}\"\n",
     );
     let mut going = place.start("up --all --yes");
-    going.until(&["network/nat ", "pending"]);
+    going.until(&["network/nat1 ", "pending"]);
     going.signal("INT");
     going.end().ends(130).says("stacks not begun: after");
     assert_eq!(place.run("state ls --stack after").ends(0).out, "");
