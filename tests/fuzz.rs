@@ -18,7 +18,7 @@ use epid::graph::{Inputs, Providers, Selector, build};
 use epid::plan::Plan;
 use epid::program::{Sources, draft_values, load, parse_program, render};
 use epid::state::blobs::FolderBlobs;
-use epid::state::{Entropy, KeyDirectory, Location, Store};
+use epid::state::{Entropy, KeyDirectory, Location, StateError, Store};
 use epid_provider::{Map, Urn, Value};
 use proptest::prelude::*;
 
@@ -389,7 +389,7 @@ proptest! {
     #[test]
     fn a_changed_sealed_plan_is_refused(changes in prop::collection::vec(change(), 1..4)) {
         let text = changed(&WORLD.sealed, &changes);
-        let found = WORLD.keys().unseal_config("saved plan", text.trim());
+        let found = unsealed(&WORLD.keys(), text.trim());
         prop_assert!(found.is_err() || text.trim() == WORLD.sealed.trim());
     }
 
@@ -465,7 +465,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     run(&["preview", "--sandbox", "--save", "plan"]);
     let sealed = fs::read_to_string(root.join("plan")).unwrap();
     let keys = KeyDirectory::new(root.join(".epid/keys"));
-    let plan = keys.unseal_config("saved plan", sealed.trim()).unwrap();
+    let saved = unsealed(&keys, sealed.trim()).unwrap();
+    let saved: serde_json::Value = serde_json::from_slice(&saved).unwrap();
     let mut state = Vec::new();
     gather(&root.join(".epid/state"), &root.join(".epid/state"), &mut state);
     let store = Store::new(
@@ -482,10 +483,14 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         state,
         location,
         sealed,
-        plan: plan.expose().as_str().unwrap().to_owned(),
+        plan: saved["plan"].to_string(),
         folder,
     }
 });
+
+fn unsealed(keys: &KeyDirectory, text: &str) -> Result<Vec<u8>, StateError> {
+    keys.key_of_document(text, "saved plan", &entropy())?.open(text)
+}
 
 fn gather(root: &Path, folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
     for entry in fs::read_dir(folder).unwrap() {

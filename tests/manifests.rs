@@ -109,14 +109,14 @@ fn every_object_is_a_resource_after_what_it_needs() {
         fs::write(path, text).unwrap();
     }
     insta::assert_snapshot!(epid(folder.path(), "preview --sandbox --offline"), @r#"
-    p/s   sandbox:sandbox:5692161d   nothing recorded yet
+    p/s   sandbox:5692161d   nothing recorded yet
 
-      + app
+      + app                                   kubernetes:yaml:Manifests
         + namespace-shop                      kubernetes:v1:Namespace
-        + service-web                         kubernetes:v1:Service                               ~5 s
+        + service-web                         kubernetes:v1:Service           ~5 s
         + serviceaccount-web                  kubernetes:v1:ServiceAccount
         + configmap-shop-web                  kubernetes:v1:ConfigMap
-        + deployment-web                      kubernetes:apps/v1:Deployment                       ~30 s
+        + deployment-web                      kubernetes:apps/v1:Deployment   ~30 s
         + configmap-default-web               kubernetes:v1:ConfigMap
         + customresourcedefinition-things.e…  kubernetes:apiextensions.k8s.io/v1:CustomResourceDefiniti…
         + thing-one                           kubernetes:example.com/v1:Thing
