@@ -138,6 +138,9 @@ pub(crate) struct Up {
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
+    /// Try a stack in the sandbox that exists for real: it is made there anew
+    #[arg(long, requires = "sandbox")]
+    pub(crate) copy: bool,
     /// Execute exactly this saved plan
     #[arg(long, value_name = "FILE", conflicts_with_all = ["all", "target", "exclude", "replace", "refresh"], value_hint = clap::ValueHint::FilePath)]
     pub(crate) plan: Option<PathBuf>,

@@ -33,6 +33,8 @@ struct Asked {
     offline: bool,
     /// At most so many calls at once.
     parallel: Option<u16>,
+    /// The stack may exist in another world already.
+    copy: bool,
 }
 
 impl Asked {
@@ -54,6 +56,7 @@ impl Asked {
             refresh: Refresh::Undo,
             offline: false,
             parallel: None,
+            copy: false,
         })
     }
 
@@ -151,6 +154,7 @@ pub(crate) async fn up(context: &Context, workspace: &Workspace, args: &Up) -> R
     let control = heard();
     let mut asked = Asked::new(Mode::Up, &args.selection, &args.replace)?.reading(args.refresh);
     asked.parallel = args.parallel;
+    asked.copy = args.copy;
     let saved = match &args.plan {
         Some(path) => Some(saved_plan::open(workspace, path)?),
         None => None,
@@ -498,6 +502,7 @@ impl Running<'_> {
 
     async fn open(&self, location: &Location) -> Result<Arc<Session>, Error> {
         let mut opening = Opening::new(surroundings::holder(&self.context.command)).create();
+        opening.another_world = self.asked.copy;
         let named = self
             .workspace
             .project

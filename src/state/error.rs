@@ -68,7 +68,7 @@ pub enum StateError {
     NotFound(Location),
     /// The stack has a state in another world, and none in this one.
     #[error(
-        "{} already has resources in {}, and was about to start anew in {}; ask for a copy if that is meant",
+        "{} already has resources in {}, and was about to start anew in {}; `epid up --copy` makes a copy there",
         .location.stack, .others.join(", "), .location.world
     )]
     OtherWorld {

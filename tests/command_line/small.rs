@@ -181,3 +181,16 @@ fn no_more_calls_run_at_once_than_are_allowed() {
     assert!(at_once("up --sandbox --yes --json") > 3);
     place.run("up --yes --parallel 0").ends(2).says("--parallel");
 }
+
+#[test]
+fn what_exists_for_real_is_tried_in_the_sandbox_only_as_a_copy() {
+    let place = Place::with(VALUES);
+    place.run("up --yes").ends(0);
+    let refused = place.run("up --sandbox --yes");
+    assert_ne!(refused.code, Some(0), "{}", refused.out);
+    assert!(refused.err.contains("--copy"), "{}", refused.err);
+    place.run("up --sandbox --copy --yes").ends(0);
+    place.run("preview --sandbox --expect-no-changes").ends(0);
+    place.run("destroy --sandbox --yes").ends(0);
+    place.run("preview --expect-no-changes").ends(0);
+}

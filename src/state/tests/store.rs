@@ -134,7 +134,7 @@ async fn a_stack_of_a_cloud_does_not_slip_into_another_world() {
     let error = Session::open(&sample.store, &other, opening()).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "dev already has resources in cloud, and was about to start anew in aws/1; ask for a copy if that is meant"
+        "dev already has resources in cloud, and was about to start anew in aws/1; `epid up --copy` makes a copy there"
     );
     let second = Location::new("sandbox:b", "p", "dev");
     assert!(matches!(
