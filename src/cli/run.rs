@@ -13,15 +13,15 @@ use super::error::Error;
 use super::exit::Exit;
 use super::saved_plan::{self, SavedPlan};
 use super::ui::{Listener, Shown, document, principal, render_plan, summary};
-use super::workspace::{Recorded, Workspace};
+use super::workspace::{Pending, Recorded, Workspace};
 use super::world::World;
 use super::{Context, surroundings};
 use crate::apply::{Control, Event, Executor, Outcome, PlanRefused, Stop, Stopper};
 use crate::graph::{ResourceGraph, Selector};
 use crate::observe::{Depth, Looking, Seen, observe};
-use crate::plan::{Action, Mode, Plan, PlannedOutput, Refresh, Request, Selection, plan};
+use crate::plan::{Action, Mode, Plan, PlannedChange, PlannedOutput, Refresh, Request, Selection, plan};
 use crate::program::StackFile;
-use crate::state::{Location, Opening, Run, Session, Snapshot};
+use crate::state::{Location, Opening, Run, Session, Snapshot, StateError};
 
 /// What a run is asked to do, whichever stack it is for.
 struct Asked {
@@ -35,9 +35,16 @@ struct Asked {
     parallel: Option<u16>,
     /// The stack may exist in another world already.
     copy: bool,
+    /// Nothing in a cloud is changed, whatever the program says: a refresh.
+    reads: bool,
 }
 
 impl Asked {
+    /// True where resources of the stack are left alone.
+    fn is_limited(&self) -> bool {
+        !self.selection.targets.is_empty() || !self.selection.excludes.is_empty()
+    }
+
     fn new(mode: Mode, selection: &SelectionArgs, replace: &[String]) -> Result<Self, Error> {
         let selectors = |texts: &[String]| -> Result<Vec<Selector>, Error> {
             texts
@@ -57,6 +64,7 @@ impl Asked {
             offline: false,
             parallel: None,
             copy: false,
+            reads: false,
         })
     }
 
@@ -95,6 +103,27 @@ pub(crate) fn is_paused(workspace: &Workspace, stacks: &StacksArgs) -> Result<bo
         return Ok(super::served::found(&workspace.project.root).is_none());
     }
     Ok(simulated)
+}
+
+/// The saved plan that `epid up` is to execute, where it is to execute one.
+pub(crate) fn saved_plan(workspace: &Workspace, args: &Up) -> Result<Option<SavedPlan>, Error> {
+    let open = |path| saved_plan::open(workspace, path);
+    args.plan.as_deref().map(open).transpose()
+}
+
+fn is_simulated_plan(plan: &Plan) -> bool {
+    plan.header.world.starts_with("sandbox:")
+}
+
+/// True where time may jump while a saved plan is executed.
+pub(crate) fn is_paused_for(workspace: &Workspace, plan: &Plan) -> bool {
+    #[cfg(feature = "sandbox")]
+    if is_simulated_plan(plan) {
+        return super::served::found(&workspace.project.root).is_none();
+    }
+    #[cfg(not(feature = "sandbox"))]
+    let _ = (workspace, plan);
+    false
 }
 
 /// True where every stack that is meant runs in the sandbox.
@@ -150,15 +179,16 @@ fn heard() -> Control {
 }
 
 /// `epid up`.
-pub(crate) async fn up(context: &Context, workspace: &Workspace, args: &Up) -> Result<Exit, Error> {
+pub(crate) async fn up(
+    context: &Context,
+    workspace: &Workspace,
+    args: &Up,
+    saved: Option<SavedPlan>,
+) -> Result<Exit, Error> {
     let control = heard();
     let mut asked = Asked::new(Mode::Up, &args.selection, &args.replace)?.reading(args.refresh);
     asked.parallel = args.parallel;
     asked.copy = args.copy;
-    let saved = match &args.plan {
-        Some(path) => Some(saved_plan::open(workspace, path)?),
-        None => None,
-    };
     let stacks = match &saved {
         Some(saved) => {
             asked.mode = saved.plan.header.mode;
@@ -170,7 +200,9 @@ pub(crate) async fn up(context: &Context, workspace: &Workspace, args: &Up) -> R
         }
         None => choose(workspace, &args.stacks)?,
     };
-    let world = world(context, workspace, &stacks, &args.stacks, true)?;
+    let mut stacks_args = args.stacks.clone();
+    stacks_args.one.sandbox |= saved.as_ref().is_some_and(|saved| is_simulated_plan(&saved.plan));
+    let world = world(context, workspace, &stacks, &stacks_args, true)?;
     let run = Running {
         context,
         workspace,
@@ -287,6 +319,7 @@ pub(crate) async fn refresh(
     let world = world(context, workspace, &stacks, &args.stacks, args.accept)?;
     let mut asked = Asked::new(Mode::Up, &SelectionArgs::default(), &[])?;
     asked.look = true;
+    asked.reads = true;
     asked.refresh = Refresh::Accept;
     let run = Running {
         context,
@@ -296,25 +329,51 @@ pub(crate) async fn refresh(
         control,
         yes: args.yes,
     };
+    let exit = refresh_all(context, &run, &stacks, args).await;
+    world.close()?;
+    exit
+}
+
+async fn refresh_all(
+    context: &Context,
+    run: &Running<'_>,
+    stacks: &[&StackFile],
+    args: &RefreshCommand,
+) -> Result<Exit, Error> {
     let mut exit = Exit::Done;
     for stack in stacks {
-        let none = BTreeSet::new();
+        let none = Pending::new();
         let planned = run.plan(stack, &none);
         let mut planned = run.unless_stopped(planned).await?;
+        let changed: BTreeSet<Urn> = principal(&planned.plan)
+            .into_iter()
+            .filter(|step| step.action != Action::Record)
+            .map(|step| step.target.urn.clone())
+            .collect();
         planned.plan = planned.plan.only(|step| step.action == Action::Record);
-        if context.terminal.json {
-            context.terminal.json(&document(&planned.plan));
-        } else {
-            context.terminal.print(&run.text(&planned));
-        }
+        run.show(std::slice::from_ref(&planned));
         let drifted = !planned.plan.drift.is_empty();
         if args.accept && drifted {
+            let drift = planned.plan.drift.iter();
+            let kept: Vec<&str> = drift
+                .map(|d| &d.urn)
+                .filter(|urn| changed.contains(*urn))
+                .map(Urn::path)
+                .collect();
+            if !kept.is_empty() {
+                let names = kept.join(", ");
+                context.terminal.note(&format!(
+                    "not accepted, because the next `epid up` changes it anyway: {names}"
+                ));
+            }
+            if !planned.plan.is_empty() && !run.agreed("Record this?").await? {
+                continue;
+            }
             exit = exit.or(run.execute(planned).await?);
         } else if args.expect_no_changes && drifted {
             exit = exit.or(Exit::Changes);
         }
     }
-    world.close()?;
     Ok(exit)
 }
 
@@ -348,24 +407,13 @@ impl Running<'_> {
         }
         self.show(&planned);
         let changes = planned.iter().any(|p| !p.plan.is_empty());
-        if changes && !self.yes {
-            if !self.context.terminal.asks {
-                return Err(Error::invalid("there is nobody to ask whether to do this")
-                    .hint("add --yes, or run it in a terminal"));
-            }
-            let question = if self.asked.mode == Mode::Destroy {
-                "Delete all this?"
-            } else {
-                "Do this?"
-            };
-            let terminal = self.context.terminal;
-            // On a thread that may block: time stands still in the sandbox meanwhile, and Ctrl-C is heard.
-            let answer = tokio::task::spawn_blocking(move || terminal.confirm(question));
-            let answer = async { answer.await.map_err(|died| Error::failed(died.to_string())) };
-            if !self.unless_stopped(answer).await? {
-                self.context.terminal.note("nothing was done");
-                return Ok(Exit::Done);
-            }
+        let question = if self.asked.mode == Mode::Destroy {
+            "Delete all this?"
+        } else {
+            "Do this?"
+        };
+        if changes && !self.agreed(question).await? {
+            return Ok(Exit::Done);
         }
         let several = planned.len() > 1 && !self.context.terminal.json;
         let mut planned = planned.into_iter();
@@ -383,6 +431,26 @@ impl Running<'_> {
             }
         }
         Ok(Exit::Done)
+    }
+
+    /// Whether somebody says yes, or has said so.
+    async fn agreed(&self, question: &'static str) -> Result<bool, Error> {
+        let terminal = self.context.terminal;
+        if self.yes {
+            return Ok(true);
+        }
+        if !terminal.asks {
+            return Err(Error::invalid("there is nobody to ask whether to do this")
+                .hint("add --yes, or run it in a terminal"));
+        }
+        // On a thread that may block: time stands still in the sandbox meanwhile, and Ctrl-C is heard.
+        let answer = tokio::task::spawn_blocking(move || terminal.confirm(question));
+        let answer = async { answer.await.map_err(|died| Error::failed(died.to_string())) };
+        let yes = self.unless_stopped(answer).await?;
+        if !yes {
+            terminal.note("nothing was done");
+        }
+        Ok(yes)
     }
 
     /// Names the stacks that were not begun because one before them did not come to its end.
@@ -413,25 +481,40 @@ impl Running<'_> {
             .hint("--sandbox belongs to both `epid preview --save` and `epid up --plan`, or to neither"));
         }
         self.recover(stack).await?;
-        for (producer, digest) in self.digests(stack, plan.header.mode).await? {
-            if saved.references.get(&producer) != Some(&digest) {
-                return Err(Error::invalid(format!(
-                    "the outputs of stack `{producer}` have changed since the plan was made"
-                ))
-                .hint("`epid preview --save` makes a new one"));
-            }
-        }
         let session = self.open(&location).await?;
         let done = async {
             self.begin(&session, stack, &location).await?;
-            let done = self.apply(&session, stack, plan).await;
-            self.end(&session, &location, done).await
+            let done = async {
+                self.refuse_stale(stack, &plan, &saved.references).await?;
+                self.refuse_loss(&location, &plan).await?;
+                self.apply(&session, stack, plan).await
+            };
+            let done = done.await;
+            self.end(&session, stack, &location, done).await
         };
         let done = done.await;
         let closed = session.close().await;
         let exit = done?;
         closed?;
         Ok(exit)
+    }
+
+    /// Refuses a plan that was made with other outputs of other stacks.
+    async fn refuse_stale(
+        &self,
+        stack: &StackFile,
+        plan: &Plan,
+        used: &BTreeMap<String, Option<String>>,
+    ) -> Result<(), Error> {
+        for (producer, digest) in self.digests(stack, plan.header.mode).await? {
+            if used.get(&producer) != Some(&digest) {
+                return Err(Error::invalid(format!(
+                    "the outputs of stack `{producer}` have changed since the plan was made"
+                ))
+                .hint("`epid preview --save` makes a new one"));
+            }
+        }
+        Ok(())
     }
 
     /// The digests of the outputs that a stack uses, by the stack that offers them.
@@ -519,7 +602,7 @@ impl Running<'_> {
     }
 
     async fn plan_all<'a>(&self, stacks: &[&'a StackFile]) -> Result<Vec<Planned<'a>>, Error> {
-        let mut pending = BTreeSet::new();
+        let mut pending = Pending::new();
         let mut planned = Vec::new();
         for (at, stack) in stacks.iter().enumerate() {
             let one = match self.plan(stack, &pending).await {
@@ -539,20 +622,23 @@ impl Running<'_> {
                 }
                 Err(error) => return Err(error),
             };
-            // Also where nothing is made: outputs that were never published are published by this run.
-            if !one.plan.is_empty() || self.workspace.store.outputs(&one.location).await?.is_none() {
-                pending.insert(stack.name.clone());
+            // Also where nothing is made: what was never published, or is another now, is published by this run.
+            let outputs = one.plan.outputs.iter();
+            let foreseen: Map = outputs
+                .map(|output| (output.name.clone(), output.foreseen.clone()))
+                .collect();
+            if !one.plan.is_empty()
+                || foreseen != one.basis.snapshot.outputs
+                || self.workspace.store.outputs(&one.location).await?.is_none()
+            {
+                pending.insert(stack.name.clone(), foreseen);
             }
             planned.push(one);
         }
         Ok(planned)
     }
 
-    async fn plan<'a>(
-        &self,
-        stack: &'a StackFile,
-        pending: &BTreeSet<Arc<str>>,
-    ) -> Result<Planned<'a>, Error> {
+    async fn plan<'a>(&self, stack: &'a StackFile, pending: &Pending) -> Result<Planned<'a>, Error> {
         let location = self.workspace.location(self.world, &stack.name);
         let recorded = self.workspace.recorded(&location).await?;
         self.plan_from(stack, location, &recorded, pending).await
@@ -564,7 +650,7 @@ impl Running<'_> {
         stack: &'a StackFile,
         location: Location,
         recorded: &Recorded,
-        pending: &BTreeSet<Arc<str>>,
+        pending: &Pending,
     ) -> Result<Planned<'a>, Error> {
         let keys = recorded.keys.as_ref();
         let keyless = Cell::new(false);
@@ -606,7 +692,7 @@ impl Running<'_> {
     }
 
     /// What a stack may use of other stacks; nothing where it is destroyed.
-    async fn references(&self, stack: &StackFile, pending: &BTreeSet<Arc<str>>) -> Result<Map, Error> {
+    async fn references(&self, stack: &StackFile, pending: &Pending) -> Result<Map, Error> {
         match self.asked.mode {
             Mode::Up => self.workspace.references(stack, self.world, pending).await,
             Mode::Destroy => Ok(Map::default()),
@@ -625,7 +711,7 @@ impl Running<'_> {
         if basis.passing || !same {
             return Ok(false);
         }
-        Ok(self.references(shown.stack, &BTreeSet::new()).await? == basis.references)
+        Ok(self.references(shown.stack, &Pending::new()).await? == basis.references)
     }
 
     /// What exists, as far as it was asked for. Without a connection a plan is less sharp, but there is one; only what was
@@ -677,7 +763,7 @@ impl Running<'_> {
 
     /// Refuses a plan that takes away what other stacks use.
     async fn refuse_loss(&self, location: &Location, plan: &Plan) -> Result<(), Error> {
-        if self.asked.mode == Mode::Destroy {
+        if self.asked.mode == Mode::Destroy || self.asked.reads {
             return Ok(());
         }
         let consumers = self.consumers(location).await?;
@@ -688,7 +774,8 @@ impl Running<'_> {
             .into_iter()
             .filter(|s| matches!(s.action, Action::Replace | Action::Refill | Action::Delete))
             .filter(|s| {
-                s.changes.is_empty() || s.changes.iter().any(|c| c.replace == epid_provider::Replace::Yes)
+                let may = |c: &PlannedChange| c.replace != epid_provider::Replace::No;
+                s.changes.is_empty() || s.changes.iter().any(may)
             })
             .map(|s| &s.target.urn)
             .collect();
@@ -700,7 +787,7 @@ impl Running<'_> {
                 .flat_map(|m| plan.names.resources(&m.reference));
             if let Some(urn) = behind.into_iter().find(|urn| lost.contains(urn)) {
                 return Err(Error::failed(format!(
-                    "`{}` would be replaced or deleted, but output `{name}` of it is used by {}",
+                    "`{}` would be replaced or deleted, or may be, but output `{name}` of it is used by {}",
                     urn.path(),
                     names(&consumers)
                 ))
@@ -729,8 +816,14 @@ impl Running<'_> {
     async fn consumers(&self, location: &Location) -> Result<Vec<Location>, Error> {
         let mut living = Vec::new();
         for consumer in self.workspace.store.consumers(location).await? {
-            if !self.workspace.recorded(&consumer).await?.snapshot.is_empty() {
-                living.push(consumer);
+            // One whose key is elsewhere counts: nobody here can say that it is empty.
+            match self.workspace.recorded(&consumer).await {
+                Ok(recorded) if recorded.snapshot.is_empty() => {}
+                Ok(_) => living.push(consumer),
+                Err(Error::State(error)) if matches!(*error, StateError::MissingKey { .. }) => {
+                    living.push(consumer)
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(living)
@@ -795,10 +888,10 @@ impl Running<'_> {
     }
 
     async fn execute_in(&self, session: &Arc<Session>, shown: Planned<'_>) -> Result<Exit, Error> {
-        let location = shown.location.clone();
-        self.begin(session, shown.stack, &location).await?;
+        let (stack, location) = (shown.stack, shown.location.clone());
+        self.begin(session, stack, &location).await?;
         let done = self.execute_shown(session, shown).await;
-        self.end(session, &location, done).await
+        self.end(session, stack, &location, done).await
     }
 
     /// Tells the stacks around this one what is about to happen to it.
@@ -821,14 +914,23 @@ impl Running<'_> {
     async fn end(
         &self,
         session: &Arc<Session>,
+        stack: &StackFile,
         location: &Location,
         done: Result<Exit, Error>,
     ) -> Result<Exit, Error> {
-        if self.asked.mode == Mode::Destroy {
-            if session.with(Snapshot::is_empty) {
-                self.workspace.withdraw(location).await?;
+        match self.asked.mode {
+            Mode::Destroy => {
+                if session.with(Snapshot::is_empty) {
+                    self.workspace.withdraw(location).await?;
+                    self.workspace.store.unpublish(location).await?;
+                }
+                session.stop_closing().await?;
             }
-            session.stop_closing().await?;
+            // What was made of another stack's outputs may be there until a run went through without them.
+            Mode::Up if matches!(done, Ok(Exit::Done)) && !self.asked.is_limited() => {
+                self.forget_unused(stack, location).await?;
+            }
+            Mode::Up => {}
         }
         done
     }
@@ -850,7 +952,7 @@ impl Running<'_> {
             snapshot: session.snapshot(),
             keys: Some(session.keys().clone()),
         };
-        let nothing_pends = BTreeSet::new();
+        let nothing_pends = Pending::new();
         let fresh = self.plan_from(shown.stack, shown.location, &recorded, &nothing_pends);
         let mut plan = self.unless_stopped(fresh).await?.plan;
         let only_records = shown.plan.steps.iter().all(|s| s.action == Action::Record);
@@ -928,16 +1030,22 @@ impl Running<'_> {
 
     /// Leaves a marker with every stack that this one refers to, then makes sure that none is being destroyed.
     async fn announce(&self, stack: &StackFile, location: &Location) -> Result<(), Error> {
-        let used: BTreeSet<&str> = stack
-            .references
-            .values()
-            .map(|(producer, _)| &**producer)
-            .collect();
+        for (producer, _) in stack.references.values() {
+            let producer = self.workspace.location(self.world, producer);
+            self.workspace.store.add_consumer(&producer, location).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the markers away that were left with stacks that this one does not refer to any more.
+    async fn forget_unused(&self, stack: &StackFile, location: &Location) -> Result<(), Error> {
         for other in &self.workspace.project.stacks {
-            let producer = self.workspace.location(self.world, &other.name);
-            if used.contains(&*other.name) {
-                self.workspace.store.add_consumer(&producer, location).await?;
-            } else {
+            if !stack
+                .references
+                .values()
+                .any(|(producer, _)| *producer == other.name)
+            {
+                let producer = self.workspace.location(self.world, &other.name);
                 self.workspace.store.remove_consumer(&producer, location).await?;
             }
         }

@@ -73,7 +73,7 @@ pub(crate) async fn serve(context: &Context, port: u16, speed: f64) -> Result<Ex
         ended = serving => Err(Error::failed(ended.err().map_or_else(String::new, |e| e.to_string()))),
         ended = beside => ended,
     };
-    served::forget(root);
+    served::forget(&folder(root));
     ended?;
     sandbox
         .close()
