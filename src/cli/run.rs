@@ -821,7 +821,7 @@ impl Running<'_> {
                 Ok(recorded) if recorded.snapshot.is_empty() => {}
                 Ok(_) => living.push(consumer),
                 Err(Error::State(error)) if matches!(*error, StateError::MissingKey { .. }) => {
-                    living.push(consumer)
+                    living.push(consumer);
                 }
                 Err(error) => return Err(error),
             }

@@ -40,7 +40,7 @@ pub struct PlanHeader {
     pub project: Arc<str>,
     /// The stack.
     pub stack: Arc<str>,
-    /// The world of the state: `sandbox:<id>`, `aws/<account>` or `local`.
+    /// The world of the state: `sandbox:<id>` or `cloud`.
     pub world: Arc<str>,
     /// The lineage of the state; empty for a stack that has none yet.
     pub lineage: Arc<str>,

@@ -499,7 +499,9 @@ fn a_call_into_a_cluster_that_is_gone_does_not_stay_unclear() {
             stack
                 .world
                 .fault(Fault::new(Effect::LoseAnswer).api(api).path("x"));
-            stack.world.fault(Fault::new(Effect::Unwell).api(Api::Recover).nth(0));
+            stack
+                .world
+                .fault(Fault::new(Effect::Unwell).api(Api::Recover).nth(0));
             stack.run(&behind("c", &other)).await;
             assert_eq!(stack.snapshot().intents.len(), 1);
             let cluster = stack.world.of("Cluster")[0].id.clone();
@@ -510,7 +512,9 @@ fn a_call_into_a_cluster_that_is_gone_does_not_stay_unclear() {
             }
             stack.restart();
             // Nobody answers in a cluster that is not there.
-            stack.world.fault(Fault::new(Effect::Unwell).api(Api::Recover).nth(0));
+            stack
+                .world
+                .fault(Fault::new(Effect::Unwell).api(Api::Recover).nth(0));
             stack.recover().await;
             assert_eq!(stack.snapshot().intents.len(), 0);
             stack.restart();
