@@ -338,6 +338,7 @@ impl Dispatcher<'_> {
         let source = self.source(step, key.as_ref())?;
         let token = (self.executor.mint)();
         let record = draft.before.as_ref().map(|before| before.record.clone());
+        let reclaimed = self.reclaimed(step, draft.before.as_deref());
         let begun = self.now();
         let intent = Intent {
             token: token.clone(),
@@ -358,7 +359,7 @@ impl Dispatcher<'_> {
         let cx = self
             .means
             .call(step.id, &step.target.urn, &token, step.timeout)
-            .with_paths(step.facts.ignore_changes.as_slice().into(), self.reclaimed(step));
+            .with_paths(step.facts.ignore_changes.as_slice().into(), reclaimed);
         let (id, means, kind) = (step.id, self.means.clone(), step.kind.clone());
         let (operation, inputs) = (draft.operation, draft.inputs);
         let job = Job::Change {
@@ -373,12 +374,19 @@ impl Dispatcher<'_> {
         Ok(None)
     }
 
-    /// What the plan showed being taken back from those who changed it.
-    fn reclaimed(&self, step: &Step) -> Arc<[Path]> {
-        match self.drifted.get(&step.target.urn) {
-            Some(drift) if step.undo_drift => drift.changes.iter().map(|c| c.path.clone()).collect(),
-            _ => Arc::default(),
-        }
+    /// What the plan showed being taken back from those who changed it: drift that is undone, and drift that was accepted
+    /// until the program says something else, which it does now.
+    fn reclaimed(&self, step: &Step, before: Option<&Entry>) -> Arc<[Path]> {
+        let undone = self.drifted.get(&step.target.urn).filter(|_| step.undo_drift);
+        let undone = undone
+            .into_iter()
+            .flat_map(|drift| &drift.changes)
+            .map(|c| c.path.clone());
+        let planned = step.desired.iter().flat_map(|planned| &planned.overrides);
+        let kept: Vec<&Path> = planned.map(|(path, _)| path).collect();
+        let accepted = before.into_iter().flat_map(|entry| entry.overrides.keys());
+        let ended = accepted.filter(|path| !kept.contains(path)).cloned();
+        undone.chain(ended).collect()
     }
 
     fn running(&mut self, step: &Step, phase: Phase) {

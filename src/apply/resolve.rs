@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use epid_provider::{Change, Desired, Path, Record, Replace, Resolved, Segment, Urn, Value, diff};
+use epid_provider::{Change, Desired, Path, Record, Replace, Resolved, Urn, Value, diff};
 
 use super::event::Trouble;
 use crate::expression::{Located, TemplateError};
-use crate::graph::{Known, Providers, View, overlay, provider_type};
+use crate::graph::{Known, Providers, View, at, overlay, provider_type};
 use crate::plan::{Plan, PlannedChange, PlannedInputs, Promises, Step};
 use crate::state::{Entry, Session};
 
@@ -169,23 +169,6 @@ fn judge(promised: &[PlannedChange], actual: &[Change], forced: bool) -> Result<
         (true, true) => Verdict::Same,
         (true, false) => Verdict::Update,
     })
-}
-
-/// The value at a path; `Null` where there is none.
-fn at(value: &Value, path: &[Segment]) -> Value {
-    let Some((first, rest)) = path.split_first() else {
-        return value.clone();
-    };
-    let below = match (value.expose(), first) {
-        (Value::Map(map), Segment::Key(key)) => map.get(key),
-        (Value::List(items), Segment::Index(index)) => items.get(*index),
-        (Value::List(items), Segment::Element(name)) => items.iter().find(|item| {
-            let named = |key: &&str| item.get(key).and_then(Value::as_str) == Some(name);
-            ["name", "key", "id"].iter().any(named)
-        }),
-        _ => None,
-    };
-    below.map(|below| at(below, rest)).unwrap_or_default()
 }
 
 /// What expressions see of a recorded resource.

@@ -20,7 +20,7 @@ mod selector;
 
 pub use build::{Inputs, build};
 pub use names::{Binding, Known, Names, View};
-pub(crate) use names::{overlay, unknown, unmade};
+pub(crate) use names::{at, overlay, unknown, unmade};
 pub use node::{Edge, Node, ResourceGraph, Why};
 pub(crate) use order::sort;
 pub use providers::{PROVIDER_KIND, Providers, provider_type};

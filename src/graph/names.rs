@@ -342,18 +342,50 @@ pub(crate) fn overlay(value: &Value, path: &[Segment], new: &Value) -> Value {
                 }
             }))
         }
-        (Value::List(items), Segment::Element(name)) => Value::list(items.iter().map(|item| {
-            let named = ["name", "key", "id"]
-                .iter()
-                .any(|k| item.get(k).and_then(Value::as_str) == Some(name));
-            if named {
-                overlay(item, rest, new)
-            } else {
-                item.clone()
+        (Value::List(items), Segment::Element(name)) => {
+            let at = element(items, name);
+            let mut items: Vec<Value> = items.to_vec();
+            match at.and_then(|at| items.get_mut(at)) {
+                Some(item) => *item = overlay(item, rest, new),
+                None if rest.is_empty() => items.push(new.clone()),
+                None => {}
             }
-        })),
+            // What is put back to nothing leaves the list.
+            Value::list(items.into_iter().filter(|item| !item.is_null()))
+        }
         _ => value.clone(),
     }
+}
+
+/// The value at a path; `Null` where there is none.
+pub(crate) fn at(value: &Value, path: &[Segment]) -> Value {
+    let Some((first, rest)) = path.split_first() else {
+        return value.clone();
+    };
+    let below = match (value.expose(), first) {
+        (Value::Map(map), Segment::Key(key)) => map.get(key),
+        (Value::List(items), Segment::Index(index)) => items.get(*index),
+        (Value::List(items), Segment::Element(name)) => element(items, name).and_then(|at| items.get(at)),
+        _ => None,
+    };
+    below.map(|below| at(below, rest)).unwrap_or_default()
+}
+
+/// The place of the element of that name: a text, or a map that is called so.
+fn element(items: &[Value], name: &str) -> Option<usize> {
+    let is = |value: &Value| value.expose().as_str() == Some(name);
+    let by = |keys: &[&str]| {
+        let named = |item: &Value| keys.iter().any(|key| item.expose().get(key).is_some_and(is));
+        items.iter().position(named)
+    };
+    let any = |item: &Value| {
+        item.expose()
+            .as_map()
+            .is_some_and(|map| map.iter().any(|(_, value)| is(value)))
+    };
+    by(&["name", "key", "id"])
+        .or_else(|| items.iter().position(is))
+        .or_else(|| items.iter().position(any))
 }
 
 /// An output that is not known yet.

@@ -42,11 +42,18 @@ pub(super) fn batches(looking: &Looking<'_>) -> BTreeMap<Way, Batch> {
         if !is_new || provider_type(&node.kind).is_some() || !(looking.only)(&node.urn) {
             continue;
         }
-        if !node.schema.lookup {
+        if !node.schema.lookup && !node.options.adopt && node.options.import.is_none() {
             continue;
         }
         let (urn, kind) = (node.urn.clone(), node.kind.clone());
-        let query = resolved(node).map(|inputs| Query::Inputs { urn, kind, inputs });
+        let query = match &node.options.import {
+            Some(id) => Some(Query::Id {
+                urn,
+                kind,
+                id: id.clone(),
+            }),
+            None => resolved(node).map(|inputs| Query::Inputs { urn, kind, inputs }),
+        };
         if let Some(query) = query {
             let provider = node.provider.as_ref();
             let recorded = provider

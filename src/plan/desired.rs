@@ -5,31 +5,8 @@ use std::sync::Arc;
 use epid_provider::{Change, KindSchema, Output, Path, Segment, Value};
 
 use super::step::PlannedChange;
-use crate::graph::{Known, overlay, unknown};
+use crate::graph::{Known, at, overlay, unknown};
 use crate::state::Entry;
-
-/// The value at `path` of `value`; `Null` where there is none.
-pub(super) fn at(value: &Value, path: &[Segment]) -> Value {
-    let Some((first, rest)) = path.split_first() else {
-        return value.clone();
-    };
-    match (value.expose(), first) {
-        (Value::Map(map), Segment::Key(key)) => map.get(key).map(|v| at(v, rest)).unwrap_or_default(),
-        (Value::List(items), Segment::Index(index)) => {
-            items.get(*index).map(|v| at(v, rest)).unwrap_or_default()
-        }
-        (Value::List(items), Segment::Element(name)) => items
-            .iter()
-            .find(|item| {
-                ["name", "key", "id"]
-                    .iter()
-                    .any(|k| item.get(k).and_then(Value::as_str) == Some(name))
-            })
-            .map(|v| at(v, rest))
-            .unwrap_or_default(),
-        _ => Value::Null,
-    }
-}
 
 /// What is known of a resource that an update will change at `changes`.
 pub(super) fn updated(

@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use epid_provider::{Change, Diff, Observed, Op, Path, Present, Replace, Urn, Value};
 
-use super::desired::{at, covered, shown};
+use super::desired::{covered, shown};
 use super::planner::{Planner, Refresh, Request};
 use super::step::Drift;
-use crate::graph::{Node, overlay, provider_type};
+use crate::graph::{Node, at, overlay, provider_type};
 use crate::state::{Entry, Role};
 
 impl<'a> Planner<'a> {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use epid_provider::{Change, Desired, Diff, Key, KindSchema, Observed, Path, Replace, Urn, Value};
+use epid_provider::{
+    Change, Desired, Diff, Key, KindSchema, Observed, Path, Present, Record, Replace, Urn, Value,
+};
 
 use super::desired::{covered, recorded, shown, updated};
 use super::drift::{gone, settle};
@@ -283,7 +285,20 @@ impl<'a> Planner<'a> {
             (None, true) => Action::Adopt,
             (None, false) => Action::Create,
         };
-        let changes: Vec<Change> = leaves(&node.schema, &desired);
+        let changes = match (action, self.request.observed.get(&node.urn)) {
+            (Action::Import | Action::Adopt, Some(Observed::Present(found))) => {
+                self.taken_over(node, found, &desired)
+            }
+            (Action::Import, Some(Observed::Absent)) => {
+                let id = node.options.import.as_deref().unwrap_or_default();
+                let message = format!("there is no {} `{id}` to import as `{}`", node.kind, node.address);
+                let hint = "check the id in its option `import`, and the account and region of its provider";
+                self.problems
+                    .push(PlanProblem::new(Some(&node.urn), node.span, message).hint(hint));
+                Vec::new()
+            }
+            _ => leaves(&node.schema, &desired),
+        };
         let target = RecordKey {
             urn: node.urn.clone(),
             generation: self.next_generation(&node.urn),
@@ -304,6 +319,29 @@ impl<'a> Planner<'a> {
             known.pending = None;
         }
         Decided::plain(known, Some(id))
+    }
+
+    /// What changes of something that exists where it is taken over.
+    fn taken_over(&self, node: &Node, found: &Present, desired: &Value) -> Vec<Change> {
+        let nothing = || Value::Map(epid_provider::Map::default());
+        let record = Record {
+            urn: node.urn.clone(),
+            kind: node.kind.clone(),
+            id: found.id.clone(),
+            applied: desired.clone(),
+            resolved: nothing(),
+            outputs: nothing(),
+            incomplete: Vec::new(),
+        };
+        let provider = self.request.providers.of(&node.kind);
+        let drift = provider.map(|provider| provider.drift(&record, found));
+        let turned = |change: Change| Change {
+            before: change.after,
+            after: change.before,
+            ..change
+        };
+        let changes = drift.into_iter().flat_map(|drift| drift.changes);
+        changes.map(turned).collect()
     }
 
     fn existing(

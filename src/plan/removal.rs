@@ -344,8 +344,8 @@ fn hold(
         for &under in &below[at] {
             above[at] |= above[under];
             let alone = !bit(carriers[under]) | held[under];
-            // A provider has nothing to be removed; what is behind it stands on what it stands on.
-            let stands = if is_provider(under) { held[under] } else { alone };
+            // What a connection stands on waits for what is removed through it one by one, and for nothing else.
+            let stands = if is_provider(under) { 0 } else { alone };
             held[at] |= above[under] & !bits[under] & stands;
         }
         (above[at], held[at]) = (above[at] | bits[at], held[at] & !bits[at]);
@@ -463,7 +463,13 @@ fn befores(
     let mut before = Vec::new();
     let ends = |own: usize| top(removals, own).and_then(|top| removals[top].step);
     for dependent in dependents.get(&removal.entry.record.urn).into_iter().flatten() {
-        if let Some(&own) = by_key.get(&dependent.key_of()) {
+        let leaving = by_key.get(&dependent.key_of());
+        if let Some(&own) = leaving {
+            // Even where it goes with something else, it is there until its successor is made.
+            let successor = removals[own]
+                .replacement
+                .filter(|_| removal.action != Action::Vacate);
+            before.extend(successor.filter(|s| *s != step).map(StepId));
             let carried = removals[own].carried_by.is_some();
             if carried && provider_type(&dependent.record.kind).is_some() {
                 // A connection that goes with its cluster is needed by what is removed through it before.
@@ -477,7 +483,8 @@ fn befores(
                 before.extend(ends(own).filter(|s| *s != step).map(StepId));
             }
         }
-        if removal.action != Action::Vacate
+        if leaving.is_none()
+            && removal.action != Action::Vacate
             && planner.steps[step as usize].action != Action::Vacate
             && let Some(now) = planner.claimed.get(&dependent.key_of())
         {

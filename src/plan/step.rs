@@ -281,6 +281,14 @@ pub struct Selection {
     pub replace: Vec<Selector>,
 }
 
+impl Step {
+    /// True for a provider whose configuration is another than the recorded one.
+    #[must_use]
+    pub fn reconfigures(&self) -> bool {
+        self.action == Action::Connect && self.from.is_some() && !self.changes.is_empty()
+    }
+}
+
 impl Plan {
     /// The version of the shape this build writes and reads.
     pub const FORMAT: u32 = 1;
@@ -288,9 +296,11 @@ impl Plan {
     /// True where no step would do anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.steps
-            .iter()
-            .all(|s| matches!(s.action, Action::Nothing | Action::Connect))
+        self.steps.iter().all(|step| match step.action {
+            Action::Nothing => true,
+            Action::Connect => !step.reconfigures(),
+            _ => false,
+        })
     }
 
     /// This plan with only some of its steps. Steps that wait for one that is left out do not wait for it.

@@ -212,12 +212,12 @@ fn value(field: &Field, old: &Value, new: &Value, path: &Path, immutable: bool, 
         (Type::Keyed(inner, keys), Value::List(b), Value::List(a)) => {
             keyed(inner, keys, b, a, path, immutable, changes);
         }
+        // The rule is about the list as a whole, and says that it is another one.
+        (Type::List(_), Value::List(_), Value::List(_)) if matches!(field.equality, Equality::By(_)) => {
+            leaf(old, new, path, immutable, changes);
+        }
         (Type::List(item), Value::List(b), Value::List(a)) => {
-            let each = Field {
-                equality: field.equality,
-                ..Field::new("", (**item).clone())
-            };
-            list(&each, b, a, path, immutable, changes);
+            list(&Field::new("", (**item).clone()), b, a, path, immutable, changes);
         }
         (Type::Any, Value::List(b), Value::List(a)) => {
             list(&Field::new("", Type::Any), b, a, path, immutable, changes);
@@ -546,5 +546,30 @@ mod tests {
         )
         .changes;
         assert!(!format!("{changes:?}").contains("theirs"), "{changes:?}");
+    }
+
+    #[test]
+    fn a_rule_of_a_list_is_about_the_list() {
+        fn same_length(a: &Value, b: &Value) -> bool {
+            a.as_list().map(<[Value]>::len) == b.as_list().map(<[Value]>::len)
+        }
+        let pods = Field::new(
+            "pods",
+            Type::list(Type::object([Field::new("name", Type::String)])),
+        )
+        .immutable()
+        .equality(Equality::By(same_length));
+        let schema = KindSchema::new(Kind::parse("a:b:C").unwrap(), "", Object::of([pods]));
+        let of = |names: &[&str]| {
+            let pods = names.iter().map(|name| Value::map([("name", Value::str(name))]));
+            Value::map([("pods", Value::list(pods))])
+        };
+        assert!(diff(&schema, &of(&["a", "b"]), &of(&["b", "c"])).is_empty());
+        let changes = diff(&schema, &of(&["a"]), &of(&["a", "b"])).changes;
+        assert_eq!(changes.len(), 1, "{changes:?}");
+        assert_eq!(
+            (changes[0].path.to_string().as_str(), changes[0].replace),
+            ("pods", Replace::Yes)
+        );
     }
 }

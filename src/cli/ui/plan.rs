@@ -92,6 +92,7 @@ pub(crate) fn render_plan(plan: &Plan, shown: Shown<'_>) -> String {
 /// exists in the state alone leaves unsaid.
 pub(crate) fn principal(plan: &Plan) -> Vec<&Step> {
     let rank = |step: &Step| match step.action {
+        Action::Connect if step.reconfigures() => 1,
         Action::Nothing | Action::Connect | Action::Drop => 0,
         Action::Decide => 1,
         Action::Vacate | Action::Delete => 2,
@@ -135,7 +136,8 @@ pub(crate) fn tally(plan: &Plan, steps: &[&Step]) -> Tally {
             Action::Update => tally.update += 1,
             Action::Replace | Action::Refill | Action::Decide | Action::Vacate => tally.replace += 1,
             Action::Delete => tally.delete += 1,
-            Action::Read | Action::Nothing | Action::Connect | Action::Drop => {}
+            Action::Connect => tally.update += 1,
+            Action::Read | Action::Nothing | Action::Drop => {}
             Action::Import | Action::Adopt => tally.import += 1,
             Action::Forget => tally.forget += 1,
             Action::Record => tally.record += 1,

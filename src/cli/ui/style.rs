@@ -79,11 +79,11 @@ impl Paint {
 pub(crate) fn mark(action: Action) -> &'static str {
     match action {
         Action::Create => "+",
-        Action::Update => "~",
+        Action::Update | Action::Connect => "~",
         Action::Replace | Action::Refill | Action::Decide | Action::Vacate => "±",
         Action::Delete => "-",
         Action::Read | Action::Import | Action::Adopt => ">",
-        Action::Forget | Action::Drop | Action::Record | Action::Connect | Action::Nothing => "·",
+        Action::Forget | Action::Drop | Action::Record | Action::Nothing => "·",
     }
 }
 

@@ -84,7 +84,6 @@ impl AccessEntry {
             Field::new("principalArn", Type::String)
                 .required()
                 .immutable()
-                .exclusive()
                 .doc("The ARN of an IAM user or role; of a session, its role's."),
             Field::new("type", Type::one_of(&kinds)).immutable().default("STANDARD"),
             Field::new("username", Type::String)

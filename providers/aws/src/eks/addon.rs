@@ -39,7 +39,6 @@ impl Addon {
             Field::new("addonName", Type::String)
                 .required()
                 .immutable()
-                .exclusive()
                 .doc("Its name in EKS's catalogue: coredns, vpc-cni, metrics-server, …"),
             Field::new("addonVersion", Type::String)
                 .doc("Its version, such as v1.12.4-eksbuild.2; EKS's default when it is created, and kept, where it is not given."),

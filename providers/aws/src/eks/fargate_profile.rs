@@ -62,7 +62,6 @@ impl FargateProfile {
             Field::new("fargateProfileName", Type::String)
                 .required()
                 .immutable()
-                .exclusive()
                 .doc("Its name, unique in the cluster; of several that take a pod the alphabetically first does."),
             Field::new("podExecutionRoleArn", Type::String)
                 .required()
