@@ -416,6 +416,7 @@ impl Dispatcher<'_> {
                 resolved: Value::Map(Map::default()),
                 outputs: Value::Map(Map::default()),
                 incomplete: Vec::new(),
+                attempted: Vec::new(),
             };
             let order = self.next_order;
             self.next_order += 1;

@@ -123,6 +123,7 @@ fn finished<K: ResourceKind + ?Sized>(kind: &K, intent: &Intent, present: Presen
         resolved: Value::Map(Map::default()),
         outputs: present.outputs.clone(),
         incomplete: Vec::new(),
+        attempted: Vec::new(),
     };
     let missing = kind.drift(&kind.schema(), &record, &present);
     if missing.is_empty() {

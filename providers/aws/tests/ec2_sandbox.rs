@@ -134,6 +134,7 @@ async fn a_half_made_resource_is_noted_and_finished_by_an_update() {
         resolved: Value::default(),
         outputs: partial.outputs.clone(),
         incomplete: partial.incomplete.clone(),
+        attempted: Vec::new(),
     };
     assert_eq!(rig.drift(&record).await, ["enableDnsHostnames"]);
     let cx = rig.call(&record.urn);
@@ -208,6 +209,7 @@ async fn a_network_in_use_is_waited_for_and_its_holder_named() {
             resolved: Value::default(),
             outputs: Value::default(),
             incomplete: Vec::new(),
+            attempted: Vec::new(),
         };
         let token = Token::from_bytes([9; 16]);
         let cx = rig.runtime.call_for(&urn, &token, Duration::from_secs(90));

@@ -299,6 +299,7 @@ pub(crate) fn record(urn: &Urn, kind: &Kind, inputs: Value, made: Recorded) -> R
         resolved: made.resolved,
         outputs: made.outputs,
         incomplete: made.incomplete,
+        attempted: Vec::new(),
     }
 }
 

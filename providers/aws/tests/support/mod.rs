@@ -251,6 +251,7 @@ fn record(kind: &str, name: &str, applied: Value, made: Recorded) -> Record {
         resolved: made.resolved,
         outputs: made.outputs,
         incomplete: made.incomplete,
+        attempted: Vec::new(),
     }
 }
 

@@ -159,6 +159,7 @@ fn record(urn: &Urn, of: &Kind, applied: Value, made: Recorded) -> Record {
         resolved: made.resolved,
         outputs: made.outputs,
         incomplete: made.incomplete,
+        attempted: Vec::new(),
     }
 }
 
@@ -522,6 +523,7 @@ pub(crate) async fn failing_pods_are_explained(lab: &Lab) {
     let of = kind(DEPLOYMENT);
     let half = Record {
         incomplete: partial.incomplete,
+        attempted: Vec::new(),
         ..record(
             &lab.urn(&of, "web"),
             &of,
