@@ -214,10 +214,9 @@ mod tests {
         }
     }
 
-    /// The run that asked for the deletion died; the object is still on its way out for some reads.
-    #[tokio::test]
-    async fn a_delete_under_way_is_waited_for() {
-        let left = Arc::new(AtomicU64::new(3));
+    /// A cluster in which a ConfigMap on its way out is seen `looks` times.
+    fn simulated(looks: u64) -> Kubernetes {
+        let left = Arc::new(AtomicU64::new(looks));
         let handler = move |request: http::Request<Bytes>| {
             let leaving = || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
             let (code, body) = match request.uri().path() {
@@ -239,18 +238,27 @@ mod tests {
                 .body(Full::new(Bytes::from(body.to_string())));
             async move { answer }
         };
-        let provider = Kubernetes::new(Settings::simulated(Arc::new(Tokens), handler));
-        let runtime = JumpingRuntime::new();
+        Kubernetes::new(Settings::simulated(Arc::new(Tokens), handler))
+    }
+
+    fn value(json: Json) -> Value {
+        serde_json::from_value(json).unwrap()
+    }
+
+    async fn connected(looks: u64, namespace: Option<&str>, cx: &Call) -> Arc<dyn Connection> {
+        let cluster = json!({"name": "c", "endpoint": "https://c.example", "region": "r"});
+        let config = value(json!({"cluster": cluster, "namespace": namespace}));
+        let config = Resolved::new(config).unwrap();
+        simulated(looks).connect(cx, &config).await.unwrap()
+    }
+
+    /// The run that asked for the deletion died; the object is still on its way out.
+    #[tokio::test]
+    async fn a_delete_under_way_is_waited_for() {
         let kind = Kind::parse("kubernetes:v1:ConfigMap").unwrap();
         let urn = Urn::new("p", "s", &kind, "b");
         let token = Token::from_bytes([1; 16]);
-        let cx = runtime.call_with(&urn, &token);
-        let value = |json: Json| serde_json::from_value::<Value>(json).unwrap();
-        let config = value(json!({"cluster": {"name": "c", "endpoint": "https://c.example", "region": "r"}}));
-        let cluster = provider
-            .connect(&cx, &Resolved::new(config).unwrap())
-            .await
-            .unwrap();
+        let cx = JumpingRuntime::new().call_with(&urn, &token);
         let record = Record {
             urn: urn.clone(),
             kind: kind.clone(),
@@ -271,6 +279,19 @@ mod tests {
             partial: None,
             begun: cx.now(),
         };
+        let cluster = connected(3, None, &cx).await;
         assert_eq!(cluster.recover(&cx, &intent).await.unwrap(), Recovered::Deleted);
+    }
+
+    /// Else a provider whose namespace changes would leave what it made where it is, and not say so.
+    #[tokio::test]
+    async fn the_namespace_of_objects_that_name_none_is_a_part_of_where_a_connection_leads() {
+        let kind = Kind::parse("epid:provider:kubernetes").unwrap();
+        let cx = JumpingRuntime::new().call(&Urn::new("p", "s", &kind, "c"));
+        let mut found = Vec::new();
+        for namespace in [None, Some("default"), Some("shop")] {
+            found.push(connected(0, namespace, &cx).await.identity().to_owned());
+        }
+        assert_eq!(found, ["cluster", "cluster", "cluster/shop"]);
     }
 }
