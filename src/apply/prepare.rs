@@ -331,7 +331,10 @@ impl Dispatcher<'_> {
         let key = holder.provider.clone();
         let source = self.source(step, key.as_ref())?;
         let token = (self.executor.mint)();
-        let record = draft.before.as_ref().map(|before| before.record.clone());
+        let record = draft
+            .before
+            .as_ref()
+            .map(|before| Box::new(before.record.clone()));
         let begun = self.now();
         let intent = Intent {
             token: token.clone(),
