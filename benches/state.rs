@@ -48,6 +48,7 @@ fn make(number: u64) -> Result<[JournalEntry; 2], Box<dyn Error>> {
         resolved: Value::map::<&str>([]),
         outputs: Value::map((8..10).map(property)),
         incomplete: Vec::new(),
+        attempted: Vec::new(),
     }));
     let token = Token::from_bytes(u128::from(number).to_be_bytes());
     let intent = Intent {

@@ -62,7 +62,7 @@ pub(super) enum Job {
         operation: Operation,
         kind: Kind,
         inputs: Resolved,
-        record: Option<Record>,
+        record: Option<Box<Record>>,
         begin: Ticket,
     },
     /// Look for something.
@@ -276,7 +276,7 @@ pub(super) async fn execute(job: Job, source: Source, cx: Call, step: StepId, me
                 operation,
                 kind: &kind,
                 inputs: &inputs,
-                record: record.as_ref(),
+                record: record.as_deref(),
             };
             sending.run(&cx, step, &means).await
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use epid_provider::{KindSchema, Operation, Partial, Recorded, Urn};
+use epid_provider::{KindSchema, Operation, Partial, Recorded, Urn, Value};
 
 use crate::graph::provider_type;
 use crate::state::{Change, Entry, Intent, RecordKey, Role, Snapshot};
@@ -23,6 +23,11 @@ pub(super) fn done(
             entry.record.id = made.id;
             entry.record.outputs = schema.map_or(made.outputs.clone(), |s| s.mark_outputs(&made.outputs));
             entry.record.resolved = schema.map_or(made.resolved.clone(), |s| s.mark_inputs(&made.resolved));
+            // One that is not finished may not have taken away yet what was there before.
+            entry.record.attempted = match &intent.before {
+                Some(before) if !made.incomplete.is_empty() => sent(before).cloned().collect(),
+                _ => Vec::new(),
+            };
             entry.record.incomplete = made.incomplete;
             settled(snapshot, entry, takes)
         }
@@ -43,6 +48,11 @@ pub(super) fn half_done(
         (Some(before), Operation::Update | Operation::Delete) => {
             let mut entry = before.clone();
             entry.record.outputs = before.record.outputs.merged(&outputs);
+            // Part of it took effect: the next update has to know what to take away, whatever the program says by then.
+            let tried = &intent.entry.record.applied;
+            if intent.operation == Operation::Update && !sent(before).any(|inputs| inputs == tried) {
+                entry.record.attempted.push(tried.clone());
+            }
             entry
         }
         _ => {
@@ -63,6 +73,11 @@ pub(super) fn half_done(
         takes
     };
     settled(snapshot, entry, takes)
+}
+
+/// All inputs that were sent since the last operation that finished, and those of that one.
+fn sent(entry: &Entry) -> impl Iterator<Item = &Value> {
+    std::iter::once(&entry.record.applied).chain(&entry.record.attempted)
 }
 
 /// An update found nothing to update.

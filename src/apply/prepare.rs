@@ -337,8 +337,9 @@ impl Dispatcher<'_> {
         let key = holder.provider.clone();
         let source = self.source(step, key.as_ref())?;
         let token = (self.executor.mint)();
-        let record = draft.before.as_ref().map(|before| before.record.clone());
-        let reclaimed = self.reclaimed(step, draft.before.as_deref());
+        let before = draft.before.as_deref();
+        let record = before.map(|before| Box::new(before.record.clone()));
+        let reclaimed = self.reclaimed(step, before);
         let begun = self.now();
         let intent = Intent {
             token: token.clone(),
@@ -430,6 +431,7 @@ impl Dispatcher<'_> {
                 resolved: Value::Map(Map::default()),
                 outputs: Value::Map(Map::default()),
                 incomplete: Vec::new(),
+                attempted: Vec::new(),
             };
             let order = self.next_order;
             self.next_order += 1;

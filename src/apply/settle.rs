@@ -158,7 +158,7 @@ impl Dispatcher<'_> {
         Ok((Did::Read, false))
     }
 
-    /// Takes an existing resource into the state; updates it where it differs from what is desired.
+    /// Takes an existing resource into the state; updates it where it differs from what is desired, or is nobody's.
     fn take_over(&mut self, step: &Step, settled: Settled, present: &Present) -> Ended {
         self.may_take(step, present)?;
         let provider = self.executor.providers.of(&step.kind).cloned().ok_or_else(|| {
@@ -207,7 +207,8 @@ impl Dispatcher<'_> {
             .session
             .with(|snapshot| changes::settled(snapshot, Box::new(entry.clone()), &step.takes));
         self.record(None, Ending::Done, changes)?;
-        if drift.is_empty() {
+        // Nobody's is marked as this stack's, by an update that changes nothing else: or another could take it too.
+        if drift.is_empty() && present.owner.is_some() {
             return Ok(Some((Did::Imported, false)));
         }
         let before = Some(Box::new(entry.clone()));

@@ -332,6 +332,7 @@ impl<'a> Planner<'a> {
             resolved: nothing(),
             outputs: nothing(),
             incomplete: Vec::new(),
+            attempted: Vec::new(),
         };
         let provider = self.request.providers.of(&node.kind);
         let drift = provider.map(|provider| provider.drift(&record, found));

@@ -106,6 +106,7 @@ fn made(graph: &ResourceGraph) -> Snapshot {
             resolved: Value::Map(Map::default()),
             outputs: outputs.clone(),
             incomplete: Vec::new(),
+            attempted: Vec::new(),
         };
         let provider = providers().of(&node.kind).unwrap().clone();
         let mut dependencies: Vec<Urn> = node.edges.iter().map(|e| e.to.clone()).collect();

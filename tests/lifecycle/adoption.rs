@@ -55,6 +55,27 @@ fn what_belongs_to_another_stack_or_cannot_become_what_is_declared_is_not_import
 }
 
 #[test]
+fn what_is_nobodys_is_marked_when_it_is_imported_and_no_other_stack_takes_it() {
+    on_clock(async {
+        let text = |options: &str| {
+            format!(r#"{{"a": {{"type": "Item", "properties": {{"name": "a"}}, "options": {{{options}}}}}}}"#)
+        };
+        for (options, other) in [
+            (r#""import": "item-1""#, r#""adopt": true"#),
+            (r#""adopt": true"#, r#""import": "item-1""#),
+        ] {
+            let nobody = Stack::of(World::new(), "");
+            nobody.up(&text("")).await;
+            let stack = Stack::of(nobody.world.clone(), "first");
+            assert_eq!(stack.up(&text(options)).await.did(), ["Imported a"]);
+            assert_eq!(&*stack.world.things()[0].lineage, "first");
+            let second = Stack::of(nobody.world.clone(), "second");
+            assert_eq!(second.run(&text(other)).await.failed(), [("a", "Owned")].into());
+        }
+    });
+}
+
+#[test]
 fn adoption_takes_what_is_there_and_makes_what_is_not() {
     on_clock(async {
         let other = Stack::new();

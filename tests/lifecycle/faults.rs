@@ -5,6 +5,7 @@ use epid::graph::ResourceGraph;
 use epid::plan::Mode;
 use epid_fake::fault::Api;
 use epid_fake::{Effect, Fault};
+use epid_provider::Value;
 
 use crate::stack::{Stack, on_clock, urn};
 
@@ -153,6 +154,45 @@ fn a_half_made_thing_is_recorded_blocks_its_dependents_and_is_finished_by_the_ne
         let ran = stack.up(text).await;
         assert_eq!(ran.did(), ["Updated s", "Created user"]);
         assert_eq!(stack.world.made(&urn("Stepwise", "s")), 1);
+    });
+}
+
+/// Only what is known to have been sent can be taken away again.
+#[test]
+fn what_a_half_done_update_was_to_set_is_remembered_until_one_finishes() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text =
+            |value: &str| format!(r#"{{"s": {{"type": "Stepwise", "properties": {{"value": "{value}"}}}}}}"#);
+        let record = || {
+            stack
+                .snapshot()
+                .live(&urn("Stepwise", "s"))
+                .unwrap()
+                .record
+                .clone()
+        };
+        let attempted = || {
+            let all = record().attempted;
+            let values = all.iter().map(|inputs| inputs.get("value").unwrap().to_string());
+            values.collect::<Vec<_>>()
+        };
+        let runs = [
+            ("1", Api::Create),
+            ("2", Api::Update),
+            ("3", Api::Update),
+            ("2", Api::Update),
+        ];
+        for (value, api) in runs {
+            stack.world.fault(Fault::new(Effect::Half).api(api));
+            let ran = stack.run(&text(value)).await;
+            assert_eq!(ran.failed(), [("s", "InternalError")].into());
+        }
+        assert_eq!(record().applied.get("value"), Some(&Value::str("1")));
+        assert_eq!(attempted(), [r#""2""#, r#""3""#]);
+        let ran = stack.up(&text("1")).await;
+        assert_eq!(ran.did(), ["Updated s"]);
+        assert_eq!(attempted(), Vec::<String>::new());
     });
 }
 

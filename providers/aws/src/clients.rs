@@ -10,7 +10,7 @@ use crate::failure;
 use crate::settings;
 
 /// The service clients of one region of one account.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Clients {
     /// Twelve digits.
     pub(crate) account: String,

@@ -9,7 +9,7 @@ use epid_provider::{
 };
 
 use crate::clients::Clients;
-use crate::kind::{Cx, Entry};
+use crate::kind::{self, Cx, Entry};
 
 /// One region of one account.
 pub(crate) struct AwsConnection {
@@ -83,7 +83,7 @@ impl Connection for AwsConnection {
 
     async fn update(&self, cx: &Call, record: &Record, inputs: &Resolved) -> Result<Recorded, Failure> {
         let entry = self.entry(&record.kind)?;
-        entry.kind.update(self.cx(cx), record, &inputs.reveal()).await
+        kind::update(&*entry.kind, self.cx(cx), record, &inputs.reveal()).await
     }
 
     async fn delete(&self, cx: &Call, record: &Record) -> Result<(), Failure> {

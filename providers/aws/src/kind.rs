@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use epid_provider::{
-    Call, Desired, Diff, Failure, Intent, Kind, KindSchema, Map, Observed, Operation, Outcome, Present,
-    Problem, Query, Record, Recorded, Recovered, Retry, Value, diff, diff::drift,
+    Call, Desired, Diff, Failure, Intent, Kind, KindSchema, Map, Observed, Operation, Outcome, Partial,
+    Present, Problem, Query, Record, Recorded, Recovered, Retry, Value, diff, diff::drift,
 };
 
 use crate::clients::Clients;
@@ -51,6 +51,7 @@ pub(crate) trait ResourceKind: Send + Sync {
     }
 
     /// Reads all of `queries`, all of this kind, in as few requests as the service allows. One answer each, in order.
+    /// What is recorded is absent only where that is certain: not by one read that may lag.
     async fn observe(&self, cx: Cx<'_>, queries: &[&Query]) -> Vec<Result<Observed, Failure>>;
 
     /// Makes one and returns when it can be used.
@@ -71,7 +72,7 @@ pub(crate) trait ResourceKind: Send + Sync {
         Value::Map(Map::default())
     }
 
-    /// How long after a create without client token its absence counts; zero where a read sees it at once.
+    /// How long a lost create must be looked for before its absence counts; zero where a read sees it at once.
     fn quiet(&self) -> Duration {
         Duration::from_secs(60)
     }
@@ -93,6 +94,8 @@ async fn recover_create<K: ResourceKind + ?Sized>(
     intent: &Intent,
 ) -> Result<Recovered, Failure> {
     let mut pace = Pace::seconds(2, 10);
+    // Not since it was begun: a request that was throttled may have been sent a moment ago.
+    let first = cx.call.now();
     loop {
         let noted = intent.partial.as_ref().map(|partial| Query::Id {
             urn: intent.urn.clone(),
@@ -106,7 +109,7 @@ async fn recover_create<K: ResourceKind + ?Sized>(
         if let Some(present) = found {
             return Ok(finished(kind, intent, present));
         }
-        if cx.call.now().since(intent.begun) >= kind.quiet() {
+        if cx.call.now().since(first) >= kind.quiet() {
             return Ok(Recovered::NotDone);
         }
         pace.rest(cx.call, "looking for what the lost call made").await?;
@@ -123,6 +126,7 @@ fn finished<K: ResourceKind + ?Sized>(kind: &K, intent: &Intent, present: Presen
         resolved: Value::Map(Map::default()),
         outputs: present.outputs.clone(),
         incomplete: Vec::new(),
+        attempted: Vec::new(),
     };
     let missing = kind.drift(&kind.schema(), &record, &present);
     if missing.is_empty() {
@@ -131,7 +135,7 @@ fn finished<K: ResourceKind + ?Sized>(kind: &K, intent: &Intent, present: Presen
             ..Recorded::new(present.id, present.outputs)
         });
     }
-    Recovered::Partial(epid_provider::Partial {
+    Recovered::Partial(Partial {
         id: present.id,
         outputs: present.outputs,
         incomplete: missing
@@ -150,16 +154,15 @@ async fn recover_update<K: ResourceKind + ?Sized>(
     let Some(record) = &intent.record else {
         return Ok(Recovered::NotDone);
     };
-    if one(kind, cx, &Query::Record(Box::new(record.clone())))
-        .await?
-        .is_none()
-    {
+    let recorded = Query::Record(Box::new(record.clone()));
+    if one(kind, cx, &recorded).await?.is_none() {
         return Ok(Recovered::Deleted);
     }
-    match kind.update(cx, record, &intent.inputs.reveal()).await {
+    match update(kind, cx, record, &intent.inputs.reveal()).await {
         Ok(recorded) => Ok(Recovered::Done(recorded)),
+        // The lost one may have done a part before it, so this is not one of which nothing happened.
         Err(refused) if refused.outcome == Outcome::NotStarted && refused.retry == Retry::No => {
-            Ok(Recovered::NotDone)
+            Ok(Recovered::Partial(half_updated(record)))
         }
         Err(failure) => match failure.outcome {
             Outcome::Partial(partial) => Ok(Recovered::Partial(*partial)),
@@ -182,6 +185,41 @@ async fn recover_delete<K: ResourceKind + ?Sized>(
     } else {
         Recovered::Deleted
     })
+}
+
+/// Changes a resource. A failure after the first change is never one of which nothing happened: what was opened or
+/// granted until then has to be known to whoever comes next.
+pub(crate) async fn update<K: ResourceKind + ?Sized>(
+    kind: &K,
+    cx: Cx<'_>,
+    record: &Record,
+    inputs: &Value,
+) -> Result<Recorded, Failure> {
+    let clients = Clients {
+        ec2: cx.clients.ec2.watched(),
+        ..cx.clients.clone()
+    };
+    let watched = Cx {
+        clients: &clients,
+        ..cx
+    };
+    kind.update(watched, record, inputs).await.map_err(|failure| {
+        let begun = clients.ec2.has_changed() || !record.incomplete.is_empty();
+        if failure.outcome == Outcome::NotStarted && begun {
+            failure.with_outcome(Outcome::Partial(Box::new(half_updated(record))))
+        } else {
+            failure
+        }
+    })
+}
+
+/// A resource of which an update changed a part, or may have.
+fn half_updated(record: &Record) -> Partial {
+    Partial {
+        id: record.id.clone(),
+        outputs: Value::Map(Map::default()),
+        incomplete: vec!["finish the update".to_owned()],
+    }
 }
 
 /// Reads one resource.

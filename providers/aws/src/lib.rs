@@ -3,6 +3,8 @@
 //! | module | what it knows |
 //! |---|---|
 //! | [`settings`] | where credentials, endpoints, time and the transport come from: the ordinary AWS ways, or an in-process simulation |
+//! | `provider` | the provider contract without a connection: schemas, checks, comparisons |
+//! | `links` | which kinds stand on which: what is replaced and deleted together |
 //! | `clients` | the service clients of one connection |
 //! | `kind` | the [`ResourceKind`](kind::ResourceKind) trait, one implementation per file, and the table of all kinds |
 //! | `connection` | the provider contract over that table |

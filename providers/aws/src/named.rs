@@ -14,8 +14,8 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use epid_provider::diff::{diff, drift};
 use epid_provider::{
-    Call, Desired, Diff, Failure, Intent, KindSchema, Map, Observed, Op, Operation, Outcome, Partial,
-    Present, Problem, Query, Record, Recorded, Recovered, Token, Urn, Value, async_trait,
+    Call, Desired, Diff, Failure, Intent, KindSchema, Map, Observed, Op, Operation, Outcome, Partial, Path,
+    Present, Problem, Query, Record, Recorded, Recovered, Segment, Token, Urn, Value, async_trait,
 };
 use futures::{FutureExt, StreamExt};
 
@@ -23,6 +23,7 @@ use crate::clients::Clients;
 use crate::failure::of_sdk;
 use crate::kind::{Cx, ResourceKind};
 use crate::tags::{TOKEN, Tags};
+use crate::wait::UNSEEN;
 
 /// How long a name that a create was to take may stay invisible before its absence counts.
 const QUIET: Duration = Duration::from_secs(15);
@@ -54,6 +55,8 @@ pub(crate) struct Work<'a> {
     pub(crate) cx: &'a Call,
     /// The physical id.
     pub(crate) id: &'a str,
+    /// Its record, where it is to be changed.
+    pub(crate) record: Option<&'a Record>,
     changed: &'a AtomicBool,
 }
 
@@ -105,8 +108,8 @@ pub(crate) trait Named: Send + Sync {
     /// What is left to do after `make`, for the durable note; empty where nothing is.
     fn afterwards(&self, inputs: &Value) -> Vec<String>;
 
-    /// Waits until it is ready and changes whatever differs from `inputs`; safe to repeat. `applied`: what was sent
-    /// before, empty after a create; only what stands there is ever taken away.
+    /// Waits until it is ready and changes whatever differs from `inputs`; safe to repeat. `applied`: all that was sent
+    /// before, also by updates that did not finish; empty after a create. Only what stands there is ever taken away.
     async fn settle(&self, work: Work<'_>, applied: &Value, inputs: &Value) -> Result<(), Failure>;
 
     /// Removes it and returns once it is gone; nothing to do where it is.
@@ -175,6 +178,7 @@ async fn look(
         aws,
         cx,
         id,
+        record: None,
         changed: &changed,
     };
     kind.find(work, applied).await
@@ -195,18 +199,14 @@ pub(crate) async fn create(
         aws,
         cx,
         id: &id,
+        record: None,
         changed: &changed,
     };
     if let Err(failure) = kind.make(work, inputs).await {
         if failure.code != "AlreadyExists" {
             return Err(failure);
         }
-        // The answer to an earlier try of this very operation may have been lost.
-        let mine = kind
-            .find(work, None)
-            .await?
-            .is_some_and(|seen| seen.token.as_deref() == Some(cx.token.as_str()));
-        if !mine {
+        if !is_mine(kind, work).await? {
             return Err(failure.with_hint(
                 "give it another name, or take the existing one over with the option `import` or `adopt`",
             ));
@@ -238,6 +238,26 @@ pub(crate) async fn create(
     }
 }
 
+/// Whether what has the name was made by an earlier try of this very operation, whose answer was lost. A read may lag
+/// behind that try, and show nothing or what had the name before.
+async fn is_mine(kind: &dyn Named, work: Work<'_>) -> Result<bool, Failure> {
+    let first = work.cx.now();
+    loop {
+        let token = match kind.find(work, None).await? {
+            Some(Seen { token: None, .. }) => return Ok(false),
+            seen => seen.and_then(|seen| seen.token),
+        };
+        if token.as_deref() == Some(work.cx.token.as_str()) {
+            return Ok(true);
+        }
+        if work.cx.now().since(first) >= QUIET {
+            return Ok(false);
+        }
+        work.cx.progress("looking whose the name is");
+        work.cx.sleep(LOOK).await?;
+    }
+}
+
 /// Changes a resource, or finishes it.
 pub(crate) async fn update(
     kind: &dyn Named,
@@ -251,10 +271,11 @@ pub(crate) async fn update(
         aws,
         cx,
         id: &record.id,
+        record: Some(record),
         changed: &changed,
     };
     let finished = async {
-        kind.settle(work, &record.applied, inputs).await?;
+        kind.settle(work, &record.sent(), inputs).await?;
         visible(kind, work, inputs).await
     };
     match finished.await {
@@ -295,6 +316,7 @@ pub(crate) async fn delete(kind: &dyn Named, aws: &Clients, cx: &Call, id: &str)
         aws,
         cx,
         id,
+        record: None,
         changed: &changed,
     };
     kind.remove(work).await.map_err(|failure| {
@@ -320,6 +342,8 @@ pub(crate) async fn recover(
             let Some(id) = known.or_else(|| kind.id(aws, &inputs, Some((&intent.urn, &intent.token)))) else {
                 return Ok(Recovered::NotDone);
             };
+            // Not since it was begun: a request that was throttled may have been sent a moment ago.
+            let first = cx.now();
             loop {
                 match look(kind, aws, cx, &id, Some(&inputs)).await? {
                     Some(seen) if seen.token.as_deref() != Some(intent.token.as_str()) => {
@@ -327,29 +351,21 @@ pub(crate) async fn recover(
                     }
                     Some(seen) if seen.leaving => cx.sleep(LOOK).await?,
                     Some(seen) => return Ok(made(kind, &inputs, &seen)),
-                    None if cx.now() >= intent.begun.after(QUIET) => return Ok(Recovered::NotDone),
+                    None if cx.now().since(first) >= QUIET => return Ok(Recovered::NotDone),
                     None => cx.sleep(LOOK).await?,
                 }
             }
         }
         (Operation::Update, Some(record)) => {
-            match look(kind, aws, cx, &record.id, Some(&inputs)).await? {
+            let mut record = record.clone();
+            record.attempted.push(inputs.clone());
+            match look_again(kind, aws, cx, &record.id, Some(&record.sent())).await? {
                 None => Ok(Recovered::Deleted),
-                Some(seen) => {
-                    let taken_away = diff(kind.schema(), &record.applied, &inputs)
-                        .changes
-                        .iter()
-                        .any(|change| change.op == Op::Remove);
-                    match made(kind, &inputs, &seen) {
-                        // Whether what was to go has gone is not seen in what was to stay: doing it again is safe.
-                        done @ Recovered::Done(_) if !taken_away => Ok(done),
-                        _ => Ok(Recovered::NotDone),
-                    }
-                }
+                Some(seen) => Ok(updated(kind, &record, &inputs, &seen)),
             }
         }
         (Operation::Delete, Some(record)) => loop {
-            match look(kind, aws, cx, &record.id, None).await? {
+            match look_again(kind, aws, cx, &record.id, None).await? {
                 None => return Ok(Recovered::Deleted),
                 Some(seen) if seen.leaving => {
                     cx.progress("DELETING");
@@ -359,6 +375,64 @@ pub(crate) async fn recover(
             }
         },
         _ => Ok(Recovered::NotDone),
+    }
+}
+
+/// Reads what is recorded: it is gone only where that is said for a while.
+async fn look_again(
+    kind: &dyn Named,
+    aws: &Clients,
+    cx: &Call,
+    id: &str,
+    applied: Option<&Value>,
+) -> Result<Option<Seen>, Failure> {
+    let first = cx.now();
+    loop {
+        let seen = look(kind, aws, cx, id, applied).await?;
+        if seen.is_some() || cx.now().since(first) >= UNSEEN {
+            return Ok(seen);
+        }
+        cx.sleep(LOOK).await?;
+    }
+}
+
+/// What became of an update to `inputs`, from what is seen of everything that was ever sent.
+fn updated(kind: &dyn Named, record: &Record, inputs: &Value, seen: &Seen) -> Recovered {
+    let wanted = diff(kind.schema(), &record.applied, inputs).changes;
+    let done = made(kind, inputs, seen);
+    // Whether what was to go has gone is not always seen in what was to stay.
+    if matches!(done, Recovered::Done(_)) && !wanted.iter().any(|change| change.op == Op::Remove) {
+        return done;
+    }
+    let there = &seen.present.properties;
+    let missing = drift(kind.schema(), inputs, there).changes;
+    let mut brought = wanted.iter().filter(|change| change.op != Op::Remove);
+    let untouched = record.incomplete.is_empty()
+        && seen.unfinished.is_empty()
+        && drift(kind.schema(), &record.applied, there).is_empty()
+        && brought.all(|change| {
+            missing.iter().any(|missing| missing.path == change.path) || is_unset(there, &change.path)
+        });
+    if untouched {
+        return Recovered::NotDone;
+    }
+    Recovered::Partial(Partial {
+        id: seen.present.id.clone(),
+        outputs: seen.present.outputs.clone(),
+        incomplete: vec!["finish the update".to_owned()],
+    })
+}
+
+/// Whether a property as a whole is not there, or is empty, which services do not tell apart.
+fn is_unset(there: &Value, path: &Path) -> bool {
+    let [Segment::Key(name)] = path.segments() else {
+        return false;
+    };
+    match there.get(name).map(Value::expose) {
+        None | Some(Value::Null) => true,
+        Some(Value::List(items)) => items.is_empty(),
+        Some(Value::Map(map)) => map.is_empty(),
+        Some(_) => false,
     }
 }
 

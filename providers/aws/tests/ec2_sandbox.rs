@@ -10,7 +10,7 @@ use epid_provider::{Intent, Operation, Outcome, Query, Recovered, Retry, Token, 
 use epid_sandbox::FaultScript;
 use epid_sandbox::faults::{Fault, Rule, When};
 use network::Ground;
-use support::{Rig, filled, resolved, urn, value};
+use support::{Lag, Rig, filled, resolved, urn, value};
 
 const VPC: &str = "aws:ec2:Vpc";
 const NETWORK: &str = r#"{"cidrBlock":"10.0.0.0/16"}"#;
@@ -134,6 +134,7 @@ async fn a_half_made_resource_is_noted_and_finished_by_an_update() {
         resolved: Value::default(),
         outputs: partial.outputs.clone(),
         incomplete: partial.incomplete.clone(),
+        attempted: Vec::new(),
     };
     assert_eq!(rig.drift(&record).await, ["enableDnsHostnames"]);
     let cx = rig.call(&record.urn);
@@ -208,6 +209,7 @@ async fn a_network_in_use_is_waited_for_and_its_holder_named() {
             resolved: Value::default(),
             outputs: Value::default(),
             incomplete: Vec::new(),
+            attempted: Vec::new(),
         };
         let token = Token::from_bytes([9; 16]);
         let cx = rig.runtime.call_for(&urn, &token, Duration::from_secs(90));
@@ -389,4 +391,145 @@ async fn what_ec2_would_refuse_or_store_otherwise_is_told_before_anything_runs()
         ("allocationId", Value::unknown("address.allocationId")),
     ]);
     assert_eq!(rig.problems("aws:ec2:NatGateway", later), Vec::<String>::new());
+}
+
+/// An update that fails after its first request: what it did is known to be half done, and undone by the next.
+#[tokio::test(start_paused = true)]
+async fn what_a_half_done_update_opened_is_closed_by_the_next() {
+    let rig = Rig::faulty(script(&[("CreateTags", When::First(8), Fault::Throttle)])).await;
+    let vpc = rig.made(VPC, "vpc", value(NETWORK)).await;
+    let of = |json: &str| filled(json, &[("vpc", &vpc.id)]);
+    let kind = "aws:ec2:SecurityGroup";
+    let before = of(r#"{"vpcId":"$vpc"}"#);
+    let tried = of(r#"{"vpcId":"$vpc","tags":{"Name":"open"},
+            "ingress":[{"ipProtocol":"tcp","fromPort":22,"toPort":22,"cidrIpv4":"0.0.0.0/0"}]}"#);
+    let record = rig.made(kind, "group", before.clone()).await;
+    let failure = rig.update(&record, tried.clone()).await.unwrap_err();
+    let Outcome::Partial(partial) = failure.outcome else {
+        panic!("{failure:?}");
+    };
+    assert_eq!((&partial.id, partial.incomplete.len()), (&record.id, 1));
+    let ingress = async || {
+        rig.look(&record)
+            .await
+            .unwrap()
+            .properties
+            .get("ingress")
+            .cloned()
+    };
+    assert_ne!(ingress().await, Some(value("[]")));
+    let half = epid_provider::Record {
+        incomplete: partial.incomplete,
+        attempted: vec![tried],
+        ..record.clone()
+    };
+    rig.update(&half, before).await.unwrap();
+    assert_eq!(ingress().await, Some(value("[]")));
+}
+
+/// The first send was throttled for long, and the answer of the last one was lost: what it made shows a moment later.
+#[tokio::test(start_paused = true)]
+async fn a_lost_create_is_looked_for_from_when_its_loss_is_known() {
+    let lag = Lag::default();
+    let rig = Rig::lagging(script(&[]), lag.clone()).await;
+    let cx = rig.call(&urn(VPC, "late"));
+    let intent = rig.intent(&cx, VPC, &value(NETWORK));
+    cx.sleep(Duration::from_secs(90)).await.unwrap();
+    let made = rig
+        .connection
+        .create(&cx, &kind(VPC), &intent.inputs)
+        .await
+        .unwrap();
+    lag.hide("DescribeVpcs", 2);
+    match rig.connection.recover(&cx, &intent).await.unwrap() {
+        Recovered::Done(found) => assert_eq!(found.id, made.id),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// One read that lags is no proof: nothing is taken for gone by it.
+#[tokio::test(start_paused = true)]
+async fn what_one_read_does_not_see_is_not_gone() {
+    let lag = Lag::default();
+    let rig = Rig::lagging(script(&[]), lag.clone()).await;
+    let ground = Ground::make(&rig).await;
+    let address = rig.made("aws:ec2:Eip", "own", value("{}")).await;
+    for (describe, name, json) in [
+        ("DescribeVpcs", VPC, NETWORK.to_owned()),
+        (
+            "DescribeRouteTables",
+            "aws:ec2:RouteTable",
+            r#"{"vpcId":"$vpc","subnetIds":["$subnetB"]}"#.to_owned(),
+        ),
+        (
+            "DescribeInternetGateways",
+            "aws:ec2:InternetGateway",
+            r#"{"vpcId":"$emptyVpc"}"#.to_owned(),
+        ),
+        (
+            "DescribeNatGateways",
+            "aws:ec2:NatGateway",
+            format!(r#"{{"subnetId":"$subnetA","allocationId":"{}"}}"#, address.id),
+        ),
+    ] {
+        let inputs = ground.fill(&json);
+        let record = rig.made(name, "seen", inputs.clone()).await;
+        lag.hide(describe, 2);
+        assert!(rig.look(&record).await.is_some(), "{name}");
+        for operation in [Operation::Update, Operation::Delete] {
+            let cx = rig.call(&record.urn);
+            let intent = Intent {
+                operation,
+                record: Some(record.clone()),
+                ..rig.intent(&cx, name, &inputs)
+            };
+            lag.hide(describe, 2);
+            let recovered = rig.connection.recover(&cx, &intent).await.unwrap();
+            assert_ne!(recovered, Recovered::Deleted, "{name} {operation:?}");
+        }
+        lag.hide(describe, 2);
+        rig.delete(&record).await.unwrap();
+        assert_eq!(rig.look(&record).await, None, "{name}");
+        rig.delete(&record).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_update_that_is_refused_when_repeated_is_half_done() {
+    let rig = Rig::sandbox().await;
+    let record = rig.made(VPC, "vpc", value(NETWORK)).await;
+    let cx = rig.call(&record.urn);
+    let refused = value(r#"{"cidrBlock":"10.0.0.0/16","tags":{"aws:x":"y"}}"#);
+    let intent = Intent {
+        operation: Operation::Update,
+        record: Some(record.clone()),
+        ..rig.intent(&cx, VPC, &refused)
+    };
+    let recovered = rig.connection.recover(&cx, &intent).await.unwrap();
+    assert!(matches!(recovered, Recovered::Partial(_)), "{recovered:?}");
+}
+
+/// The answer of the create was lost; the one sent again is refused, and reads do not see the first yet.
+#[tokio::test(start_paused = true)]
+async fn a_group_that_reads_do_not_see_yet_is_still_ones_own() {
+    let lag = Lag::default();
+    let rig = Rig::lagging(script(&[]), lag.clone()).await;
+    let vpc = rig.made(VPC, "vpc", value(NETWORK)).await;
+    let inputs = filled(r#"{"vpcId":"$vpc","groupName":"web"}"#, &[("vpc", &vpc.id)]);
+    let group = kind("aws:ec2:SecurityGroup");
+    let cx = rig.call(&urn(group.as_str(), "web"));
+    let first = rig
+        .connection
+        .create(&cx, &group, &resolved(&inputs))
+        .await
+        .unwrap();
+    lag.hide("DescribeSecurityGroups", 3);
+    let again = rig
+        .connection
+        .create(&cx, &group, &resolved(&inputs))
+        .await
+        .unwrap();
+    assert_eq!(first.id, again.id);
+    let failure = rig.create(group.as_str(), "other", inputs).await.unwrap_err();
+    assert_eq!(failure.code, "AlreadyExists");
 }

@@ -40,6 +40,39 @@ pub struct Record {
     pub outputs: Value,
     /// What is still to be done, where the last operation did not finish; empty otherwise.
     pub incomplete: Vec<String>,
+    /// The inputs of updates that did not finish, the oldest first: what they set may stand though `applied` does not
+    /// say so. Empty once an update has finished.
+    pub attempted: Vec<Value>,
+}
+
+impl Record {
+    /// Everything that was ever sent and may stand: `applied`, and over it what was attempted. Of a text or number the
+    /// last counts; lists have the elements of all. Whoever takes away what is not desired any more asks this.
+    #[must_use]
+    pub fn sent(&self) -> Value {
+        let all = self.attempted.iter();
+        all.fold(self.applied.clone(), |sent, attempt| both(&sent, attempt))
+    }
+}
+
+/// What stands in either; where they contradict, `newer`.
+fn both(older: &Value, newer: &Value) -> Value {
+    match (older, newer) {
+        (Value::Secret(_), _) | (_, Value::Secret(_)) => both(older.expose(), newer.expose()).into_secret(),
+        (Value::Map(a), Value::Map(b)) => {
+            let one = |key: &Arc<str>| match (a.get(key), b.get(key)) {
+                (Some(a), Some(b)) => both(a, b),
+                (a, b) => a.or(b).cloned().unwrap_or_default(),
+            };
+            Value::map(a.keys().chain(b.keys()).map(|key| (key.clone(), one(key))))
+        }
+        (Value::List(a), Value::List(b)) => {
+            let added = b.iter().filter(|item| !a.contains(item));
+            Value::list(a.iter().chain(added).cloned())
+        }
+        (older, Value::Null) => older.clone(),
+        _ => newer.clone(),
+    }
 }
 
 /// What a create or an update made.
@@ -310,4 +343,35 @@ pub trait Connection: Send + Sync {
     /// # Errors
     /// Where that cannot be told yet; nothing is assumed then.
     async fn recover(&self, cx: &Call, intent: &Intent) -> Result<Recovered, Failure>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(json: &str) -> Value {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn what_was_attempted_counts_as_sent() {
+        let kind = Kind::parse("a:b:C").unwrap();
+        let record = Record {
+            urn: Urn::new("p", "s", &kind, "x"),
+            kind,
+            id: "x".into(),
+            applied: value(r#"{"name":"x","list":[1,2],"map":{"a":1},"gone":"g"}"#),
+            resolved: Value::default(),
+            outputs: Value::default(),
+            incomplete: vec!["finish".to_owned()],
+            attempted: vec![
+                value(r#"{"name":"x","list":[2,3],"map":{"b":2}}"#),
+                value(r#"{"name":"y","list":[],"map":{"a":3},"gone":null}"#),
+            ],
+        };
+        assert_eq!(
+            record.sent(),
+            value(r#"{"name":"y","list":[1,2,3],"map":{"a":3,"b":2},"gone":"g"}"#)
+        );
+    }
 }

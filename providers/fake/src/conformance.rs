@@ -89,6 +89,7 @@ impl Life<'_> {
             resolved: made.resolved.clone(),
             outputs: made.outputs.clone(),
             incomplete: made.incomplete.clone(),
+            attempted: Vec::new(),
         }
     }
 

@@ -331,7 +331,7 @@ impl FakeConnection {
                 id: thing.id.clone(),
                 properties: Value::Map(properties),
                 outputs: thing.outputs(),
-                owner: Some(Owner {
+                owner: (!thing.lineage.is_empty()).then(|| Owner {
                     lineage: thing.lineage.clone(),
                     urn: Some(thing.urn.clone()),
                 }),
@@ -437,6 +437,10 @@ impl Connection for FakeConnection {
             });
             thing.properties = defaults.merged(&inputs);
             thing.version += 1;
+            if thing.lineage.is_empty() {
+                thing.lineage = cx.lineage.clone();
+                thing.urn = cx.urn.clone();
+            }
             self.admit(&inner, &thing, b)?;
             inner.things.insert(thing);
         }

@@ -25,7 +25,7 @@ pub struct Thing {
     pub account: Arc<str>,
     /// The URN that made it.
     pub urn: Urn,
-    /// The lineage of the stack that made it.
+    /// The lineage of the stack that made it; empty where no stack did, until one takes it over.
     pub lineage: Arc<str>,
     /// The token that made it.
     pub token: Arc<str>,

@@ -174,7 +174,8 @@ pub(crate) async fn recovered(
     }))
 }
 
-fn is_leaving(live: &Json) -> bool {
+/// True where its deletion was asked for.
+pub(crate) fn is_leaving(live: &Json) -> bool {
     live["metadata"]["deletionTimestamp"].is_string()
 }
 

@@ -26,6 +26,9 @@ const ANSWER: Duration = Duration::from_secs(90);
 /// How long a new access entry may take until the cluster knows it.
 const PROPAGATION: Duration = Duration::from_secs(30);
 
+/// The namespace of objects that name none, where the provider does not say another.
+const DEFAULT_NAMESPACE: &str = "default";
+
 /// The schema of `[providers.NAME]`.
 pub(crate) fn config() -> Option<KindSchema> {
     let cluster = Object {
@@ -52,7 +55,8 @@ pub(crate) fn config() -> Option<KindSchema> {
         Field::new("kubeconfig", Type::String).doc("the path of a kubeconfig file, in place of `cluster`"),
         Field::new("context", Type::String).doc("the context of the kubeconfig; by default its current one"),
         Field::new("namespace", Type::String)
-            .doc("the namespace of objects that name none; by default `default`"),
+            .default(DEFAULT_NAMESPACE)
+            .doc("the namespace of objects that name none; it stays what it was when they were made"),
     ]);
     let kind = Kind::parse("epid:provider:kubernetes").ok()?;
     Some(KindSchema::new(kind, "A Kubernetes cluster.", inputs))
@@ -67,7 +71,7 @@ pub(crate) async fn connect(
     let namespace = config
         .get("namespace")
         .and_then(|v| v.expose().as_str())
-        .unwrap_or("default")
+        .unwrap_or(DEFAULT_NAMESPACE)
         .to_owned();
     let api = match (
         config.get("cluster"),
@@ -90,7 +94,12 @@ pub(crate) async fn connect(
             .with_hint("keep one of them"));
         }
     };
-    let identity = identity(&api, cx).await?;
+    let mut identity = identity(&api, cx).await?;
+    // Objects that name no namespace are other objects in another one, and nothing else says so: a provider whose
+    // namespace changes is refused as one that leads to another cluster is.
+    if namespace != DEFAULT_NAMESPACE {
+        identity = format!("{identity}/{namespace}");
+    }
     Ok(Arc::new(Connected::new(Arc::new(api), identity, namespace)))
 }
 

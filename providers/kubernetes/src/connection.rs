@@ -143,7 +143,7 @@ impl Connection for Cluster {
     }
 
     /// An apply that carried the operation's token through took effect; one that is not there did not. An object that is
-    /// there but does not work yet is partial: an update waits for it.
+    /// there but does not work yet is partial: an update waits for it. A delete that is under way is waited for.
     async fn recover(&self, cx: &Call, intent: &Intent) -> Result<Recovered, Failure> {
         if intent.operation == Operation::Delete {
             let Some(record) = &intent.record else {
@@ -152,13 +152,16 @@ impl Connection for Cluster {
             let Some(target) = self.of_id(cx, &record.kind, &record.id).await? else {
                 return Ok(Recovered::Deleted);
             };
-            let live = self.live(cx, &target).await?;
-            let gone = live.is_none_or(|live| apply::is_another(record, &live));
-            return Ok(if gone {
-                Recovered::Deleted
-            } else {
-                Recovered::NotDone
-            });
+            return match self.live(cx, &target).await? {
+                Some(live) if apply::is_another(record, &live) => Ok(Recovered::Deleted),
+                // What was asked to go cannot be called back: it is not there to be kept.
+                Some(live) if apply::is_leaving(&live) => {
+                    remove::until_gone(self, cx, &target, wire::metadata(&live, "uid")).await?;
+                    Ok(Recovered::Deleted)
+                }
+                Some(_) => Ok(Recovered::NotDone),
+                None => Ok(Recovered::Deleted),
+            };
         }
         let target = match &intent.record {
             Some(record) => self.of_id(cx, &record.kind, &record.id).await?,
@@ -184,4 +187,111 @@ impl Connection for Cluster {
 /// The record of a live object.
 pub(crate) fn recorded(target: &Target, live: &Json) -> Recorded {
     Recorded::new(target.place.id(), wire::outputs(&target.kind, live))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use bytes::Bytes;
+    use epid_fake::JumpingRuntime;
+    use epid_provider::{Provider, Timestamp, Token, Urn, Value};
+    use http_body_util::Full;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{BearerToken, Kubernetes, Settings, TokenSource};
+
+    struct Tokens;
+
+    #[async_trait]
+    impl TokenSource for Tokens {
+        async fn token(&self, _cx: &Call, _cluster: &crate::Cluster) -> Result<BearerToken, Failure> {
+            Ok(BearerToken {
+                token: "t".to_owned(),
+                expires: Timestamp(u64::MAX),
+            })
+        }
+    }
+
+    /// A cluster in which a ConfigMap on its way out is seen `looks` times.
+    fn simulated(looks: u64) -> Kubernetes {
+        let left = Arc::new(AtomicU64::new(looks));
+        let handler = move |request: http::Request<Bytes>| {
+            let leaving = || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+            let (code, body) = match request.uri().path() {
+                "/api/v1/namespaces/kube-system" => (200, json!({"metadata": {"uid": "cluster"}})),
+                "/api/v1/namespaces/a/configmaps/b" if leaving().is_ok() => {
+                    let metadata = json!({"name": "b", "namespace": "a", "uid": "u",
+                        "deletionTimestamp": "2026-11-22T10:00:00Z", "finalizers": ["x.example/hold"]});
+                    (200, json!({"metadata": metadata}))
+                }
+                _ => {
+                    let status = json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404,
+                        "details": {"name": "b", "kind": "configmaps"}});
+                    (404, status)
+                }
+            };
+            let answer = http::Response::builder()
+                .status(code)
+                .header("content-type", "application/json")
+                .body(Full::new(Bytes::from(body.to_string())));
+            async move { answer }
+        };
+        Kubernetes::new(Settings::simulated(Arc::new(Tokens), handler))
+    }
+
+    fn value(json: Json) -> Value {
+        serde_json::from_value(json).unwrap()
+    }
+
+    async fn connected(looks: u64, namespace: Option<&str>, cx: &Call) -> Arc<dyn Connection> {
+        let cluster = json!({"name": "c", "endpoint": "https://c.example", "region": "r"});
+        let config = value(json!({"cluster": cluster, "namespace": namespace}));
+        let config = Resolved::new(config).unwrap();
+        simulated(looks).connect(cx, &config).await.unwrap()
+    }
+
+    /// The run that asked for the deletion died; the object is still on its way out.
+    #[tokio::test]
+    async fn a_delete_under_way_is_waited_for() {
+        let kind = Kind::parse("kubernetes:v1:ConfigMap").unwrap();
+        let urn = Urn::new("p", "s", &kind, "b");
+        let token = Token::from_bytes([1; 16]);
+        let cx = JumpingRuntime::new().call_with(&urn, &token);
+        let record = Record {
+            urn: urn.clone(),
+            kind: kind.clone(),
+            id: "a/b".into(),
+            applied: Value::default(),
+            resolved: Value::default(),
+            outputs: value(json!({"metadata": {"uid": "u"}})),
+            incomplete: Vec::new(),
+            attempted: Vec::new(),
+        };
+        let intent = Intent {
+            token,
+            operation: Operation::Delete,
+            urn,
+            kind,
+            inputs: Resolved::default(),
+            record: Some(record),
+            partial: None,
+            begun: cx.now(),
+        };
+        let cluster = connected(3, None, &cx).await;
+        assert_eq!(cluster.recover(&cx, &intent).await.unwrap(), Recovered::Deleted);
+    }
+
+    /// Else a provider whose namespace changes would leave what it made where it is, and not say so.
+    #[tokio::test]
+    async fn the_namespace_of_objects_that_name_none_is_a_part_of_where_a_connection_leads() {
+        let kind = Kind::parse("epid:provider:kubernetes").unwrap();
+        let cx = JumpingRuntime::new().call(&Urn::new("p", "s", &kind, "c"));
+        let mut found = Vec::new();
+        for namespace in [None, Some("default"), Some("shop")] {
+            found.push(connected(0, namespace, &cx).await.identity().to_owned());
+        }
+        assert_eq!(found, ["cluster", "cluster", "cluster/shop"]);
+    }
 }

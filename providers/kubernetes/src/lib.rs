@@ -21,6 +21,10 @@
 //! **Ownership.** Every object carries the annotations `epid.dev/lineage` (the stack that owns it), `epid.dev/urn` (the
 //! resource) and `epid.dev/token` (the operation that applied it last). The field manager is `epid-LINEAGE`. Objects of
 //! others are never merged into: a create of what exists fails unless the resource says `adopt`.
+//!
+//! **Where a connection leads.** To a cluster, known by the UID of its kube-system namespace, and to the namespace of
+//! objects that name none. A provider that is given another namespace is refused, as one that is given another cluster is:
+//! give the objects a `metadata.namespace`, or declare another provider.
 
 pub mod manifest;
 pub mod settings;

@@ -124,6 +124,11 @@ async fn show(context: &Context, args: &StackArgs, resource: &str) -> Result<Exi
             let mut document = summary(&entry);
             if let Some(map) = document.as_object_mut() {
                 map.insert("applied".to_owned(), shown_json(&record.applied, false));
+                if !record.attempted.is_empty() {
+                    let attempted = record.attempted.iter();
+                    let attempted: Vec<_> = attempted.map(|inputs| shown_json(inputs, false)).collect();
+                    map.insert("attempted".to_owned(), attempted.into());
+                }
                 map.insert("outputs".to_owned(), shown_json(&record.outputs, false));
                 let needs: Vec<&str> = entry
                     .dependencies
@@ -149,7 +154,9 @@ async fn show(context: &Context, args: &StackArgs, resource: &str) -> Result<Exi
         field("incomplete", &record.incomplete.join(", "));
         let needs: Vec<&str> = entry.dependencies.iter().map(epid_provider::Urn::path).collect();
         field("needs", &needs.join(", "));
-        for (title, value) in [("inputs", &record.applied), ("outputs", &record.outputs)] {
+        let attempted = record.attempted.iter().map(|inputs| ("attempted", inputs));
+        let values = [("inputs", &record.applied), ("outputs", &record.outputs)];
+        for (title, value) in values.into_iter().chain(attempted) {
             if !matches!(value, Value::Map(map) if map.is_empty()) {
                 terminal.line(&format!("  {title}"));
                 for line in value_lines(value) {

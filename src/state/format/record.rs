@@ -84,6 +84,8 @@ pub(in crate::state) struct Entry {
     outputs: Stored,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     incomplete: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    attempted: Vec<Stored>,
     generation: Generation,
     role: Role,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -324,6 +326,11 @@ impl Entry {
             resolved: keys.store(&record.resolved)?,
             outputs: keys.store(&record.outputs)?,
             incomplete: record.incomplete.clone(),
+            attempted: record
+                .attempted
+                .iter()
+                .map(|inputs| keys.store(inputs))
+                .collect::<Result<_, _>>()?,
             generation: entry.generation,
             role: entry.role,
             provider: entry.provider.clone(),
@@ -367,6 +374,11 @@ impl Entry {
                 resolved: keys.restore(self.resolved),
                 outputs: keys.restore(self.outputs),
                 incomplete: self.incomplete,
+                attempted: self
+                    .attempted
+                    .into_iter()
+                    .map(|inputs| keys.restore(inputs))
+                    .collect(),
             },
             generation: self.generation,
             role: self.role,

@@ -67,6 +67,9 @@ fn made(session: &Session, name: u8, dependencies: &[u8], value: Value, options:
         .map(|name| named(*name).urn().clone())
         .collect();
     entry.record.outputs = value.clone();
+    if options & 1 == 1 {
+        entry.record.attempted = vec![entry.record.applied.clone()];
+    }
     entry.record.incomplete = (options & 1 == 1)
         .then(|| "attach".to_owned())
         .into_iter()

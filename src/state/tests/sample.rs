@@ -86,6 +86,7 @@ pub(super) fn entry(name: &str) -> Entry {
         resolved: Value::Map(Map::default()),
         outputs: Value::map([("arn", Value::str("arn:aws:ec2:us-east-1:000000000000:vpc/x"))]),
         incomplete: Vec::new(),
+        attempted: Vec::new(),
     });
     entry.source = Some("stacks/dev.toml:12".into());
     entry

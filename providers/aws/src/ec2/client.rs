@@ -4,6 +4,8 @@
 //! transport and clock, and decides itself what may be sent twice.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_runtime::auth::SigV4OperationSigningConfig;
@@ -154,7 +156,11 @@ impl ProvideErrorMetadata for Rejection {
 
 /// The EC2 client of one region.
 #[derive(Debug, Clone)]
-pub(crate) struct Client(Operation<Request, String, Rejection>);
+pub(crate) struct Client {
+    operation: Operation<Request, String, Rejection>,
+    /// Whether a request that changes something took effect, or may have.
+    changed: Arc<AtomicBool>,
+}
 
 impl Client {
     /// A client with the credentials, endpoint, transport and clock of `config`.
@@ -199,13 +205,28 @@ impl Client {
         let plugin = StaticRuntimePlugin::new()
             .with_config(layer.freeze())
             .with_runtime_components(components);
-        Self(
-            operation
-                .runtime_plugin(plugin)
-                .serializer(|request: Request| serialize(&request))
-                .deserializer(deserialize)
-                .build(),
-        )
+        let operation = operation
+            .runtime_plugin(plugin)
+            .serializer(|request: Request| serialize(&request))
+            .deserializer(deserialize)
+            .build();
+        Self {
+            operation,
+            changed: Arc::default(),
+        }
+    }
+
+    /// The same client, for one operation that is to tell what it changed.
+    pub(crate) fn watched(&self) -> Self {
+        Self {
+            operation: self.operation.clone(),
+            changed: Arc::default(),
+        }
+    }
+
+    /// Whether a request of this operation changed something, or may have.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.changed.load(Ordering::Relaxed)
     }
 
     /// Sends a request, again as often as that is safe, and reads its answer.
@@ -216,8 +237,16 @@ impl Client {
         let action = format!("ec2:{}", request.action);
         let mut pace = Pace::of_retries();
         loop {
-            let answer = self.0.invoke(request.clone()).await;
-            let failure = match answer.map_err(|error| failure::of_sdk(error, &action)) {
+            let answer = self.operation.invoke(request.clone()).await;
+            let answer = answer.map_err(|error| failure::of_sdk(error, &action));
+            let took_effect = match &answer {
+                Ok(_) => true,
+                Err(failure) => failure.outcome != Outcome::NotStarted,
+            };
+            if took_effect && !request.action.starts_with("Describe") {
+                self.changed.store(true, Ordering::Relaxed);
+            }
+            let failure = match answer {
                 Ok(body) => return read(&body, &action),
                 Err(failure) => failure,
             };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 
 use epid_provider::{Failure, Observed, Outcome, Owner, Partial, Present, Query, Value};
@@ -11,10 +12,8 @@ use serde::de::DeserializeOwned;
 use super::client::{Done, Items, Request};
 use crate::kind::Cx;
 use crate::tags::{self, Tags};
-use crate::wait::{PROPAGATION, Pace};
+use crate::wait::{PROPAGATION, Pace, UNSEEN};
 
-/// How long reads must say that something is not there which epid has seen.
-const UNSEEN: Duration = Duration::from_secs(10);
 /// How many values a filter takes (EC2: 200).
 const VALUES: usize = 200;
 
@@ -125,20 +124,23 @@ pub(super) async fn by_id<T: Thing>(cx: Cx<'_>, id: &str) -> Result<Option<T>, F
     Ok(by_filter::<T>(cx, T::FILTER, &[id]).await?.into_iter().next())
 }
 
-/// The thing of that id, which is to be changed. A read may not see what was made a moment ago, even after another read did:
-/// it is gone only where that is said for a while.
-pub(super) async fn known<T: Thing>(cx: Cx<'_>, what: &str, id: &str) -> Result<T, Failure> {
+/// The recorded thing of that id. A read may not see what was made a moment ago, even after another read did: it is gone
+/// only where that is said for a while.
+pub(super) async fn seen<T: Thing>(cx: Cx<'_>, id: &str) -> Result<Option<T>, Failure> {
     let mut pace = Pace::seconds(1, 4);
     loop {
-        if let Some(thing) = by_id::<T>(cx, id).await? {
-            return Ok(thing);
-        }
-        if pace.waited(cx.call) >= UNSEEN {
-            return Err(gone(what, id));
+        let found = by_id::<T>(cx, id).await?;
+        if found.is_some() || pace.waited(cx.call) >= UNSEEN {
+            return Ok(found);
         }
         pace.rest(cx.call, &format!("EC2 does not list {id}: looking again"))
             .await?;
     }
+}
+
+/// The thing of that id, which is to be changed.
+pub(super) async fn known<T: Thing>(cx: Cx<'_>, what: &str, id: &str) -> Result<T, Failure> {
+    seen(cx, id).await?.ok_or_else(|| gone(what, id))
 }
 
 /// What a create with the token of an intent made.
@@ -150,7 +152,8 @@ pub(super) async fn by_token<T: Thing>(cx: Cx<'_>, token: &str) -> Result<Option
     Ok(found.into_iter().find(made))
 }
 
-/// The things that queries ask for by id, in their order; `None` for what is not there or not asked for by id.
+/// The things that queries ask for by id, in their order; `None` for what is not there or not asked for by id. What is
+/// recorded and not listed is looked for again for a while: a thing that is taken for gone is made anew.
 pub(super) async fn of_queries<T: Thing>(cx: Cx<'_>, queries: &[&Query]) -> Result<Vec<Option<T>>, Failure> {
     let id = |query: &&Query| match query {
         Query::Record(record) => Some(record.id.clone()),
@@ -158,7 +161,25 @@ pub(super) async fn of_queries<T: Thing>(cx: Cx<'_>, queries: &[&Query]) -> Resu
         Query::Inputs { .. } => None,
     };
     let ids: Vec<_> = queries.iter().filter_map(id).collect();
-    let found = by_filter::<T>(cx, T::FILTER, &ids).await?;
+    let mut found = by_filter::<T>(cx, T::FILTER, &ids).await?;
+    let recorded = |query: &&Query| matches!(query, Query::Record(_));
+    let recorded: Vec<_> = queries
+        .iter()
+        .copied()
+        .filter(recorded)
+        .filter_map(|query| id(&query))
+        .collect();
+    let mut pace = Pace::seconds(1, 4);
+    loop {
+        let is_hidden = |id: &&Arc<str>| !found.iter().any(|thing| thing.id() == &***id);
+        let hidden: Vec<_> = recorded.iter().filter(is_hidden).cloned().collect();
+        if hidden.is_empty() || pace.waited(cx.call) >= UNSEEN {
+            break;
+        }
+        let phrase = format!("EC2 does not list {}: looking again", hidden.join(", "));
+        pace.rest(cx.call, &phrase).await?;
+        found.extend(by_filter::<T>(cx, T::FILTER, &hidden).await?);
+    }
     let found: BTreeMap<&str, &T> = found.iter().map(|thing| (thing.id(), thing)).collect();
     let answer = |query: &&Query| id(query).and_then(|id| found.get(&*id).map(|thing| (*thing).clone()));
     Ok(queries.iter().map(answer).collect())

@@ -92,7 +92,7 @@ impl ResourceKind for Eip {
 
     async fn update(&self, cx: Cx<'_>, record: &Record, inputs: &Value) -> Result<Recorded, Failure> {
         let address = known::<Listed>(cx, "address", &record.id).await?;
-        settle_tags(cx, &address, &record.applied, inputs).await?;
+        settle_tags(cx, &address, &record.sent(), inputs).await?;
         Ok(recorded(&address))
     }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::client::{Items, Request};
 use super::describe::{
-    Begun, Made, Tag, Thing, appear, by_id, by_token, known, new_tags, observe, owner, patiently,
+    Begun, Made, Tag, Thing, appear, by_id, by_token, known, new_tags, observe, owner, patiently, seen,
     settle_tags, tags_of, take_away, unless, vanish,
 };
 use super::{shared_schema, tags_field};
@@ -143,17 +143,16 @@ impl ResourceKind for InternetGateway {
 
     async fn update(&self, cx: Cx<'_>, record: &Record, inputs: &Value) -> Result<Recorded, Failure> {
         let gateway = known::<Listed>(cx, "internet gateway", &record.id).await?;
-        settle(cx, &gateway, &record.applied, inputs).await?;
+        settle(cx, &gateway, &record.sent(), inputs).await?;
         Ok(Recorded::new(record.id.clone(), outputs(&record.id)))
     }
 
     async fn delete(&self, cx: Cx<'_>, record: &Record) -> Result<(), Failure> {
-        let Some(gateway) = by_id::<Listed>(cx, &record.id).await? else {
-            return Ok(());
-        };
-        if let Some(network) = gateway.network() {
+        let gateway = seen::<Listed>(cx, &record.id).await?;
+        if let Some(network) = gateway.as_ref().and_then(Listed::network) {
             detach(cx, &record.id, network).await?;
         }
+        // Also where no read sees it: only the answer to this says that it is gone.
         let request = Request::repeatable("DeleteInternetGateway").with("InternetGatewayId", &record.id);
         take_away(cx, request, None).await?;
         vanish::<Listed>(cx, &record.id, 10).await

@@ -11,14 +11,14 @@ use serde::Deserialize;
 
 use super::client::{Items, Request};
 use super::describe::{
-    Begun, Made, Tag, Thing, by_id, by_token, gone, new_tags, observe, owner, patiently, settle_tags,
-    tags_of, take_away, vanish,
+    Begun, Made, Tag, Thing, by_token, gone, new_tags, observe, owner, patiently, settle_tags, tags_of,
+    take_away,
 };
 use super::{shared_schema, tags_field};
 use crate::inputs::{map, require, text};
 use crate::kind::{Cx, ResourceKind};
 use crate::tags::{self, Tags};
-use crate::wait::{PROPAGATION, Pace};
+use crate::wait::{PROPAGATION, Pace, UNSEEN};
 
 /// The way of private subnets to the internet.
 pub(super) struct NatGateway;
@@ -110,6 +110,19 @@ fn recorded(nat: &Listed) -> Recorded {
 async fn look(cx: Cx<'_>, id: &str) -> Result<Option<Listed>, Failure> {
     let request = Request::repeatable(Listed::DESCRIBE).filter(1, Listed::FILTER, [id]);
     Ok(super::describe::pages(cx, request).await?.into_iter().next())
+}
+
+/// The gateway in whatever state it is; it is not listed only where that is said for a while.
+async fn listed(cx: Cx<'_>, id: &str) -> Result<Option<Listed>, Failure> {
+    let mut pace = Pace::seconds(1, 4);
+    loop {
+        let found = look(cx, id).await?;
+        if found.is_some() || pace.waited(cx.call) >= UNSEEN {
+            return Ok(found);
+        }
+        pace.rest(cx.call, &format!("EC2 does not list {id}: looking again"))
+            .await?;
+    }
 }
 
 /// How a wait for a gateway ended.
@@ -244,17 +257,22 @@ impl ResourceKind for NatGateway {
             Ended::Available(nat) => nat,
             Ended::Failed(_) => return Err(gone("NAT gateway", &record.id)),
         };
-        settle_tags(cx, &*nat, &record.applied, inputs).await?;
+        settle_tags(cx, &*nat, &record.sent(), inputs).await?;
         Ok(recorded(&nat))
     }
 
     async fn delete(&self, cx: Cx<'_>, record: &Record) -> Result<(), Failure> {
-        if by_id::<Listed>(cx, &record.id).await?.is_none() {
+        let request = Request::repeatable("DeleteNatGateway").with("NatGatewayId", &record.id);
+        if take_away(cx, request, None).await? {
             return Ok(());
         }
-        let request = Request::repeatable("DeleteNatGateway").with("NatGatewayId", &record.id);
-        take_away(cx, request, None).await?;
-        vanish::<Listed>(cx, &record.id, 15).await
+        let mut pace = Pace::seconds(1, 15);
+        // It goes slowly, and until it has gone it holds its address and its subnet. One that is gone stays listed.
+        while listed(cx, &record.id).await?.is_some_and(|nat| !nat.is_gone()) {
+            let phrase = format!("waiting until {} is gone", record.id);
+            pace.rest(cx.call, &phrase).await?;
+        }
+        Ok(())
     }
 
     async fn find_created(&self, cx: Cx<'_>, intent: &Intent) -> Result<Option<Present>, Failure> {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::client::{Done, Items, Request};
 use super::describe::{
-    Begun, Made, Tag, Thing, appear, by_filter, by_id, by_token, known, new_tags, observe, owner, patiently,
+    Begun, Made, Tag, Thing, appear, by_filter, by_token, known, new_tags, observe, owner, patiently, seen,
     settle_tags, tags_of, take_away, unless, vanish,
 };
 use super::{block_fault, shared_schema, tags_field};
@@ -324,17 +324,16 @@ impl ResourceKind for RouteTable {
 
     async fn update(&self, cx: Cx<'_>, record: &Record, inputs: &Value) -> Result<Recorded, Failure> {
         let table = known::<Listed>(cx, "route table", &record.id).await?;
-        settle(cx, &table, &record.applied, inputs).await?;
+        settle(cx, &table, &record.sent(), inputs).await?;
         Ok(Recorded::new(record.id.clone(), outputs(&record.id)))
     }
 
     async fn delete(&self, cx: Cx<'_>, record: &Record) -> Result<(), Failure> {
-        let Some(table) = by_id::<Listed>(cx, &record.id).await? else {
-            return Ok(());
-        };
-        for (_, association) in table.subnets() {
+        let table = seen::<Listed>(cx, &record.id).await?;
+        for (_, association) in table.iter().flat_map(Listed::subnets) {
             disassociate(cx, association).await?;
         }
+        // Also where no read sees it: only the answer to this says that it is gone.
         let request = Request::repeatable("DeleteRouteTable").with("RouteTableId", &record.id);
         take_away(cx, request, None).await?;
         vanish::<Listed>(cx, &record.id, 10).await

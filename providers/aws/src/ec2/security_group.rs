@@ -109,13 +109,36 @@ async fn presents(cx: Cx<'_>, groups: &[Option<Listed>]) -> Result<Vec<Observed>
 
 /// The group of a name in a network.
 async fn by_name(cx: Cx<'_>, inputs: &Value) -> Result<Option<Listed>, Failure> {
-    let (Some(network), Some(name)) = (text(inputs, "vpcId"), text(inputs, "groupName")) else {
-        return Ok(None);
-    };
+    match (text(inputs, "vpcId"), text(inputs, "groupName")) {
+        (Some(network), Some(name)) => called(cx, network, name).await,
+        _ => Ok(None),
+    }
+}
+
+async fn called(cx: Cx<'_>, network: &str, name: &str) -> Result<Option<Listed>, Failure> {
     let request = Request::repeatable(Listed::DESCRIBE)
         .filter(1, "vpc-id", [network])
         .filter(2, "group-name", [name]);
     Ok(pages(cx, request).await?.into_iter().next())
+}
+
+/// The group that has the name, where an earlier try of this very operation made it. There is one: EC2 said so, and a
+/// read that does not see it lags.
+async fn made_before(cx: Cx<'_>, network: &str, name: &str) -> Result<Option<String>, Failure> {
+    let mut pace = Pace::seconds(1, 10);
+    loop {
+        if let Some(group) = called(cx, network, name).await? {
+            let mine = group
+                .tags()
+                .get(tags::TOKEN)
+                .is_some_and(|token| token == cx.call.token.as_str());
+            return Ok(mine.then_some(group.group_id));
+        }
+        if pace.waited(cx.call) >= PROPAGATION / 2 {
+            return Ok(None);
+        }
+        pace.rest(cx.call, "looking whose the name is").await?;
+    }
 }
 
 /// Whether a rule that is not wanted goes, rather than being somebody else's.
@@ -316,8 +339,8 @@ impl ResourceKind for SecurityGroup {
         let id = match patiently::<Created>(cx, request).await {
             Ok(created) => created.group_id,
             Err(failure) if failure.code == "InvalidGroup.Duplicate" => {
-                match by_token::<Listed>(cx, cx.call.token.as_str()).await? {
-                    Some(group) => group.group_id,
+                match made_before(cx, require(inputs, "vpcId")?, &name).await? {
+                    Some(id) => id,
                     None => {
                         let failure = Failure {
                             code: "AlreadyExists".to_owned(),
@@ -340,7 +363,7 @@ impl ResourceKind for SecurityGroup {
 
     async fn update(&self, cx: Cx<'_>, record: &Record, inputs: &Value) -> Result<Recorded, Failure> {
         let group = known::<Listed>(cx, "security group", &record.id).await?;
-        settle(cx, &group, &record.applied, inputs).await?;
+        settle(cx, &group, &record.sent(), inputs).await?;
         Ok(Recorded {
             resolved: self.resolved(inputs, &present(&group, &[])),
             ..Recorded::new(record.id.clone(), outputs(&record.id))

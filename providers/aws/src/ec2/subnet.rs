@@ -142,7 +142,7 @@ impl ResourceKind for Subnet {
 
     async fn update(&self, cx: Cx<'_>, record: &Record, inputs: &Value) -> Result<Recorded, Failure> {
         let subnet = known::<Listed>(cx, "subnet", &record.id).await?;
-        settle(cx, &subnet, &record.applied, inputs).await?;
+        settle(cx, &subnet, &record.sent(), inputs).await?;
         Ok(recorded(&subnet, inputs))
     }
 

@@ -167,7 +167,7 @@ impl ResourceKind for Vpc {
 
     async fn update(&self, cx: Cx<'_>, record: &Record, inputs: &Value) -> Result<Recorded, Failure> {
         let vpc = known::<Listed>(cx, "VPC", &record.id).await?;
-        settle(cx, &vpc, &record.applied, inputs).await?;
+        settle(cx, &vpc, &record.sent(), inputs).await?;
         Ok(Recorded::new(record.id.clone(), outputs(&record.id)))
     }
 

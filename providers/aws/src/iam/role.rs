@@ -336,13 +336,9 @@ impl Named for Role {
 
     async fn remove(&self, work: Work<'_>) -> Result<(), Failure> {
         // DeleteRole demands that nothing is attached, whoever attached it.
-        let (Some(arns), Some(names)) = (
-            unless_absent(attached_arns(work).await)?,
-            unless_absent(inline_names(work).await)?,
-        ) else {
-            return Ok(());
-        };
-        for arn in arns {
+        let arns = unless_absent(attached_arns(work).await)?;
+        let names = unless_absent(inline_names(work).await)?;
+        for arn in arns.into_iter().flatten() {
             let request = work
                 .aws
                 .iam
@@ -352,7 +348,7 @@ impl Named for Role {
             done_if_absent(request.send().await.map_err(sdk("iam:DetachRolePolicy")))?;
             work.changed();
         }
-        for name in names {
+        for name in names.into_iter().flatten() {
             let request = work
                 .aws
                 .iam
@@ -362,6 +358,7 @@ impl Named for Role {
             done_if_absent(request.send().await.map_err(sdk("iam:DeleteRolePolicy")))?;
             work.changed();
         }
+        // Also where no read sees it: only the answer to this says that it is gone.
         let send = || async {
             work.aws
                 .iam
@@ -379,6 +376,16 @@ impl Named for Role {
             }
         })
     }
+}
+
+/// Whether a boundary is one that epid set; one that somebody else put in its place stays.
+fn was_bounded_by(work: Work<'_>, boundary: &str) -> bool {
+    let sent = work
+        .record
+        .into_iter()
+        .flat_map(|record| std::iter::once(&record.applied).chain(&record.attempted));
+    let mut boundaries = sent.filter_map(|inputs| text(inputs, "permissionsBoundary"));
+    boundaries.any(|sent| sent == boundary)
 }
 
 fn seconds(inputs: &Value) -> Option<i32> {
@@ -450,7 +457,7 @@ impl Role {
                     .map_err(sdk("iam:PutRolePermissionsBoundary"))?;
                 work.changed();
             }
-            (None, Some(seen)) if text(applied, "permissionsBoundary").as_ref() == Some(&seen) => {
+            (None, Some(seen)) if was_bounded_by(work, &seen) => {
                 let request = iam.delete_role_permissions_boundary().role_name(work.id);
                 done_if_absent(
                     request

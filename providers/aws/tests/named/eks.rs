@@ -248,6 +248,7 @@ async fn a_cluster_on_its_way_is_recovered_as_half_made_and_finished_by_an_updat
         resolved: Value::map::<&str>([]),
         outputs: partial.outputs,
         incomplete: partial.incomplete,
+        attempted: Vec::new(),
     };
     let finished = lab.change(&record, inputs).await.unwrap();
     assert_eq!(finished.outputs.get("status"), Some(&Value::str("ACTIVE")));

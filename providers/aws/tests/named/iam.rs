@@ -2,8 +2,8 @@
 
 use epid_fake::conformance::{case, conformance};
 use epid_provider::{
-    Intent, Kind, Observed, Operation, Outcome, Provider, Query, Recovered, Resolved, Timestamp, Token, Urn,
-    Value,
+    Intent, Kind, Observed, Operation, Outcome, Provider, Query, Record, Recovered, Resolved, Timestamp,
+    Token, Urn, Value,
 };
 use epid_sandbox::FaultScript;
 use epid_sandbox::faults::{Fault, When};
@@ -246,4 +246,149 @@ async fn the_caller_is_looked_up() {
     ] {
         assert_eq!(seen.outputs.get(output), Some(&Value::str(value)), "{output}");
     }
+}
+
+/// The update attached a policy and failed afterwards; the program was put back as it was.
+#[tokio::test(start_paused = true)]
+async fn what_a_half_done_update_granted_is_taken_away_by_the_next() {
+    let lab = Lab::with_faults(FaultScript::one(
+        "TagRole",
+        When::First(20),
+        Fault::ServerError(500),
+    ))
+    .await;
+    let cluster = "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy";
+    let admin = "arn:aws:iam::aws:policy/AdministratorAccess";
+    let (boundary, other) = (admin, "arn:aws:iam::aws:policy/ReadOnlyAccess");
+    let before = Value::map([
+        ("assumeRolePolicyDocument", trust("eks.amazonaws.com")),
+        ("managedPolicyArns", Value::list([Value::str(cluster)])),
+    ]);
+    let tried = before.merged(&json(&format!(
+        r#"{{"managedPolicyArns":["{admin}"],"tags":{{"a":"b"}},"permissionsBoundary":"{boundary}",
+            "inlinePolicies":{{"all":{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Action":"*","Resource":"*"}}]}}}}}}"#
+    )));
+    let record = lab.make("aws:iam:Role", "half", before.clone()).await.unwrap();
+    let failure = lab.change(&record, tried.clone()).await.unwrap_err();
+    assert!(matches!(failure.outcome, Outcome::Partial(_)), "{failure:?}");
+    // What the engine keeps of it; a later attempt failed before it could do anything.
+    let untouched = before.merged(&json(&format!(r#"{{"permissionsBoundary":"{other}"}}"#)));
+    let record = Record {
+        incomplete: vec!["finish the update".to_owned()],
+        attempted: vec![tried, untouched],
+        ..record
+    };
+    let record = lab.change(&record, before).await.unwrap();
+    let id = Query::Id {
+        urn: record.urn.clone(),
+        kind: record.kind.clone(),
+        id: record.id.clone(),
+    };
+    let Observed::Present(seen) = lab.observe(id).await.unwrap() else {
+        panic!("absent")
+    };
+    let seen = |field: &str| seen.properties.get(field).cloned();
+    assert_eq!(
+        seen("managedPolicyArns"),
+        Some(Value::list([Value::str(cluster)]))
+    );
+    assert_eq!(
+        (seen("inlinePolicies"), seen("permissionsBoundary")),
+        (None, None)
+    );
+}
+
+/// The answer of the create was lost, and reads do not see the role yet when the name turns out to be taken.
+#[tokio::test(start_paused = true)]
+async fn a_role_that_reads_do_not_see_yet_is_still_ones_own() {
+    let lab = Lab::new().await;
+    let (urn, kind) = (
+        Lab::urn("aws:iam:Role", "own"),
+        Kind::parse("aws:iam:Role").unwrap(),
+    );
+    let inputs = Value::map([
+        ("roleName", Value::str("own")),
+        ("assumeRolePolicyDocument", trust("eks.amazonaws.com")),
+    ]);
+    let inputs = Resolved::new(inputs).unwrap();
+    let call = lab.call(&urn);
+    let first = lab.connection.create(&call, &kind, &inputs).await.unwrap();
+    lab.lagging.store(3, std::sync::atomic::Ordering::Relaxed);
+    let again = lab.connection.create(&call, &kind, &inputs).await.unwrap();
+    assert_eq!(first.id, again.id);
+    // Nor is one gone that a read does not see, nor was it never made.
+    let record = crate::lab::record(&urn, &kind, inputs.value().clone(), again);
+    for operation in [Operation::Create, Operation::Update, Operation::Delete] {
+        lab.lagging.store(2, std::sync::atomic::Ordering::Relaxed);
+        let intent = Intent {
+            token: call.token.clone(),
+            operation,
+            urn: urn.clone(),
+            kind: kind.clone(),
+            inputs: inputs.clone(),
+            record: (operation != Operation::Create).then(|| record.clone()),
+            partial: None,
+            begun: Timestamp(0),
+        };
+        let recovered = lab.connection.recover(&call, &intent).await.unwrap();
+        let expected = matches!(
+            (operation, &recovered),
+            (Operation::Delete, Recovered::NotDone)
+                | (Operation::Create | Operation::Update, Recovered::Done(_))
+        );
+        assert!(expected, "{operation:?}: {recovered:?}");
+    }
+}
+
+/// A crash after none, one or both of the changes of an update.
+#[tokio::test(start_paused = true)]
+async fn an_update_that_took_half_is_half_done() {
+    let lab = Lab::new().await;
+    let policy = |name: &str| format!("arn:aws:iam::aws:policy/{name}");
+    let inputs = |description: &str, arns: &[&str]| {
+        let arns = arns.iter().map(|name| Value::from(policy(name)));
+        let base = [
+            ("assumeRolePolicyDocument", trust("eks.amazonaws.com")),
+            ("description", Value::str(description)),
+        ];
+        let arns = (arns.len() > 0).then(|| ("managedPolicyArns", Value::list(arns)));
+        Value::map(base.into_iter().chain(arns))
+    };
+    let admin = "AdministratorAccess";
+    let record = lab
+        .make("aws:iam:Role", "half", inputs("old", &[]))
+        .await
+        .unwrap();
+    let intent = Intent {
+        token: Token::from_bytes([3; 16]),
+        operation: Operation::Update,
+        urn: record.urn.clone(),
+        kind: record.kind.clone(),
+        inputs: Resolved::new(inputs("new", &[admin, "ReadOnlyAccess"])).unwrap(),
+        record: Some(record.clone()),
+        partial: None,
+        begun: Timestamp(0),
+    };
+    let recover = async || {
+        lab.connection
+            .recover(&lab.call(&record.urn), &intent)
+            .await
+            .unwrap()
+    };
+    assert_eq!(recover().await, Recovered::NotDone);
+    for (half, arns) in [("old", &[admin][..]), ("new", &[admin]), ("new", &[])] {
+        lab.change(&record, inputs(half, arns)).await.unwrap();
+        let recovered = recover().await;
+        assert!(
+            matches!(recovered, Recovered::Partial(_)),
+            "{half}: {recovered:?}"
+        );
+        let all = Record {
+            attempted: vec![inputs("new", &[admin])],
+            ..record.clone()
+        };
+        lab.change(&all, inputs("old", &[])).await.unwrap();
+    }
+    lab.change(&record, intent.inputs.value().clone()).await.unwrap();
+    assert!(matches!(recover().await, Recovered::Done(_)));
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot ask has failed")]
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +13,7 @@ use epid_provider::{
     Resolved, Timestamp, Token, Urn, Value, async_trait,
 };
 use epid_sandbox::{Clock, FaultScript, MemoryStore, Sandbox, Settings as World};
+use http_body_util::BodyExt;
 
 pub(crate) const ACCOUNT: &str = "000000000000";
 
@@ -53,7 +55,9 @@ pub(crate) struct Lab {
     pub(crate) provider: Aws,
     pub(crate) connection: Arc<dyn Connection>,
     pub(crate) runtime: Arc<Runtime>,
-    minted: std::sync::atomic::AtomicU64,
+    /// How many of the next reads of a role see none.
+    pub(crate) lagging: Arc<AtomicU64>,
+    minted: AtomicU64,
 }
 
 impl Lab {
@@ -71,12 +75,29 @@ impl Lab {
         let sandbox =
             Sandbox::open(Box::new(MemoryStore::default()), Clock::starting_at(base), world).unwrap();
         let (service, clock) = (sandbox.clone(), sandbox.clock().clone());
+        let lagging = Arc::new(AtomicU64::new(0));
+        let left = lagging.clone();
         let handler = move |request: http::Request<Bytes>| {
+            let reads = request.body().starts_with(b"Action=GetRole&");
+            let one_less = |left: u64| left.checked_sub(1).filter(|_| reads);
+            let hidden = left.fetch_update(Relaxed, Relaxed, one_less).is_ok();
             let service = service.clone();
-            async move { service.call(request).await }
+            async move {
+                if hidden {
+                    let body = "<ErrorResponse><Error><Type>Sender</Type><Code>NoSuchEntity</Code></Error></ErrorResponse>";
+                    let body = http_body_util::Full::new(Bytes::from(body));
+                    let body = body.map_err(|never: std::convert::Infallible| match never {});
+                    let mut answer = http::Response::new(body.boxed_unsync());
+                    *answer.status_mut() = http::StatusCode::NOT_FOUND;
+                    return Ok(answer);
+                }
+                let answer = service.call(request).await;
+                answer.map(|answer| answer.map(BodyExt::boxed_unsync))
+            }
         };
         let now = move || SystemTime::UNIX_EPOCH + Duration::from_millis(clock.wall().as_millis());
-        Self::connected(Settings::simulated(handler, now), sandbox).await
+        let lab = Self::connected(Settings::simulated(handler, now), sandbox).await;
+        Self { lagging, ..lab }
     }
 
     /// The emulator at this address, in real time; the sandbox serves for its clock only.
@@ -108,7 +129,8 @@ impl Lab {
             provider,
             connection,
             runtime,
-            minted: std::sync::atomic::AtomicU64::new(0),
+            lagging: Arc::default(),
+            minted: AtomicU64::new(0),
         }
     }
 
@@ -118,7 +140,7 @@ impl Lab {
 
     /// A call with a token of its own.
     pub(crate) fn call(&self, urn: &Urn) -> Call {
-        let n = self.minted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let n = self.minted.fetch_add(1, Relaxed);
         self.call_with(
             urn,
             &Token::from_bytes((u128::from(n) << 64 | 0xabcd).to_be_bytes()),
@@ -183,10 +205,7 @@ impl Lab {
             .body(Bytes::from(form.finish()))
             .unwrap();
         let answer = self.sandbox.call(request).await.unwrap();
-        let body = http_body_util::BodyExt::collect(answer.into_body())
-            .await
-            .unwrap()
-            .to_bytes();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
         let body = String::from_utf8(body.to_vec()).unwrap();
         let open = format!("<{element}>");
         let found = body.split(&open).nth(1).and_then(|rest| rest.split('<').next());
@@ -299,6 +318,7 @@ pub(crate) fn record(urn: &Urn, kind: &Kind, inputs: Value, made: Recorded) -> R
         resolved: made.resolved,
         outputs: made.outputs,
         incomplete: made.incomplete,
+        attempted: Vec::new(),
     }
 }
 

@@ -17,6 +17,8 @@ use epid_provider::{
     Provider, Query, Record, Recorded, Resolved, Timestamp, Token, Urn, Value, async_trait,
 };
 use epid_sandbox::{Clock, FaultScript, MemoryStore, Sandbox};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
 
 /// 22 November 2026, 10:00 UTC.
 const START: u64 = 1_795_341_600_000;
@@ -40,6 +42,34 @@ pub(crate) struct Runtime {
     pub(crate) notes: Mutex<Vec<Partial>>,
     /// The phrases shown so far.
     pub(crate) phrases: Mutex<Vec<String>>,
+}
+
+/// An answer that the sandbox did not give.
+fn whole(text: String) -> UnsyncBoxBody<bytes::Bytes, std::io::Error> {
+    let body = http_body_util::Full::new(bytes::Bytes::from(text));
+    body.map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Reads that do not see yet what is there: of one `Describe…` call, as many as are asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lag(Arc<Mutex<(String, u32)>>);
+
+impl Lag {
+    /// From now on, the next `reads` of `action` see nothing.
+    pub(crate) fn hide(&self, action: &str, reads: u32) {
+        *self.0.lock().unwrap() = (action.to_owned(), reads);
+    }
+
+    fn hides(&self, body: &[u8]) -> Option<String> {
+        let mut lag = self.0.lock().unwrap();
+        let (action, left) = &mut *lag;
+        let asked = format!("Action={action}&");
+        if *left == 0 || !body.starts_with(asked.as_bytes()) {
+            return None;
+        }
+        *left -= 1;
+        Some(format!("<{action}Response/>"))
+    }
 }
 
 #[async_trait]
@@ -74,6 +104,11 @@ impl Rig {
 
     /// In a new sandbox with faults.
     pub(crate) async fn faulty(faults: FaultScript) -> Self {
+        Self::lagging(faults, Lag::default()).await
+    }
+
+    /// In a new sandbox with faults, some of whose reads lag behind.
+    pub(crate) async fn lagging(faults: FaultScript, lag: Lag) -> Self {
         let clock = Clock::starting_at(epid_sandbox::Timestamp::from_millis(START));
         let settings = epid_sandbox::Settings {
             faults,
@@ -82,9 +117,15 @@ impl Rig {
         let sandbox = Sandbox::open(Box::new(MemoryStore::default()), clock, settings).unwrap();
         let clock = sandbox.clock().clone();
         let now = clock.clone();
-        let handler = move |request| {
-            let sandbox = sandbox.clone();
-            async move { sandbox.call(request).await }
+        let handler = move |request: http::Request<bytes::Bytes>| {
+            let (sandbox, hidden) = (sandbox.clone(), lag.hides(request.body()));
+            async move {
+                if let Some(answer) = hidden {
+                    return Ok(http::Response::new(whole(answer)));
+                }
+                let answer = sandbox.call(request).await;
+                answer.map(|answer| answer.map(BodyExt::boxed_unsync))
+            }
         };
         let now = move || SystemTime::UNIX_EPOCH + Duration::from_millis(now.now().as_millis());
         Self::connect(Settings::simulated(handler, now), clock).await
@@ -251,6 +292,7 @@ fn record(kind: &str, name: &str, applied: Value, made: Recorded) -> Record {
         resolved: made.resolved,
         outputs: made.outputs,
         incomplete: made.incomplete,
+        attempted: Vec::new(),
     }
 }
 

@@ -159,6 +159,7 @@ fn record(urn: &Urn, of: &Kind, applied: Value, made: Recorded) -> Record {
         resolved: made.resolved,
         outputs: made.outputs,
         incomplete: made.incomplete,
+        attempted: Vec::new(),
     }
 }
 
@@ -563,11 +564,31 @@ pub(crate) async fn finalizers_hold_a_deletion(lab: &Lab) {
         failed.message
     );
     assert!(matches!(lab.observe(&made).await, Observed::Present(_)));
+    // A run that died here: the deletion cannot be called back, so it did not fail either.
+    let intent = Intent {
+        token: short.token.clone(),
+        operation: Operation::Delete,
+        urn: made.urn.clone(),
+        kind: made.kind.clone(),
+        inputs: Resolved::default(),
+        record: Some(made.clone()),
+        partial: None,
+        begun: lab.runtime.now(),
+    };
+    let short = lab.call_for(&made.urn, Duration::from_secs(2));
+    let unclear = lab.connection.recover(&short, &intent).await.unwrap_err();
+    assert_eq!(unclear.code, "Deadline");
     let path = "/api/v1/namespaces/held/configmaps/held";
     let loose = json!({"metadata": {"finalizers": null}});
     lab.stranger
         .send("PATCH", path, "application/merge-patch+json", loose)
         .await;
+    let recovered = lab
+        .connection
+        .recover(&lab.call(&made.urn), &intent)
+        .await
+        .unwrap();
+    assert_eq!(recovered, Recovered::Deleted);
     lab.delete(&made).await.unwrap();
     assert_eq!(lab.observe(&made).await, Observed::Absent);
     lab.delete(&space).await.unwrap();
