@@ -11,7 +11,9 @@
 //! | `load` | reading a state; `disk` writing one |
 //! | `store`, `sharing` | all states of a backend, and what they have of one another |
 //! | `session` | the one writer of a state |
+//! | `amend` | what a person changes by hand: names, protection, records that are forgotten |
 
+mod amend;
 pub mod blobs;
 mod disk;
 mod entry;
@@ -30,6 +32,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use amend::Refused;
 pub use entry::{Entry, Generation, RecordKey, Role, Timeouts};
 pub use error::StateError;
 pub use integrity::Invalid;
