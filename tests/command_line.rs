@@ -29,3 +29,5 @@ mod secrets;
 mod signals;
 #[path = "command_line/small.rs"]
 mod small;
+#[path = "command_line/states.rs"]
+mod states;

@@ -59,6 +59,8 @@ pub(crate) enum Command {
     /// What epid has recorded of a stack
     #[command(subcommand)]
     State(StateCommand),
+    /// The runs of a stack: who, when, what, and how it ended
+    History(History),
     /// Draw the resources of a stack
     Graph(Graph),
     /// The simulated cloud: serve it to other tools, or begin anew
@@ -283,13 +285,57 @@ pub(crate) enum StateCommand {
         /// Its address or URN
         resource: String,
     },
+    /// Refuse to delete or replace a resource until it is unprotected, or its program says otherwise
+    Protect {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// Its address or URN
+        resource: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
     /// Let a protected resource be deleted or replaced in the next run
     Unprotect {
         #[command(flatten)]
         stack: StackArgs,
         /// Its address or URN
         resource: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
     },
+    /// Give a record another name; nothing is sent to a cloud
+    Mv {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// Its address or URN; of a component, for all that is in it
+        old: String,
+        /// The address or URN it gets, which nothing has yet
+        new: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Forget resources, which stay in the cloud
+    Rm {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// Their addresses or URNs
+        #[arg(required = true, value_name = "RESOURCE")]
+        resources: Vec<String>,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    #[command(flatten)]
+    pub(crate) stack: StackArgs,
+    /// Only this run, with what it did to each resource and how long that took
+    pub(crate) run: Option<u64>,
 }
 
 #[derive(Debug, Args)]

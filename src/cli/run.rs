@@ -481,7 +481,6 @@ impl Running<'_> {
         session: &Arc<Session>,
         digest: &'e dyn Fn(&[u8]) -> Option<String>,
     ) -> Executor<'e> {
-        let holder = surroundings::holder(&self.context.command);
         Executor {
             session: session.clone(),
             providers: &self.world.providers,
@@ -489,14 +488,7 @@ impl Running<'_> {
             control: self.control.clone(),
             mint: &surroundings::token,
             digest,
-            run: Run {
-                who: format!("{}@{}", holder.user, holder.host).into(),
-                command: holder.command.into(),
-                at: self.world.clock.now(),
-                version: env!("CARGO_PKG_VERSION").into(),
-                plan: None,
-                commit: None,
-            },
+            run: started(self.context, self.workspace, self.world),
         }
     }
 
@@ -878,7 +870,9 @@ impl Running<'_> {
             plan.header.lineage = header.lineage;
         }
         let digest = digest_of(session);
-        let executor = self.executor(session, &digest);
+        let mut executor = self.executor(session, &digest);
+        let text = epid_provider::with_secrets(|| serde_json::to_vec(&plan)).unwrap_or_default();
+        executor.run.plan = digest(&text).map(Into::into);
         let mut listener = Listener::new(terminal, Some(&plan));
         if !terminal.json && plan.steps.iter().any(|s| s.action.touches_cloud()) {
             terminal.line("");
@@ -942,6 +936,19 @@ impl Running<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Who begins a run now, and with what, for the history.
+pub(crate) fn started(context: &Context, workspace: &Workspace, world: &World) -> Run {
+    let holder = surroundings::holder(&context.command);
+    Run {
+        who: format!("{}@{}", holder.user, holder.host).into(),
+        command: holder.command.into(),
+        at: world.clock.now(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        plan: None,
+        commit: surroundings::commit(&workspace.project.root).map(Into::into),
     }
 }
 

@@ -1,0 +1,249 @@
+//! What people do to states by hand, and the history of it.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::place::{CLOUD, Place, ROLE, VALUES};
+
+/// The addresses that `state ls` lists.
+fn recorded(place: &Place) -> Vec<String> {
+    let listed = place.run("state ls").ends(0).out;
+    let name = |line: &str| line.split_whitespace().next().unwrap().to_owned();
+    listed.lines().map(name).collect()
+}
+
+fn runs(place: &Place) -> Vec<Value> {
+    place.run("history --json").ends(0).events()
+}
+
+#[test]
+fn every_run_leaves_a_record() {
+    let place = Place::with(ROLE);
+    assert_eq!(place.run("history --sandbox").ends(0).out, "");
+    place.run("history 1 --sandbox").ends(2).says("has no run 1");
+    assert!(place.files(".epid").is_empty(), "a look wrote something");
+    fs::create_dir_all(place.path(".git/refs/heads")).unwrap();
+    place.write(".git/HEAD", "ref: refs/heads/main\n");
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    place.write(".git/refs/heads/main", &format!("{commit}\n"));
+    place.run("up --sandbox --yes").ends(0);
+    place.run("state protect role --sandbox --yes").ends(0);
+    place.run("state unprotect role --sandbox --yes").ends(0);
+    place.run("destroy --sandbox --yes").ends(0);
+    let events = place.run("history --sandbox --json").ends(0).events();
+    let commands: Vec<&str> = events.iter().map(|e| e["command"].as_str().unwrap()).collect();
+    let expected = [
+        "up --sandbox --yes",
+        "state protect role",
+        "state unprotect role",
+        "destroy",
+    ];
+    assert_eq!(commands.len(), expected.len());
+    for (command, expected) in commands.iter().zip(expected) {
+        assert!(command.starts_with(&format!("epid {expected}")), "{command}");
+    }
+    for event in &events {
+        assert_eq!(event["result"], "done", "{event}");
+        assert!(event["who"].as_str().unwrap().starts_with("somebody@"), "{event}");
+        assert_eq!(event["commit"], commit, "{event}");
+        assert!(event["seconds"].is_number(), "{event}");
+    }
+    assert!(events[0]["plan"].is_string() && events[1]["plan"].is_null());
+    assert_eq!((&events[0]["calls"], &events[1]["calls"]), (&1.into(), &0.into()));
+    let text = place.run("history --sandbox").ends(0).out;
+    assert_eq!(text.lines().count(), 4, "{text}");
+    let one = place.run("history 1 --sandbox").ends(0);
+    one.says("create").says("role").says(commit).says("took");
+    let one = place.run("history 1 --sandbox --json").ends(0).events();
+    assert_eq!(one[0]["steps"][0]["operation"], "create");
+    assert!(one[0]["steps"][0]["seconds"].as_f64().unwrap() > 0.0);
+    place.run("history 9 --sandbox").ends(2).says("1 to 4");
+}
+
+#[test]
+fn a_run_that_was_killed_has_no_end_in_the_history() {
+    let place = Place::with(CLOUD);
+    let mut going = place.start("up --sandbox --yes --json");
+    going.until(&["stepDone"]);
+    going.until(&["stepDone"]);
+    going.kill();
+    place.run("history --sandbox").ends(0).says("no end");
+    place.run("up --sandbox --yes").ends(0);
+    let events = place.run("history --sandbox --json").ends(0).events();
+    assert_eq!(events.len(), 2);
+    assert_eq!(
+        (&events[0]["result"], &events[1]["result"]),
+        (&Value::Null, &"done".into())
+    );
+}
+
+#[test]
+fn what_changes_records_shows_it_and_asks() {
+    let place = Place::with(VALUES);
+    place.run("up --yes").ends(0);
+    let before = place.files(".epid/state");
+    for line in [
+        "state protect a",
+        "state mv a z",
+        "state rm c",
+        "state mv a z --json",
+    ] {
+        let ran = place.run(line).ends(2).says("--yes");
+        assert!(
+            ran.out.contains("values:one") || ran.out.contains("values/one"),
+            "{line}: {}",
+            ran.out
+        );
+    }
+    assert_eq!(place.files(".epid/state"), before, "a question wrote something");
+    let shown = place.run("state mv a z --json --yes").ends(0).events();
+    assert_eq!(shown[0]["event"], "stateChanges");
+    assert_eq!(shown[0]["changes"].as_array().unwrap().len(), 2, "{}", shown[0]);
+    assert_eq!(shown[0]["changes"][0]["change"], "rename");
+}
+
+#[test]
+fn protection_is_given_and_taken_by_hand() {
+    let place = Place::with(VALUES);
+    place.run("up --yes").ends(0);
+    place.run("state protect a").ends(2).says("~ a").says("protected");
+    place.run("state protect a --yes").ends(0);
+    place.run("state protect a").ends(0).says("was protected");
+    place.run("state ls").ends(0).says("(protected)");
+    place.run("destroy --yes").ends(2).says("epid state unprotect a");
+    place
+        .run("state rm a b c --yes")
+        .ends(2)
+        .says("epid state unprotect a");
+    place
+        .run("state protect d --yes")
+        .ends(2)
+        .says("nothing is recorded of `d`");
+    place.run("state unprotect a --yes").ends(0);
+    place.run("state unprotect a").ends(0).says("was not protected");
+    place.run("destroy --yes").ends(0).says("3 deleted");
+}
+
+#[test]
+fn a_renamed_record_keeps_what_depends_on_it() {
+    let place = Place::with(VALUES);
+    place.run("up --yes").ends(0);
+    place
+        .run("state mv a c --yes")
+        .ends(2)
+        .says("`c` is recorded already");
+    place.run("state mv a a --yes").ends(2).says("recorded already");
+    place
+        .run("state mv nothing z --yes")
+        .ends(2)
+        .says("nothing is recorded of `nothing`");
+    for bad in ["z/", "*", "/z", "a:b"] {
+        place
+            .run(&format!("state mv a {bad} --yes"))
+            .ends(2)
+            .says("is no address");
+    }
+    place
+        .run("state mv a urn:epid:values:two:epid:data:Value:z --yes")
+        .ends(2)
+        .says("not of the stack and kind");
+    place.run("state mv a z --yes").ends(0).says("follows");
+    assert_eq!(recorded(&place), ["b", "c", "z"]);
+    place.run("state show b").ends(0).says("needs       z");
+    // Renamed in the program as well, there is nothing to do.
+    let renamed = VALUES[1]
+        .1
+        .replace("resources.a]", "resources.z]")
+        .replace("{a.", "{z.");
+    place.write("stacks/one.toml", &renamed);
+    place.run("up --yes").ends(0);
+    place.run("preview --expect-no-changes").ends(0);
+    assert!(runs(&place).iter().all(|run| run["result"] == "done"));
+    place.run("destroy --yes").ends(0).says("3 deleted");
+}
+
+#[test]
+fn a_renamed_provider_takes_what_it_made_along() {
+    let place = Place::with(CLOUD);
+    place.run("up --sandbox --yes").ends(0);
+    let ran = place.run("state mv aws amazon --sandbox --yes").ends(0);
+    assert!(ran.out.contains("it was made by that"), "{}", ran.out);
+    place
+        .run("state mv network net --sandbox --yes")
+        .ends(0)
+        .says("net/vpc");
+    let listed = place.run("state ls --sandbox").ends(0).out;
+    assert!(
+        listed.contains("amazon") && !listed.contains("network/"),
+        "{listed}"
+    );
+    let text = CLOUD[1].1.replace("providers.aws]", "providers.amazon]");
+    let text = text
+        .replace("resources.network]", "resources.net]")
+        .replace("{network.", "{net.");
+    place.write("stacks/net.toml", &text);
+    place.run("preview --sandbox --refresh").ends(0);
+    // From state alone, under the new names.
+    fs::remove_file(place.path("stacks/net.toml")).unwrap();
+    place
+        .run("history --stack net --sandbox")
+        .ends(0)
+        .says("state mv");
+    place.run("destroy --stack net --sandbox --yes").ends(0);
+}
+
+#[test]
+fn a_forgotten_record_leaves_the_resource() {
+    let place = Place::with(ROLE);
+    place.run("up --sandbox --yes").ends(0);
+    place
+        .run("state rm aws --sandbox --yes")
+        .ends(2)
+        .says("`aws` is needed by `role`");
+    place
+        .run("state rm role --sandbox --yes")
+        .ends(0)
+        .says("reader stays");
+    assert!(!place.run("state ls --sandbox").ends(0).out.contains("role"));
+    // It is still there, so it cannot be made again.
+    place.run("up --sandbox --yes").ends(1);
+    let values = Place::with(VALUES);
+    values.run("up --yes").ends(0);
+    values
+        .run("state rm a --yes")
+        .ends(2)
+        .says("`a` is needed by `b`");
+    values.run("state rm a b --yes").ends(0);
+    assert_eq!(recorded(&values), ["c"]);
+    values.run("up --yes").ends(0).says("2 created");
+}
+
+#[test]
+fn nothing_is_changed_by_hand_while_a_call_is_unclear() {
+    // Killed where a subnet is made, so its network is recorded; mostly something else is on its way.
+    let killed = || {
+        let place = Place::with(CLOUD);
+        let mut going = place.start("up --sandbox --yes --json");
+        going.until(&["stepDone", "ubnet"]);
+        going.kill();
+        let listed = place.run("state ls --sandbox").ends(0).out;
+        listed.contains("is not known yet").then_some(place)
+    };
+    let place = (0..10).find_map(|_| killed()).unwrap();
+    let before = place.files(".epid/state");
+    // The provider makes what is unclear, and it is in the network.
+    for line in [
+        "state mv aws amazon",
+        "state rm aws network",
+        "state mv network net",
+    ] {
+        place
+            .run(&format!("{line} --sandbox --yes"))
+            .ends(2)
+            .says("not known yet");
+    }
+    assert_eq!(place.files(".epid/state"), before, "a refusal wrote something");
+    place.run("up --sandbox --yes").ends(0);
+    place.run("state mv network net --sandbox --yes").ends(0);
+}
