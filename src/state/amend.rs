@@ -43,8 +43,32 @@ pub enum Refused {
     /// It is protected.
     #[error("`{}` is protected", .0.path())]
     Protected(Urn),
+    /// A copy is of a state that this one did not come from.
+    #[error("it is of another state of that name (lineage {found}, not {lineage})")]
+    OtherLineage {
+        /// The lineage of the state.
+        lineage: Arc<str>,
+        /// The lineage of the copy.
+        found: Arc<str>,
+    },
+    /// A copy is older than the state, or as old and something else.
+    #[error("it is of run {found}, and the state is at run {serial}")]
+    Older {
+        /// The serial of the state.
+        serial: u64,
+        /// The serial of the copy.
+        found: u64,
+    },
+    /// What is to be taken back has changed more than records.
+    #[error("run {run} sent {} to a cloud", said(*.calls))]
+    Called {
+        /// The run.
+        run: u64,
+        /// How many calls it sent.
+        calls: usize,
+    },
     /// Calls whose outcome is not known would be forgotten, or taken from another time.
-    #[error("the outcome of {0} of its calls is not known yet")]
+    #[error("the outcome of {} is not known yet", said(*.0))]
     Dangling(usize),
 }
 
@@ -61,8 +85,27 @@ impl Refused {
             Self::NoAddress(_) => "names are joined by `/`; a URN is taken too".to_owned(),
             Self::Elsewhere { .. } => "give the new address alone: the rest stays as it is".to_owned(),
             Self::Needed { .. } => "name those too, or leave it".to_owned(),
+            Self::OtherLineage { .. } => {
+                "a state that was removed and made anew is another one; `epid import` takes over what exists"
+                    .to_owned()
+            }
+            Self::Older { .. } => {
+                "what was recorded since would be forgotten, and stay in the cloud; --force does that"
+                    .to_owned()
+            }
+            Self::Called { .. } => {
+                "change the program back and run `epid up`: the records must tell what exists".to_owned()
+            }
             Self::Protected(urn) => format!("`epid state unprotect {}` first", urn.path()),
         }
+    }
+}
+
+fn said(n: usize) -> String {
+    if n == 1 {
+        "a call".to_owned()
+    } else {
+        format!("{n} calls")
     }
 }
 
@@ -188,6 +231,61 @@ impl Snapshot {
         Ok(changing.iter().map(put).collect())
     }
 
+    /// The changes, and the calls that would dangle again, that make this state what `copy` is. Edges to what is in neither
+    /// are left out: they mean nothing any more.
+    ///
+    /// # Errors
+    /// [`Refused::OtherLineage`]; [`Refused::Older`] unless that is meant (`force`); [`Refused::Dangling`] where calls whose
+    /// outcome is not known yet would be forgotten, or may have ended since the copy was made.
+    pub fn restoring(&self, copy: &Self, force: bool) -> Result<(Vec<Change>, Vec<Arc<Intent>>), Refused> {
+        let (header, found) = (&self.header, &copy.header);
+        if !header.lineage.is_empty() && header.lineage != found.lineage {
+            let (lineage, found) = (header.lineage.clone(), found.lineage.clone());
+            return Err(Refused::OtherLineage { lineage, found });
+        }
+        let known = |urn: &Urn| self.external.contains(urn) || copy.of(urn).next().is_some();
+        let mut changes = Vec::new();
+        for key in self.entries.keys().filter(|key| !copy.entries.contains_key(*key)) {
+            changes.push(Change::Remove(key.clone()));
+        }
+        for (key, entry) in &copy.entries {
+            let entry = without_edges(entry, known);
+            if self.get(key) != Some(&entry) {
+                changes.push(Change::Put(Box::new(entry)));
+            }
+        }
+        let begun = copy
+            .intents
+            .iter()
+            .filter(|(token, _)| !self.intents.contains_key(*token));
+        let intents: Vec<Arc<Intent>> = begun
+            .map(|(_, intent)| {
+                let entry = Box::new(without_edges(&intent.entry, known));
+                Arc::new(Intent {
+                    entry,
+                    ..(**intent).clone()
+                })
+            })
+            .collect();
+        let older = !self.is_empty() && found.serial <= header.serial;
+        let lost = self
+            .intents
+            .keys()
+            .filter(|token| !copy.intents.contains_key(*token));
+        let lost = lost.count();
+        if lost > 0 {
+            return Err(Refused::Dangling(lost));
+        }
+        if older && !intents.is_empty() {
+            return Err(Refused::Dangling(intents.len()));
+        }
+        if older && !force && !changes.is_empty() {
+            let (serial, found) = (header.serial, found.serial);
+            return Err(Refused::Older { serial, found });
+        }
+        Ok((changes, intents))
+    }
+
     /// Refuses where a dangling intent has to do with a record that is about to change: what it says when it ends would not
     /// fit any more.
     fn refuse_unfinished(
@@ -207,6 +305,15 @@ impl Snapshot {
         }
         Ok(())
     }
+}
+
+/// The entry without edges to what nobody knows.
+fn without_edges(entry: &Entry, known: impl Fn(&Urn) -> bool) -> Entry {
+    let mut entry = entry.clone();
+    entry.dependencies.retain(&known);
+    entry.served_by.retain(&known);
+    entry.deleted_with = entry.deleted_with.filter(|urn| known(urn));
+    entry
 }
 
 /// Every URN that an entry points to, the provider that made it too.

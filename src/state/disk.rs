@@ -231,6 +231,9 @@ async fn may_begin(store: &Store, location: &Location, opening: &Opening) -> Res
 /// Makes an empty state under the key that the stack file names, or under a new one.
 async fn create(store: &Store, location: &Location, opening: Opening) -> Result<Loaded, StateError> {
     let (directory, entropy, what) = (store.keys.clone(), store.entropy.clone(), location.clone());
+    let (continued, serial) = opening
+        .restores
+        .map_or((None, 0), |(lineage, serial)| (Some(lineage), serial));
     let (keys, lineage, wrapped) = off_thread(move || {
         let id = match opening.key {
             Some(id) => id,
@@ -238,13 +241,17 @@ async fn create(store: &Store, location: &Location, opening: Opening) -> Result<
         };
         let key = directory.require(&id, &format!("the new state of {what}"))?;
         let keys = StackKeys::draw(&id, &entropy)?;
-        let lineage = hex(&random::<16>(&entropy)?);
+        let lineage = match continued {
+            Some(lineage) => lineage.to_string(),
+            None => hex(&random::<16>(&entropy)?),
+        };
         let wrapped = keys.wrap(&key, &lineage)?;
         Ok((keys, lineage, wrapped))
     })
     .await?;
     let mut header = Header::new(&location.project, &location.stack, &location.world, &lineage);
     header.key = Arc::from(keys.id());
+    header.serial = serial;
     let head = StateHead::new(&header, wrapped, Position::default(), 0);
     let snapshot = Snapshot::new(header);
     let bytes = load::write(&head, &snapshot, &keys)?;

@@ -11,10 +11,12 @@
 //! | `load` | reading a state; `disk` writing one |
 //! | `store`, `sharing` | all states of a backend, and what they have of one another |
 //! | `session` | the one writer of a state |
+//! | `copies` | a state in one file outside; the state before the last run; reading every file there is |
 //! | `amend` | what a person changes by hand: names, protection, records that are forgotten |
 
 mod amend;
 pub mod blobs;
+mod copies;
 mod disk;
 mod entry;
 mod error;
@@ -33,6 +35,7 @@ mod store;
 mod tests;
 
 pub use amend::Refused;
+pub use copies::Verified;
 pub use entry::{Entry, Generation, RecordKey, Role, Timeouts};
 pub use error::StateError;
 pub use integrity::Invalid;
