@@ -317,6 +317,50 @@ pub(crate) enum StateCommand {
         #[arg(long, short)]
         yes: bool,
     },
+    /// Undo the last run, where it changed nothing but records
+    Rollback {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Read every file of a state, and tell what is wrong with any
+    Verify {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// Every state of the project, in every world
+        #[arg(long, conflicts_with = "stack")]
+        all: bool,
+    },
+    /// Write a state into one file, encrypted with its key
+    Export {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// The file; with --plain, `-` is standard output
+        #[arg(value_hint = clap::ValueHint::FilePath)]
+        file: PathBuf,
+        /// Write JSON for people, without secrets; it cannot be imported
+        #[arg(long)]
+        plain: bool,
+        /// With the secrets in clear
+        #[arg(long, requires = "plain")]
+        show_secrets: bool,
+    },
+    /// Make a state what it was when it was exported; nothing is sent to a cloud
+    Import {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// What `state export` wrote
+        #[arg(value_hint = clap::ValueHint::FilePath)]
+        file: PathBuf,
+        /// Even if the state is newer
+        #[arg(long)]
+        force: bool,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
     /// Forget resources, which stay in the cloud
     Rm {
         #[command(flatten)]

@@ -1,6 +1,7 @@
 //! Commands beside runs: configuration, states, stacks, drawings, the sandbox.
 
 mod config;
+mod copies;
 mod history;
 mod records;
 mod sandbox;

@@ -247,3 +247,214 @@ fn nothing_is_changed_by_hand_while_a_call_is_unclear() {
     place.run("up --sandbox --yes").ends(0);
     place.run("state mv network net --sandbox --yes").ends(0);
 }
+
+const CHANGED: &str = "[resources.a]\ntype = \"epid:data:Value\"\nproperties.value = \"changed\"\n";
+
+/// Everything a state says of its resources and outputs, run numbers aside.
+fn content(place: &Place) -> String {
+    let text = place.run("state export - --plain --show-secrets").ends(0).out;
+    let document: Value = serde_json::from_str(&text).unwrap();
+    format!("{} {}", document["resources"], document["outputs"])
+}
+
+#[test]
+fn verify_finds_every_damaged_file() {
+    let place = Place::with(VALUES);
+    place.run("state verify").ends(0).says("nothing recorded yet");
+    assert!(place.files(".epid").is_empty(), "a look wrote something");
+    place.run("up --yes").ends(0);
+    place.write("stacks/one.toml", CHANGED);
+    place.run("up --yes").ends(0);
+    place
+        .run("state verify")
+        .ends(0)
+        .says("state 2, 1 resource, 2 runs");
+    place.run("state verify --all").ends(0).says("values/one");
+    let whole = place.run("state verify --json").ends(0).events();
+    assert_eq!(
+        (&whole[0]["event"], &whole[0]["state"]["runs"]),
+        (&"verified".into(), &2.into())
+    );
+    let files = place.files(".epid/state");
+    let kinds = ["state", "state.previous", "journal", "history", "outputs"];
+    let mut seen = 0;
+    for (name, bytes) in &files {
+        seen += usize::from(kinds.iter().any(|kind| name.contains(&format!("/one/{kind}"))));
+        for at in [0, bytes.len() / 2, bytes.len() - 1] {
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x10;
+            fs::write(place.path(name), &changed).unwrap();
+            let ran = place.run("state verify").ends(1);
+            assert!(ran.err.contains(name.as_str()), "byte {at} of {name}: {ran:?}");
+            let before = place.files(".epid/state");
+            let json = place.run("state verify --all --json").ends(1);
+            assert!(json.events()[0]["problems"][0].is_string(), "{json:?}");
+            assert_eq!(place.files(".epid/state"), before, "verify wrote something");
+        }
+        fs::write(place.path(name), bytes).unwrap();
+    }
+    assert!(seen >= kinds.len(), "{:?}", files.keys());
+    // A run of another number, and a state that lacks its newest snapshot.
+    let run = place.state_file("one", "history/0000000001");
+    fs::rename(&run, run.with_file_name("0000000002")).unwrap();
+    place
+        .run("state verify")
+        .ends(1)
+        .says("it is the history of run 1");
+    place.twin().run("up --yes").ends(0);
+    fs::remove_file(place.state_file("one", "state")).unwrap();
+    place.run("state verify").ends(1).says("it is missing");
+}
+
+#[test]
+fn an_exported_state_holds_no_secret_in_clear() {
+    let place = Place::with(VALUES);
+    place.run("state export file").ends(2).says("nothing is recorded");
+    place.write("stacks/one.toml", "[config.word]\ntype = \"string\"\nsecret = true\n[resources.a]\ntype = \"epid:data:Value\"\nproperties.value = \"${config.word}\"\n");
+    place
+        .bash("echo -n hunter2-canary | epid config set word --secret")
+        .ends(0);
+    place.run("up --yes").ends(0);
+    place.run("state export file").ends(0).says("encrypted");
+    place.run("state export file.json --plain").ends(0);
+    let bytes = |name: &str| String::from_utf8_lossy(&fs::read(place.path(name)).unwrap()).into_owned();
+    assert!(!bytes("file").contains("canary") && !bytes("file").contains("epid:data:Value"));
+    assert!(!bytes("file.json").contains("canary") && bytes("file.json").contains("(secret)"));
+    place
+        .run("state export file --show-secrets")
+        .ends(2)
+        .says("--plain");
+    let ran = place.run("state export - --plain").ends(0);
+    assert!(!ran.out.contains("canary"));
+    place
+        .run("state export - --plain --show-secrets")
+        .ends(0)
+        .says("hunter2-canary");
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = fs::metadata(place.path("file.json"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    place
+        .run("state export nowhere/file")
+        .ends(1)
+        .says("nowhere/file cannot be written");
+    place
+        .run("state import file.json --yes")
+        .ends(1)
+        .says("file.json");
+}
+
+#[test]
+fn an_imported_state_is_what_was_exported() {
+    let place = Place::with(VALUES);
+    place.run("up --yes").ends(0);
+    place.run("state export first").ends(0);
+    let first = content(&place);
+    place.run("state import first").ends(0).says("so already");
+    place.write("stacks/one.toml", CHANGED);
+    place.run("up --yes").ends(0);
+    place.run("state export second").ends(0);
+    let second = content(&place);
+    // Older: what was recorded since would be lost.
+    let before = place.files(".epid/state");
+    place
+        .run("state import first --yes")
+        .ends(2)
+        .says("it is of run 1")
+        .says("--force");
+    place.run("state import first --force").ends(2).says("add --yes");
+    assert_eq!(place.files(".epid/state"), before, "a refusal wrote something");
+    place.run("state import first --force --yes").ends(0).says("+ b");
+    assert_eq!(content(&place), first);
+    place.run("state verify").ends(0).says("state 3, 3 resources");
+    assert_eq!(place.run("stack output b").ends(0).out, "1-2\n");
+    // A state that was lost goes on under its lineage and number.
+    fs::remove_dir_all(place.path(".epid/state")).unwrap();
+    place.run("state import second --yes").ends(0);
+    assert_eq!(content(&place), second);
+    place.run("state verify").ends(0).says("state 3, 1 resource");
+    place.run("preview --expect-no-changes").ends(0);
+    assert_eq!(place.run("history").ends(0).out.lines().count(), 1);
+    // A copy of a later run than the state is taken, and numbers do not come twice.
+    place.run("state protect a --yes").ends(0);
+    place.run("state unprotect a --yes").ends(0);
+    place.run("state export third").ends(0);
+    fs::remove_dir_all(place.path(".epid/state")).unwrap();
+    place.run("state import first --yes").ends(0);
+    place.run("state import third --yes").ends(0);
+    place.run("state verify").ends(0).says("state 6, 1 resource");
+}
+
+#[test]
+fn a_state_is_not_imported_where_it_does_not_belong() {
+    let place = Place::with(VALUES);
+    place.write("stacks/two.toml", CHANGED);
+    place.run("up --yes").ends(0);
+    place.run("state export file").ends(0);
+    let before = place.files(".epid");
+    place
+        .run("state import file --stack two --yes")
+        .ends(2)
+        .says("not of values/two");
+    place
+        .run("state import file --sandbox --yes")
+        .ends(2)
+        .says("in cloud");
+    place
+        .run("state import missing --yes")
+        .ends(2)
+        .says("missing cannot be read");
+    let bytes = fs::read(place.path("file")).unwrap();
+    for at in [0, bytes.len() / 2, bytes.len() - 1] {
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x10;
+        fs::write(place.path("changed"), &changed).unwrap();
+        place.run("state import changed --yes").ends(1).says("damaged");
+        fs::write(place.path("changed"), &bytes[..at]).unwrap();
+        place.run("state import changed --yes").ends(1).says("damaged");
+    }
+    assert_eq!(place.files(".epid"), before, "a refusal wrote something");
+    // Removed and made anew, it is another state.
+    place.run("destroy --yes").ends(0);
+    place.run("stack rm --yes").ends(0);
+    place.run("up --yes").ends(0);
+    place
+        .run("state import file --force --yes")
+        .ends(2)
+        .says("lineage");
+}
+
+#[test]
+fn the_last_run_is_taken_back_where_it_only_changed_records() {
+    let place = Place::with(VALUES);
+    place
+        .run("state rollback --yes")
+        .ends(2)
+        .says("nothing to take back");
+    place.run("up --yes").ends(0);
+    place
+        .run("state rollback --yes")
+        .ends(2)
+        .says("sent 3 calls to a cloud");
+    let made = content(&place);
+    place.run("state rm a b --yes").ends(0);
+    let less = content(&place);
+    place.run("state rollback").ends(2).says("+ a").says("+ b");
+    place
+        .run("state rollback --yes")
+        .ends(0)
+        .says("as they were at run 1");
+    assert_eq!(content(&place), made);
+    place.run("preview --expect-no-changes").ends(0);
+    // Taking that back is a run like any.
+    place.run("state rollback --yes").ends(0);
+    assert_eq!(content(&place), less);
+    place.run("state rollback --yes").ends(0);
+    place.run("state mv c z --yes").ends(0);
+    place.run("state rollback --yes").ends(0);
+    assert_eq!(content(&place), made);
+    assert_eq!(place.run("history").ends(0).out.lines().count(), 7);
+    place.run("state verify").ends(0);
+}

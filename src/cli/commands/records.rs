@@ -16,6 +16,7 @@ use crate::cli::world::World;
 use crate::cli::{Context, run, surroundings};
 use crate::state::{
     Change, Ending, Entry, Intent, JournalEntry, Location, Opening, Refused, RunResult, Session, Snapshot,
+    StateError,
 };
 
 /// What is about to change.
@@ -25,6 +26,8 @@ pub(super) struct Amendment {
     pub(super) changes: Vec<Change>,
     /// The outputs, where they change.
     pub(super) outputs: Option<Map>,
+    /// The serial that the state has at least afterwards.
+    pub(super) serial: u64,
     /// Calls that are dangling afterwards, beside those that are.
     pub(super) intents: Vec<Arc<Intent>>,
     /// What people are shown of it.
@@ -134,26 +137,35 @@ impl Amending<'_> {
             return Err(Error::failed("the state has changed since this was shown")
                 .hint("nothing was done; run it again to see what changes"));
         }
+        session.reach(shown.serial);
         let run = run::started(self.context, self.workspace, self.world);
         let at = run.at;
-        let mut last = session.append(JournalEntry::Run(run))?;
+        let mut entries = vec![JournalEntry::Run(run)];
         if !shown.changes.is_empty() {
-            last = session.append(JournalEntry::End {
+            entries.push(JournalEntry::End {
                 token: None,
                 ending: Ending::Done,
                 changes: shown.changes.clone(),
                 at,
-            })?;
+            });
         }
-        for intent in &shown.intents {
-            last = session.append(JournalEntry::Begin(Box::new((**intent).clone())))?;
-        }
-        if let Some(outputs) = &shown.outputs {
-            last = session.append(JournalEntry::Outputs(outputs.clone()))?;
-        }
+        let begins = shown.intents.iter();
+        entries.extend(begins.map(|intent| JournalEntry::Begin(Box::new((**intent).clone()))));
+        entries.extend(shown.outputs.clone().map(JournalEntry::Outputs));
         let result = RunResult::Done;
-        last = last.max(session.append(JournalEntry::Close { result, at })?);
-        session.durable(last).await?;
+        entries.push(JournalEntry::Close { result, at });
+        // All of it or nothing: what the state would refuse is found before anything is queued.
+        let mut trial = session.snapshot();
+        for entry in &entries {
+            trial.apply(entry).map_err(StateError::Invalid)?;
+        }
+        let mut last = None;
+        for entry in entries {
+            last = Some(session.append(entry)?);
+        }
+        if let Some(ticket) = last {
+            session.durable(ticket).await?;
+        }
         if shown.outputs.is_some() {
             session.publish_outputs().await?;
         }
@@ -195,6 +207,21 @@ fn show(terminal: Terminal, snapshot: &Snapshot, shown: &Amendment) {
         terminal.line(&format!("  {mark} {:width$}   {}", line.urn.path(), line.text));
     }
     terminal.line("\n  only records change; nothing is sent to a cloud");
+}
+
+/// What people are shown of changes that are told by their records alone.
+pub(super) fn lines(snapshot: &Snapshot, changes: &[Change]) -> Vec<Line> {
+    let line = |change: &Change| match change {
+        Change::Remove(key) => Line::new("-", &key.urn, "forget", "forgotten"),
+        Change::Put(entry) if snapshot.get(&entry.key_of()).is_none() => Line::new(
+            "+",
+            entry.urn(),
+            "record",
+            format!("recorded as {}", entry.record.kind),
+        ),
+        Change::Put(entry) => Line::new("~", entry.urn(), "change", "recorded as it was"),
+    };
+    changes.iter().map(line).collect()
 }
 
 /// The URNs that names on the command line mean.

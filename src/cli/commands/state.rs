@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use epid_provider::Value;
 
-use super::{locate, records};
+use super::{copies, locate, records};
 use crate::cli::Context;
 use crate::cli::args::{StackArgs, StateCommand};
 use crate::cli::error::Error;
@@ -24,6 +24,23 @@ pub(crate) async fn state(context: &Context, command: StateCommand) -> Result<Ex
             records::protect(context, &stack, &resource, false, yes).await
         }
         StateCommand::Mv { stack, old, new, yes } => records::mv(context, &stack, &old, &new, yes).await,
+        StateCommand::Rollback { stack, yes } => copies::rollback(context, &stack, yes).await,
+        StateCommand::Verify { stack, all } => copies::verify(context, &stack, all).await,
+        StateCommand::Export {
+            stack,
+            file,
+            plain,
+            show_secrets,
+        } => {
+            let secrets = show_secrets;
+            copies::export(context, &stack, &file, plain.then_some(secrets)).await
+        }
+        StateCommand::Import {
+            stack,
+            file,
+            force,
+            yes,
+        } => copies::import(context, &stack, &file, force, yes).await,
         StateCommand::Rm {
             stack,
             resources,
@@ -90,7 +107,7 @@ async fn ls(context: &Context, args: &StackArgs) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
-fn summary(entry: &Entry) -> serde_json::Value {
+pub(super) fn summary(entry: &Entry) -> serde_json::Value {
     serde_json::json!({
         "event": "resource",
         "urn": entry.urn().as_str(),
