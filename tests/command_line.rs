@@ -15,6 +15,8 @@ mod damage;
 mod endpoints;
 #[path = "command_line/exits.rs"]
 mod exits;
+#[path = "command_line/imports.rs"]
+mod imports;
 #[path = "command_line/kills.rs"]
 mod kills;
 #[path = "command_line/locks.rs"]

@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Destroy(Destroy),
     /// Read what exists and show what was changed outside epid
     Refresh(Refresh),
+    /// Record what exists as a declared resource; nothing is sent to change it
+    Import(Import),
     /// Stacks: list them, show outputs, remove
     #[command(subcommand)]
     Stack(StackCommand),
@@ -200,6 +202,31 @@ pub(crate) struct Refresh {
     /// Exit with 3 where anything was changed outside epid
     #[arg(long)]
     pub(crate) expect_no_changes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    #[command(flatten)]
+    pub(crate) stack: StackArgs,
+    /// The address or URN of a resource that the program declares
+    #[arg(required_unless_present = "from", requires = "id", conflicts_with = "from")]
+    pub(crate) resource: Option<String>,
+    /// What the cloud calls it
+    pub(crate) id: Option<String>,
+    /// Many at once: a file of lines `RESOURCE = ID`; `#` begins a comment
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) from: Option<PathBuf>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+impl Import {
+    /// Its one stack, as runs take them.
+    pub(crate) fn stacks(&self) -> StacksArgs {
+        let one = self.stack.clone();
+        StacksArgs { one, all: false }
+    }
 }
 
 #[derive(Debug, Subcommand)]

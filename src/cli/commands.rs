@@ -3,7 +3,7 @@
 mod config;
 mod copies;
 mod history;
-mod records;
+pub(crate) mod records;
 mod sandbox;
 mod stack;
 mod state;

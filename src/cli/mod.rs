@@ -236,6 +236,12 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
             let paused = run::is_paused(&workspace, &refresh.stacks)?;
             block_on(paused, run::refresh(context, &workspace, &refresh))
         }
+        Command::Import(import) => {
+            let workspace = context.workspace()?;
+            let stacks = import.stacks();
+            let paused = run::is_paused(&workspace, &stacks)?;
+            block_on(paused, run::import(context, &workspace, &import))
+        }
         Command::Stack(command) => block_on(true, commands::stack(context, command)),
         Command::State(command) => block_on(true, commands::state(context, command)),
         Command::History(history) => block_on(true, commands::history(context, &history)),

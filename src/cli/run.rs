@@ -1,5 +1,7 @@
 //! Up, preview, destroy and refresh: plan, show, ask, apply.
 
+mod import;
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,6 +24,8 @@ use crate::observe::{Depth, Looking, Seen, observe};
 use crate::plan::{Action, Mode, Plan, PlannedOutput, Refresh, Request, Selection, plan};
 use crate::program::StackFile;
 use crate::state::{Location, Opening, Run, Session, Snapshot};
+
+pub(crate) use import::import;
 
 /// What a run is asked to do, whichever stack it is for.
 struct Asked {
@@ -493,6 +497,14 @@ impl Running<'_> {
     }
 
     async fn open(&self, location: &Location) -> Result<Arc<Session>, Error> {
+        let opening = self.opening(location)?;
+        Ok(Arc::new(
+            Session::open(&self.workspace.store, location, opening).await?,
+        ))
+    }
+
+    /// Makes the state where there is none, under the key that the stack file names.
+    fn opening(&self, location: &Location) -> Result<Opening, Error> {
         let mut opening = Opening::new(surroundings::holder(&self.context.command)).create();
         opening.another_world = self.asked.copy;
         let named = self
@@ -505,9 +517,7 @@ impl Running<'_> {
             let needed = !self.world.simulated || self.workspace.keys.find(&id)?;
             opening.key = needed.then(|| id.to_string());
         }
-        Ok(Arc::new(
-            Session::open(&self.workspace.store, location, opening).await?,
-        ))
+        Ok(opening)
     }
 
     async fn plan_all<'a>(&self, stacks: &[&'a StackFile]) -> Result<Vec<Planned<'a>>, Error> {

@@ -96,6 +96,13 @@ impl Session {
         Self::of(Snapshot::new(header), keys, Vec::new(), None, None)
     }
 
+    /// A session on a copy of a state, kept nowhere: what a run would make of it.
+    #[must_use]
+    pub fn trial(snapshot: Snapshot, keys: Option<StackKeys>) -> Self {
+        let keys = keys.unwrap_or_else(|| StackKeys::in_memory(&snapshot.header.lineage));
+        Self::of(snapshot, keys, Vec::new(), None, None)
+    }
+
     fn of(
         snapshot: Snapshot,
         keys: StackKeys,

@@ -20,18 +20,18 @@ use crate::state::{
 };
 
 /// What is about to change.
-#[derive(Default)]
-pub(super) struct Amendment {
+#[derive(Clone, Default)]
+pub(crate) struct Amendment {
     /// The records.
-    pub(super) changes: Vec<Change>,
+    pub(crate) changes: Vec<Change>,
     /// The outputs, where they change.
-    pub(super) outputs: Option<Map>,
+    pub(crate) outputs: Option<Map>,
     /// The serial that the state has at least afterwards.
-    pub(super) serial: u64,
+    pub(crate) serial: u64,
     /// Calls that are dangling afterwards, beside those that are.
-    pub(super) intents: Vec<Arc<Intent>>,
+    pub(crate) intents: Vec<Arc<Intent>>,
     /// What people are shown of it.
-    pub(super) lines: Vec<Line>,
+    pub(crate) lines: Vec<Line>,
 }
 
 impl Amendment {
@@ -45,19 +45,20 @@ impl Amendment {
 }
 
 /// One record that changes.
-pub(super) struct Line {
+#[derive(Clone)]
+pub(crate) struct Line {
     /// `+`, `~`, `-` or `·`.
-    pub(super) mark: &'static str,
+    pub(crate) mark: &'static str,
     /// Whose record.
-    pub(super) urn: Urn,
+    pub(crate) urn: Urn,
     /// What happens to it, in the words of people.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// The same in one word, for programs.
-    pub(super) what: &'static str,
+    pub(crate) what: &'static str,
 }
 
 impl Line {
-    pub(super) fn new(mark: &'static str, urn: &Urn, what: &'static str, text: impl Into<String>) -> Self {
+    pub(crate) fn new(mark: &'static str, urn: &Urn, what: &'static str, text: impl Into<String>) -> Self {
         let (urn, text) = (urn.clone(), text.into());
         Self {
             mark,
@@ -76,7 +77,7 @@ impl From<Refused> for Error {
 
 /// How it ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Amended {
+pub(crate) enum Amended {
     /// Nothing was to be changed.
     Not,
     /// Somebody said no.
@@ -86,18 +87,18 @@ pub(super) enum Amended {
 }
 
 /// The state that is changed.
-pub(super) struct Amending<'a> {
-    pub(super) context: &'a Context,
-    pub(super) workspace: &'a Workspace,
-    pub(super) world: &'a World,
-    pub(super) location: &'a Location,
-    pub(super) yes: bool,
+pub(crate) struct Amending<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) workspace: &'a Workspace,
+    pub(crate) world: &'a World,
+    pub(crate) location: &'a Location,
+    pub(crate) yes: bool,
 }
 
 impl Amending<'_> {
     /// Shows what `decide` says, asks, and records it. It is asked again once nobody else can write: where it says something
     /// else then, nothing is done.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         &self,
         opening: Opening,
         question: &str,
