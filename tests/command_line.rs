@@ -17,6 +17,8 @@ mod endpoints;
 mod exits;
 #[path = "command_line/imports.rs"]
 mod imports;
+#[path = "command_line/keys.rs"]
+mod keys;
 #[path = "command_line/kills.rs"]
 mod kills;
 #[path = "command_line/locks.rs"]

@@ -249,7 +249,7 @@ impl Dispatcher<'_> {
                 .unwrap_or_default();
             let message = format!("{} belongs to another stack{whose}", present.id);
             return Err(Trouble::new("Owned", message)
-                .hint("`epid state forget` it there first, or refer to that stack's outputs"));
+                .hint("`epid state rm` it there first, or refer to that stack's outputs"));
         }
         let recorded = self.executor.session.with(|snapshot| {
             let urn = owner.urn.as_ref().filter(|urn| **urn != step.target.urn)?;

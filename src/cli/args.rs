@@ -61,6 +61,9 @@ pub(crate) enum Command {
     /// What epid has recorded of a stack
     #[command(subcommand)]
     State(StateCommand),
+    /// The keys that states and secrets are sealed with
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// The runs of a stack: who, when, what, and how it ended
     History(History),
     /// Draw the resources of a stack
@@ -395,6 +398,18 @@ pub(crate) enum StateCommand {
         /// Their addresses or URNs
         #[arg(required = true, value_name = "RESOURCE")]
         resources: Vec<String>,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// The keys that are here or needed, and what is sealed with each
+    Ls,
+    /// Seal all states and secrets of the project with a new key; the old ones stay
+    Rotate {
         /// Do not ask
         #[arg(long, short)]
         yes: bool,

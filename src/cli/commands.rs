@@ -3,6 +3,7 @@
 mod config;
 mod copies;
 mod history;
+mod keys;
 pub(crate) mod records;
 mod sandbox;
 mod stack;
@@ -10,6 +11,7 @@ mod state;
 
 pub(crate) use config::config;
 pub(crate) use history::history;
+pub(crate) use keys::keys;
 pub(crate) use sandbox::{reset, serve};
 pub(crate) use stack::stack;
 pub(crate) use state::state;

@@ -244,6 +244,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
         }
         Command::Stack(command) => block_on(true, commands::stack(context, command)),
         Command::State(command) => block_on(true, commands::state(context, command)),
+        Command::Keys(command) => block_on(true, commands::keys(context, command)),
         Command::History(history) => block_on(true, commands::history(context, &history)),
         Command::Graph(graph) => block_on(true, commands::graph(context, &graph)),
         Command::Sandbox(SandboxCommand::Serve { port, speed }) => {

@@ -167,6 +167,7 @@ impl Disk {
         let (keys, written) = (keys.clone(), head.clone());
         let bytes = off_thread(move || load::write(&written, &snapshot, &keys)).await?;
         blobs.put(&self.blob(STATE), bytes).await?;
+        self.from_previous = false;
         let old = std::mem::replace(&mut self.head, head).journal.segment;
         self.pending = false;
         for segment in self.segments.iter().filter(|segment| **segment <= old) {
@@ -174,6 +175,21 @@ impl Disk {
             drop(blobs.delete(&names::segment(&self.location, *segment)).await);
         }
         Ok(())
+    }
+
+    /// Writes both snapshots anew, with the data keys sealed by another key. Cut anywhere, each snapshot names the key that
+    /// opens it.
+    pub(super) async fn rekey(
+        &mut self,
+        snapshot: Snapshot,
+        runs: &[RunRecord],
+        keys: &StackKeys,
+        wrapped: String,
+    ) -> Result<(), StateError> {
+        self.head.keys = wrapped;
+        self.compact(snapshot.clone(), runs, keys).await?;
+        // The one that has just become the previous one was sealed the old way.
+        self.compact(snapshot, &[], keys).await
     }
 
     /// Ends the session. The lock ends with what this returns.

@@ -12,6 +12,7 @@
 //! | `store`, `sharing` | all states of a backend, and what they have of one another |
 //! | `session` | the one writer of a state |
 //! | `copies` | a state in one file outside; the state before the last run; reading every file there is |
+//! | `rotation` | sealing states and outputs with another key |
 //! | `amend` | what a person changes by hand: names, protection, records that are forgotten |
 
 mod amend;
@@ -27,6 +28,7 @@ mod keys;
 mod load;
 mod location;
 mod names;
+mod rotation;
 mod session;
 mod sharing;
 mod snapshot;

@@ -310,7 +310,10 @@ fn verify_finds_every_damaged_file() {
 fn an_exported_state_holds_no_secret_in_clear() {
     let place = Place::with(VALUES);
     place.run("state export file").ends(2).says("nothing is recorded");
-    place.write("stacks/one.toml", "[config.word]\ntype = \"string\"\nsecret = true\n[resources.a]\ntype = \"epid:data:Value\"\nproperties.value = \"${config.word}\"\n");
+    place.write(
+        "stacks/one.toml",
+        "[resources.a]\ntype = \"epid:data:Value\"\nproperties.value = \"${config.word}\"\n",
+    );
     place
         .bash("echo -n hunter2-canary | epid config set word --secret")
         .ends(0);

@@ -211,7 +211,11 @@ impl Running<'_> {
             let new = base.header.lineage.is_empty() && snapshot.header.serial == 0 && snapshot.is_empty();
             // An empty answer is another one than was shown, and refused for that.
             let same = new || snapshot.is_same(base);
-            Ok(same.then(|| amendment.clone()).unwrap_or_default())
+            Ok(if same {
+                amendment.clone()
+            } else {
+                Amendment::default()
+            })
         };
         let amending = Amending {
             context: self.context,
