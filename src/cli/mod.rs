@@ -7,7 +7,7 @@
 //! | `workspace` | a project with its states and keys |
 //! | `world` | the real clouds or the sandbox, and their providers |
 //! | `sandbox`, `served` | the simulated world: serving it, beginning anew; and its use while it is served |
-//! | `run` | up, preview, destroy, refresh: plan, show, ask, apply |
+//! | `run` | up, preview, destroy, refresh, import: plan, show, ask, apply |
 //! | `bound` | whether a plan stays within the one that was shown |
 //! | `saved_plan`, `sealed_world` | plans in files and the sandbox's world, encrypted |
 //! | `commands` | everything else |

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::place::{CLOUD, Place, ROLE, VALUES};
+use crate::place::{CLOUD, Look, Place, ROLE, VALUES};
 
 /// The addresses that `state ls` lists.
 fn recorded(place: &Place) -> Vec<String> {
@@ -460,4 +460,63 @@ fn the_last_run_is_taken_back_where_it_only_changed_records() {
     assert_eq!(content(&place), made);
     assert_eq!(place.run("history").ends(0).out.lines().count(), 7);
     place.run("state verify").ends(0);
+}
+
+#[test]
+fn an_export_made_amid_a_killed_run_is_as_good_as_the_state() {
+    let whole = Place::with(CLOUD);
+    whole.run("up --sandbox --yes").ends(0);
+    let all = Look::at(&whole).counts();
+    let place = Place::with(CLOUD);
+    let mut going = place.start("up --sandbox --yes --json");
+    going.until(&["stepDone", "ubnet"]);
+    going.kill();
+    let said = place.run("state ls --sandbox").ends(0).out;
+    place.run("state export file --sandbox").ends(0);
+    place.run("state rollback --sandbox --yes").ends(2);
+    fs::remove_dir_all(place.path(".epid/state")).unwrap();
+    place.run("state import file --sandbox --yes").ends(0);
+    assert_eq!(
+        place.run("state ls --sandbox").ends(0).out,
+        said,
+        "what was unclear is so still"
+    );
+    // Nothing is made twice.
+    place.run("up --sandbox --yes").ends(0);
+    place
+        .run("preview --sandbox --refresh --expect-no-changes")
+        .ends(0);
+    assert_eq!(Look::at(&place).counts(), all);
+    // Calls of then that ended since are not begun again.
+    if said.contains("is not known yet") {
+        place
+            .run("state import file --sandbox --force --yes")
+            .ends(2)
+            .says("not known yet");
+    }
+}
+
+#[test]
+fn a_change_by_hand_that_is_killed_is_there_or_not() {
+    let whole = Place::with(VALUES);
+    whole.run("up --yes").ends(0);
+    for at in 0..10 {
+        let place = whole.twin();
+        let going = place.start("state mv a z --yes");
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < std::time::Duration::from_millis(at * 3) {
+            std::hint::spin_loop();
+        }
+        going.kill();
+        let names = recorded(&place);
+        assert!(names == ["a", "b", "c"] || names == ["b", "c", "z"], "{names:?}");
+        place.run("state verify").ends(0);
+        let line = if names[0] == "a" {
+            "state mv a z --yes"
+        } else {
+            "state mv z a --yes"
+        };
+        place.run(line).ends(0);
+        place.run("state verify").ends(0);
+    }
 }

@@ -51,6 +51,14 @@ async fn ls(context: &Context, workspace: &Workspace) -> Result<Exit, Error> {
             }
         }
     }
+    #[cfg(feature = "sandbox")]
+    {
+        let folder = crate::cli::world::folder(&workspace.project.root);
+        let world = crate::cli::sealed_world::SealedWorld::new(&folder, &workspace.keys).sealer();
+        if let Some(id) = world {
+            note(&id, "the world of the sandbox".to_owned());
+        }
+    }
     let current = workspace.keys.current()?;
     let terminal = context.terminal;
     for (id, uses) in &uses {
