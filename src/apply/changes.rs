@@ -56,6 +56,12 @@ pub(super) fn half_done(
     if entry.record.incomplete.is_empty() {
         entry.record.incomplete.push("finish".to_owned());
     }
+    // What a delete takes along is there as long as what it is in.
+    let takes = if intent.operation == Operation::Delete {
+        &[]
+    } else {
+        takes
+    };
     settled(snapshot, entry, takes)
 }
 

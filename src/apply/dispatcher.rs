@@ -546,7 +546,8 @@ impl<'a> Dispatcher<'a> {
     /// Evaluates the stack's outputs and records them where they changed. What cannot be told keeps its old value.
     fn outputs(&mut self) {
         let old = self.executor.session.with(|snapshot| snapshot.outputs.clone());
-        if self.plan.header.mode == Mode::Destroy && !self.outcome.is_success() {
+        if self.plan.header.mode == Mode::Destroy && (!self.outcome.is_success() || self.plan.header.limited)
+        {
             self.outcome.outputs = old;
             return;
         }

@@ -34,7 +34,7 @@ pub enum Event {
         project: Arc<str>,
         /// The stack.
         stack: Arc<str>,
-        /// The world: `sandbox:<id>`, `aws/<account>` or `local`.
+        /// The world: `sandbox:<id>` or `cloud`.
         world: Arc<str>,
         /// How many steps there are.
         steps: usize,

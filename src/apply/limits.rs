@@ -92,7 +92,7 @@ impl Lane {
 }
 
 /// What steps exclude each other by: the connection, the class and the instance, such as `eks-cluster/main`.
-pub(super) type MutexKey = (Option<RecordKey>, Arc<str>, Arc<str>);
+pub(super) type MutexKey = (Arc<str>, Arc<str>, Arc<str>);
 
 /// The mutexes that are held, and who waits for them.
 #[derive(Debug, Default)]

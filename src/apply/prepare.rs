@@ -70,8 +70,14 @@ impl Dispatcher<'_> {
                 instance(&record.applied).or_else(|| instance(&record.resolved))
             })
         };
+        // Two providers may lead to one account.
+        let connection = self.connection(step);
+        let identity = self.executor.session.with(|snapshot| {
+            let provider = snapshot.get(connection.as_ref()?)?;
+            provider.identity.clone()
+        });
         Ok(Some((
-            self.connection(step),
+            identity.unwrap_or_default(),
             class.clone(),
             name.unwrap_or_default(),
         )))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use epid_provider::{Failure, Operation, Recovered};
+use epid_provider::{Failure, Observed, Operation, Query, Record, Recovered};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
@@ -33,12 +33,22 @@ pub(super) async fn all(
         let source = executor
             .session
             .with(|snapshot| connections.source(snapshot, executor.providers, key.as_ref(), kind));
+        let around = executor
+            .session
+            .with(|snapshot| containers(snapshot, executor, &mut connections, &intent));
         searches.push(async move {
             let found = match source {
                 Ok(source) => search(&intent, &source, means)
                     .await
                     .map_err(|f| Trouble::from(&f)),
                 Err(trouble) => Err(trouble),
+            };
+            let found = match found {
+                Err(_) if is_gone(&intent, around, means).await => Ok(match intent.operation {
+                    Operation::Create | Operation::Read => Recovered::NotDone,
+                    Operation::Update | Operation::Delete => Recovered::Deleted,
+                }),
+                found => found,
             };
             (intent, found)
         });
@@ -72,6 +82,40 @@ pub(super) async fn all(
         executor.session.durable(ticket).await?;
     }
     Ok(found)
+}
+
+/// What an intent's resource is in, inside out, and how to ask for each.
+fn containers(
+    snapshot: &Snapshot,
+    executor: &Executor<'_>,
+    connections: &mut Connections,
+    intent: &Intent,
+) -> Vec<(Record, Source)> {
+    let mut found = Vec::new();
+    let mut within = intent.entry.deleted_with.as_ref();
+    while let Some(entry) = within.and_then(|urn| snapshot.live(urn)) {
+        let (key, kind) = (entry.provider.as_ref(), &entry.record.kind);
+        if let Ok(source) = connections.source(snapshot, executor.providers, key, kind) {
+            found.push((entry.record.clone(), source));
+        }
+        within = entry.deleted_with.as_ref();
+    }
+    found
+}
+
+/// True where something that an intent's resource is in provably exists no more: nobody could ever be asked about it.
+async fn is_gone(intent: &Intent, around: Vec<(Record, Source)>, means: &Means) -> bool {
+    let cx = means.call(StepId(0), intent.entry.urn(), &intent.token, SEARCH);
+    for (record, source) in around {
+        let Ok(connection) = source.get(&cx).await else {
+            continue;
+        };
+        let seen = connection.observe(&cx, &[Query::Record(Box::new(record))]).await;
+        if matches!(seen.as_slice(), [Ok(Observed::Absent)]) {
+            return true;
+        }
+    }
+    false
 }
 
 async fn search(intent: &Intent, source: &Source, means: &Means) -> Result<Recovered, Failure> {

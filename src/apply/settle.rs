@@ -238,6 +238,22 @@ impl Dispatcher<'_> {
 
     /// Nothing is taken from another stack, nor twice.
     fn may_take(&self, step: &Step, present: &Present) -> Result<(), Trouble> {
+        let connection = self.connection(step);
+        let same = |entry: &&Arc<Entry>| {
+            entry.role == Role::Live
+                && entry.record.id == present.id
+                && entry.record.kind.unversioned() == step.kind.unversioned()
+                && entry.provider == connection
+                && *entry.urn() != step.target.urn
+        };
+        let twice = self.executor.session.with(|snapshot| {
+            let entry = snapshot.entries.values().find(same)?;
+            Some(entry.urn().path().to_owned())
+        });
+        if let Some(path) = twice {
+            let message = format!("{} is already recorded as `{path}`", present.id);
+            return Err(Trouble::new("Owned", message).hint("name it in `aliases` to rename it"));
+        }
         let Some(owner) = &present.owner else {
             return Ok(());
         };
@@ -248,22 +264,11 @@ impl Dispatcher<'_> {
                 .map(|urn| format!(" as {urn}"))
                 .unwrap_or_default();
             let message = format!("{} belongs to another stack{whose}", present.id);
-            return Err(Trouble::new("Owned", message)
-                .hint("`epid state rm` it there first, or refer to that stack's outputs"));
+            return Err(Trouble::new("Owned", message).hint(
+                "let it go there first (`epid state rm`, and take it out of the program), or refer to that stack's outputs",
+            ));
         }
-        let recorded = self.executor.session.with(|snapshot| {
-            let urn = owner.urn.as_ref().filter(|urn| **urn != step.target.urn)?;
-            let entry = snapshot.live(urn).filter(|e| e.record.id == present.id)?;
-            Some(entry.urn().path().to_owned())
-        });
-        match recorded {
-            Some(path) => Err(Trouble::new(
-                "Owned",
-                format!("{} is already recorded as `{path}`", present.id),
-            )
-            .hint("name it in `aliases` to rename it")),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// The end of a mutating call.

@@ -1,6 +1,6 @@
 //! The plan that was shown is a bound: what is executed does the same or less.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use epid_provider::Urn;
 
@@ -23,16 +23,16 @@ fn strength(action: Action) -> u8 {
 
 /// The resources for which `new` does more than `shown` promised: something stronger, or a change at another path.
 pub(crate) fn beyond<'a>(shown: &Plan, new: &'a Plan) -> Vec<&'a Urn> {
-    let promised: BTreeMap<&Urn, &Step> = principal(shown)
+    let promised: BTreeMap<(&Urn, bool), &Step> = principal(shown)
         .into_iter()
-        .map(|step| (&step.target.urn, step))
+        .map(|step| ((&step.target.urn, step.leftover), step))
         .collect();
     let within = |step: &Step| {
         // What only the record learns harms nobody.
         if strength(step.action) <= 1 {
             return true;
         }
-        let Some(promise) = promised.get(&step.target.urn) else {
+        let Some(promise) = promised.get(&(&step.target.urn, step.leftover)) else {
             return false;
         };
         let promises = Promises::new(&promise.changes);
@@ -44,6 +44,17 @@ pub(crate) fn beyond<'a>(shown: &Plan, new: &'a Plan) -> Vec<&'a Urn> {
                     .iter()
                     .all(|change| promises.of(&change.path).is_some()))
     };
+    let leave = |plan: &Plan| -> BTreeSet<Urn> {
+        let steps = plan.steps.iter().filter(|step| step.action.removes());
+        let taken = steps.flat_map(|step| step.takes.iter().chain([&step.target]));
+        taken.map(|key| key.urn.clone()).collect()
+    };
+    let shown_to_leave = leave(shown);
+    let takes_more = |step: &Step| {
+        let mut taken = step.takes.iter().filter(|_| step.action.removes());
+        taken.any(|key| !shown_to_leave.contains(&key.urn))
+    };
+    let within = |step: &Step| within(step) && !takes_more(step);
     let steps = principal(new).into_iter();
     steps
         .filter(|step| !within(step))

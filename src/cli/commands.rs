@@ -63,11 +63,7 @@ pub(crate) fn completions(context: &Context, shell: clap_complete::Shell) -> Exi
 pub(crate) async fn graph(context: &Context, args: &Graph) -> Result<Exit, Error> {
     let workspace = context.workspace()?;
     let (stack, _, world) = locate(&workspace, &args.stack)?;
-    let pending = stack
-        .references
-        .values()
-        .map(|(producer, _)| producer.clone())
-        .collect();
+    let pending = workspace.unknown_references(stack);
     let references = workspace.references(stack, &world, &pending).await?;
     let graph = workspace.graph(stack, &world, references, &|_| None)?;
     let (drawing, text) = match args.format {

@@ -216,8 +216,12 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
         Command::Config(command) => commands::config(context, command),
         Command::Up(up) => {
             let workspace = context.workspace()?;
-            let paused = run::is_paused(&workspace, &up.stacks)?;
-            block_on(paused, run::up(context, &workspace, &up))
+            let saved = run::saved_plan(&workspace, &up)?;
+            let paused = match &saved {
+                Some(saved) => run::is_paused_for(&workspace, &saved.plan),
+                None => run::is_paused(&workspace, &up.stacks)?,
+            };
+            block_on(paused, run::up(context, &workspace, &up, saved))
         }
         Command::Preview(preview) => {
             let workspace = context.workspace()?;
@@ -227,8 +231,10 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
         Command::Destroy(destroy) => {
             let workspace = context.workspace()?.with_broken();
             // What cannot be chosen here is looked for among the states.
-            let paused = run::is_paused(&workspace, &destroy.stacks);
-            let paused = paused.unwrap_or(destroy.stacks.one.sandbox);
+            let paused = match run::is_paused(&workspace, &destroy.stacks) {
+                Err(error) if destroy.stacks.all => return Err(error),
+                paused => paused.unwrap_or(destroy.stacks.one.sandbox),
+            };
             block_on(paused, run::destroy(context, workspace, &destroy))
         }
         Command::Refresh(refresh) => {

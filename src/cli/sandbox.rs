@@ -54,8 +54,8 @@ pub(crate) async fn serve(context: &Context, port: u16, speed: f64) -> Result<Ex
             aws: aws_at,
         };
         served.tell(root)?;
-        let mut configs = Kubeconfigs::default();
-        configs.write(context, root, &sandbox)?;
+        let mut configs = Kubeconfigs::beside(root);
+        configs.write(context, &sandbox)?;
         announce(context, &sandbox, aws_at, clusters_at, &configs);
         loop {
             tokio::select! {
@@ -63,7 +63,7 @@ pub(crate) async fn serve(context: &Context, port: u16, speed: f64) -> Result<Ex
                 () = control.reached(crate::apply::Stop::Drain) => return Ok(()),
                 () = pause() => {}
             }
-            for (cluster, file) in configs.write(context, root, &sandbox)? {
+            for (cluster, file) in configs.write(context, &sandbox)? {
                 announce_cluster(context, &cluster, &file);
             }
         }
@@ -73,7 +73,7 @@ pub(crate) async fn serve(context: &Context, port: u16, speed: f64) -> Result<Ex
         ended = serving => Err(Error::failed(ended.err().map_or_else(String::new, |e| e.to_string()))),
         ended = beside => ended,
     };
-    served::forget(root);
+    served::forget(&folder(root));
     ended?;
     sandbox
         .close()
@@ -103,48 +103,69 @@ async fn pause() {
     tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
-/// A kubeconfig for each cluster that runs, beside the world.
-#[derive(Debug, Default)]
-struct Kubeconfigs(BTreeMap<String, PathBuf>);
+/// A kubeconfig for each cluster that runs, beside the world, for as long as this lives.
+#[derive(Debug)]
+struct Kubeconfigs {
+    folder: PathBuf,
+    /// The files as people are told of them, by cluster.
+    written: BTreeMap<String, PathBuf>,
+}
+
+impl Drop for Kubeconfigs {
+    fn drop(&mut self) {
+        for name in self.written.keys() {
+            // Nothing answers there any more, whether it can be removed or not.
+            drop(std::fs::remove_file(self.path(name)));
+        }
+    }
+}
 
 impl Kubeconfigs {
+    fn beside(root: &Path) -> Self {
+        Self {
+            folder: folder(root),
+            written: BTreeMap::new(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("kubeconfig-{name}"))
+    }
+
     /// Writes those of new clusters and answers them; takes away those of clusters that are gone.
     #[expect(clippy::disallowed_methods, reason = "kubectl wants a file")]
-    fn write(
-        &mut self,
-        context: &Context,
-        root: &Path,
-        sandbox: &Sandbox,
-    ) -> Result<Vec<(String, PathBuf)>, Error> {
+    fn write(&mut self, context: &Context, sandbox: &Sandbox) -> Result<Vec<(String, PathBuf)>, Error> {
         let mut running = BTreeMap::new();
         for (region, name) in sandbox.clusters() {
             // One file for each name; the regions of a project seldom have clusters of one name.
             running.entry(name).or_insert(region);
         }
-        let path = |name: &str| folder(root).join(format!("kubeconfig-{name}"));
         let mut written = Vec::new();
         for (name, region) in &running {
-            let text = match self.0.contains_key(name) {
+            let text = match self.written.contains_key(name) {
                 true => None,
                 false => sandbox.kubeconfig(Some(region), name),
             };
             let Some(text) = text else { continue };
-            let path = path(name);
+            let path = self.path(name);
             std::fs::write(&path, text)
                 .map_err(|error| Error::failed(format!("{} cannot be written: {error}", path.display())))?;
             let shown = path
                 .strip_prefix(&context.folder)
                 .map_or(path.clone(), Path::to_path_buf);
-            self.0.insert(name.clone(), shown.clone());
+            self.written.insert(name.clone(), shown.clone());
             written.push((name.clone(), shown));
         }
-        self.0.retain(|name, _| {
-            let runs = running.contains_key(name);
-            if !runs {
-                drop(std::fs::remove_file(path(name)));
-            }
-            runs
-        });
+        let gone: Vec<String> = self
+            .written
+            .keys()
+            .filter(|name| !running.contains_key(*name))
+            .cloned()
+            .collect();
+        for name in gone {
+            self.written.remove(&name);
+            drop(std::fs::remove_file(self.path(&name)));
+        }
         Ok(written)
     }
 }
@@ -168,7 +189,7 @@ fn announce(
     let endpoint = format!("http://{aws}");
     if terminal.json {
         let files: Vec<_> = configs
-            .0
+            .written
             .iter()
             .map(|(cluster, file)| serde_json::json!({"cluster": cluster, "kubeconfig": file}))
             .collect();
@@ -195,10 +216,10 @@ fn announce(
         text.push_str(&format!(" {name}={value}"));
     }
     text.push_str("\n  aws eks list-clusters\n");
-    for file in configs.0.values() {
+    for file in configs.written.values() {
         text.push_str(&with_kubectl(file));
     }
-    if configs.0.is_empty() {
+    if configs.written.is_empty() {
         text.push_str("\n  there is no cluster yet: `epid up --sandbox` makes what a stack declares\n");
     }
     terminal.print(&text);

@@ -24,14 +24,14 @@ pub(crate) struct Served {
     pub(crate) aws: SocketAddr,
 }
 
-fn note(root: &Path) -> PathBuf {
-    folder(root).join("served.json")
+fn note(folder: &Path) -> PathBuf {
+    folder.join("served.json")
 }
 
 /// The sandbox of the project at `root`, where another process serves it now. A note that outlived its process counts for
 /// nothing: the lock on the world ends with the process.
 pub(crate) fn found(root: &Path) -> Option<Served> {
-    let text = std::fs::read(note(root)).ok()?;
+    let text = std::fs::read(note(&folder(root))).ok()?;
     let served: Served = serde_json::from_slice(&text).ok()?;
     epid_sandbox::store::is_held(&folder(root)).then_some(served)
 }
@@ -40,14 +40,14 @@ impl Served {
     /// Leaves the note.
     pub(crate) fn tell(&self, root: &Path) -> Result<(), Error> {
         let text = serde_json::to_vec(self).map_err(|error| Error::failed(error.to_string()))?;
-        let path = note(root);
+        let path = note(&folder(root));
         std::fs::write(&path, text)
             .map_err(|error| Error::failed(format!("{} cannot be written: {error}", path.display())))
     }
 }
 
 /// Takes the note away.
-pub(crate) fn forget(root: &Path) {
+pub(crate) fn forget(folder: &Path) {
     // Without its process it counts for nothing anyway.
-    drop(std::fs::remove_file(note(root)));
+    drop(std::fs::remove_file(note(folder)));
 }

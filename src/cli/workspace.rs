@@ -15,6 +15,9 @@ use crate::program::{Components, Diagnostic, Loaded, Project, Severity, Sources,
 use crate::state::blobs::FolderBlobs;
 use crate::state::{KeyDirectory, Location, Snapshot, StackKeys, Store};
 
+/// The outputs of stacks that run before, as they will be: what their plans cannot tell is unknown.
+pub(crate) type Pending = BTreeMap<Arc<str>, Map>;
+
 /// A project, found and read.
 pub(crate) struct Workspace {
     /// The project.
@@ -365,13 +368,13 @@ impl Workspace {
         }
     }
 
-    /// The outputs of the stacks that a stack refers to. What is not published yet is unknown where `pending` says that the
-    /// producer is about to run, and an error elsewhere.
+    /// The outputs of the stacks that a stack refers to: as they will be where their stack is about to run, else as they were
+    /// published. Elsewhere it is an error that there are none.
     pub(crate) async fn references(
         &self,
         stack: &StackFile,
         world: &World,
-        pending: &BTreeSet<Arc<str>>,
+        pending: &Pending,
     ) -> Result<Map, Error> {
         let mut found = Vec::new();
         let mut problems = Vec::new();
@@ -379,18 +382,9 @@ impl Workspace {
             let location = self.location(world, producer);
             let outputs = self.store.outputs(&location).await?.map(|outputs| outputs.values);
             let value = match (outputs, self.project.stack(producer)) {
-                (Some(outputs), _) if !pending.contains(producer) => Value::Map(outputs),
-                (outputs, Some(file)) if pending.contains(producer) => {
-                    let known = outputs.unwrap_or_default();
-                    Value::map(file.program.outputs.iter().map(|output| {
-                        let unknown = || Value::unknown(&format!("stacks.{producer}.{}", output.name));
-                        (
-                            output.name.clone(),
-                            known.get(&output.name).cloned().unwrap_or_else(unknown),
-                        )
-                    }))
-                }
-                (_, file) => {
+                (_, Some(_)) if let Some(foreseen) = pending.get(producer) => Value::Map(foreseen.clone()),
+                (Some(outputs), _) => Value::Map(outputs),
+                (None, file) => {
                     let (message, hint) = if file.is_some() {
                         (
                             format!("stack `{producer}` has no outputs yet"),
@@ -414,6 +408,20 @@ impl Workspace {
             problems.extend(self.beyond(stack));
             Err(self.input(problems))
         }
+    }
+
+    /// The outputs of the stacks that a stack refers to, of which nothing is known.
+    pub(crate) fn unknown_references(&self, stack: &StackFile) -> Pending {
+        let producers = stack.references.values().map(|(producer, _)| producer);
+        let unknown = |producer: &Arc<str>| {
+            let outputs = &self.project.stack(producer)?.program.outputs;
+            let values = outputs.iter().map(|output| {
+                let origin = format!("stacks.{producer}.{}", output.name);
+                (output.name.clone(), Value::unknown(&origin))
+            });
+            Some((producer.clone(), values.collect()))
+        };
+        producers.filter_map(unknown).collect()
     }
 
     /// Runs in the sandbox: asked for, or the stack always does.

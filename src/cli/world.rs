@@ -183,7 +183,12 @@ pub(crate) fn take(
             message: format!("the sandbox in {} is taken: {error}", folder.display()),
             hint: Some("wait until that has ended; `epid preview` does not need to".to_owned()),
         }),
-        taken => taken.map_err(|error| unusable(folder, &error)),
+        taken => {
+            taken.map_err(|error| unusable(folder, &error))?;
+            // Who left a note there has ended without a word.
+            super::served::forget(folder);
+            Ok(())
+        }
     }
 }
 

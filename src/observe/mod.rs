@@ -18,11 +18,9 @@ pub use gather::observe;
 /// What to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Depth {
-    /// What planning needs to see: lookups, imports and adoptions whose inputs are known.
+    /// What planning needs to see: lookups whose inputs are known.
     #[default]
     Needed,
-    /// That, and new resources whose name may be taken.
-    Names,
     /// That, and every live record: drift.
     Refresh,
 }

@@ -42,27 +42,12 @@ pub(super) fn batches(looking: &Looking<'_>) -> BTreeMap<Way, Batch> {
         if !is_new || provider_type(&node.kind).is_some() || !(looking.only)(&node.urn) {
             continue;
         }
-        let needed = node.schema.lookup || node.options.adopt || node.options.import.is_some();
-        if !needed && looking.depth == Depth::Needed {
+        if !node.schema.lookup {
             continue;
         }
         let (urn, kind) = (node.urn.clone(), node.kind.clone());
-        let query = match &node.options.import {
-            Some(id) => Some(Query::Id {
-                urn,
-                kind,
-                id: id.clone(),
-            }),
-            None => resolved(node).map(|inputs| Query::Inputs { urn, kind, inputs }),
-        };
-        let named = |query: &Query| match query {
-            Query::Inputs { inputs, kind, .. } if !needed => {
-                let provider = looking.providers.of(kind);
-                provider.is_some_and(|p| p.identity(kind, inputs.value()).is_some())
-            }
-            _ => true,
-        };
-        if let Some(query) = query.filter(named) {
+        let query = resolved(node).map(|inputs| Query::Inputs { urn, kind, inputs });
+        if let Some(query) = query {
             let provider = node.provider.as_ref();
             let recorded = provider
                 .and_then(|urn| looking.snapshot.live(urn))

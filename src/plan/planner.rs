@@ -296,7 +296,14 @@ impl<'a> Planner<'a> {
             self.claimed.insert(vacant.key_of(), &node.urn);
         }
         let id = self.push(step);
-        Decided::plain(unmade(&node.address, desired, &node.schema), Some(id))
+        let mut known = unmade(&node.address, desired, &node.schema);
+        if let (Action::Read, Some(Observed::Present(found))) = (action, self.request.observed.get(&node.urn))
+        {
+            known.id = Value::Str(found.id.clone());
+            known.outputs = node.schema.mark_outputs(&found.outputs);
+            known.pending = None;
+        }
+        Decided::plain(known, Some(id))
     }
 
     fn existing(
@@ -524,6 +531,7 @@ impl<'a> Planner<'a> {
             after,
             only_if_replaced: Vec::new(),
             replaced_with: None,
+            leftover: false,
             undo_drift: false,
             desired: None,
             changes: Vec::new(),
@@ -548,6 +556,23 @@ impl<'a> Planner<'a> {
         id
     }
 
+    /// The stack's outputs, with what can be told of them.
+    fn outputs(&self) -> Vec<PlannedOutput> {
+        let known = |urn: &Urn| self.known(urn);
+        let view = View::new(self.request.graph.names(), None, &known, self.request.digest);
+        let output = |(name, value, secret): &(Arc<str>, crate::expression::Located, bool)| {
+            let foreseen = value.template.evaluate(&view);
+            let foreseen = foreseen.unwrap_or_else(|_| Value::unknown(name));
+            PlannedOutput {
+                name: name.clone(),
+                value: value.clone(),
+                secret: *secret,
+                foreseen: if *secret { foreseen.into_secret() } else { foreseen },
+            }
+        };
+        self.request.graph.outputs().iter().map(output).collect()
+    }
+
     fn finish(self) -> Result<Plan, Vec<PlanProblem>> {
         if !self.problems.is_empty() {
             return Err(self.problems);
@@ -567,6 +592,7 @@ impl<'a> Planner<'a> {
         for (position, old) in (0u32..).zip(&sorted) {
             place[*old as usize] = StepId(position);
         }
+        let outputs = self.outputs();
         let mut slots: Vec<Option<Step>> = self.steps.into_iter().map(Some).collect();
         let steps = sorted
             .iter()
@@ -582,11 +608,6 @@ impl<'a> Planner<'a> {
                 step
             });
         let header = &self.request.snapshot.header;
-        let output = |(name, value, secret): &(Arc<str>, crate::expression::Located, bool)| PlannedOutput {
-            name: name.clone(),
-            value: value.clone(),
-            secret: *secret,
-        };
         Ok(Plan {
             format: Plan::FORMAT,
             header: PlanHeader {
@@ -602,7 +623,7 @@ impl<'a> Planner<'a> {
             unchanged: self.unchanged,
             drift: self.drift,
             names: self.request.graph.shared_names(),
-            outputs: self.request.graph.outputs().iter().map(output).collect(),
+            outputs,
         })
     }
 }

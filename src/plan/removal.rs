@@ -430,6 +430,7 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
         after: deciding.clone(),
         only_if_replaced: deciding,
         replaced_with: None,
+        leftover: entry.role == Role::Condemned,
         undo_drift: false,
         desired: None,
         changes: Vec::new(),

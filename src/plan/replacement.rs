@@ -142,7 +142,11 @@ impl<'a> Planner<'a> {
                 node.address,
                 why.join(", ")
             );
-            let hint = format!("set it back, or `epid state unprotect {}` first", node.address);
+            let hint = if node.options.protect {
+                "set it back, or take `protect` out of its options first".to_owned()
+            } else {
+                format!("set it back, or `epid state unprotect {}` first", node.address)
+            };
             self.problems
                 .push(PlanProblem::new(Some(&node.urn), node.span, message).hint(hint));
         }

@@ -40,7 +40,7 @@ pub struct PlanHeader {
     pub project: Arc<str>,
     /// The stack.
     pub stack: Arc<str>,
-    /// The world of the state: `sandbox:<id>`, `aws/<account>` or `local`.
+    /// The world of the state: `sandbox:<id>` or `cloud`.
     pub world: Arc<str>,
     /// The lineage of the state; empty for a stack that has none yet.
     pub lineage: Arc<str>,
@@ -95,6 +95,8 @@ pub struct Step {
     pub undo_drift: bool,
     /// The record that becomes this one: a rename, or the generation an update or replacement starts from.
     pub from: Option<RecordKey>,
+    /// It removes a generation that an earlier run replaced and could not delete.
+    pub leftover: bool,
     /// Records that die with this one and leave the state in the same entry.
     pub takes: Vec<RecordKey>,
     /// The provider node it is called through; `None` for provider nodes themselves.
@@ -267,6 +269,8 @@ pub struct PlannedOutput {
     pub value: Located,
     /// It is treated as a secret.
     pub secret: bool,
+    /// Its value once the plan is executed, as far as that can be told.
+    pub foreseen: Value,
 }
 
 /// Which resources a run is limited to.
@@ -310,6 +314,7 @@ impl Plan {
             step.only_if_replaced = step.only_if_replaced.iter().filter_map(place).collect();
         }
         self.steps = kept;
+        self.header.limited = true;
         self
     }
 

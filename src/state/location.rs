@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Which stack's state: the same project and stack in another world is another state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Location {
-    /// Where its resources are: `sandbox:<id>`, `aws/<account>` or `local`.
+    /// Where its resources are: `sandbox:<id>` or `cloud`.
     pub world: Arc<str>,
     /// The project.
     pub project: Arc<str>,

@@ -272,6 +272,14 @@ impl Store {
         Ok(self.blobs.delete(&names::consumer(producer, consumer)).await?)
     }
 
+    /// Takes the published outputs of a stack away: it has nothing to offer any more.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub async fn unpublish(&self, location: &Location) -> Result<(), StateError> {
+        Ok(self.blobs.delete(&names::file(location, OUTPUTS)).await?)
+    }
+
     /// The stacks that use the outputs of `producer`, in order.
     ///
     /// # Errors

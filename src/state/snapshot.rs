@@ -20,7 +20,7 @@ pub struct Header {
     pub project: Arc<str>,
     /// The stack.
     pub stack: Arc<str>,
-    /// Where its resources are: `sandbox:<id>`, `aws/<account>` or `local`.
+    /// Where its resources are: `sandbox:<id>` or `cloud`.
     pub world: Arc<str>,
     /// 32 hexadecimal digits, random at the stack's birth: states of equal lineage are versions of one another.
     pub lineage: Arc<str>,

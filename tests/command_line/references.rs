@@ -94,3 +94,52 @@ fn a_destroy_that_was_killed_does_not_close_the_stack_for_ever() {
     place.run("up --stack one --yes").ends(0);
     place.run("up --stack user --yes").ends(0);
 }
+
+#[test]
+fn what_one_run_changes_for_the_next_stack_is_shown_and_done() {
+    let place = linked();
+    place.run("up --all --yes").ends(0);
+    place.write("stacks/one.toml", &VALUES[1].1.replace("\"1\"", "\"9\""));
+    place.run("preview --all --expect-no-changes").ends(3).says("9-2");
+    place.run("up --all --yes").ends(0);
+    place.run("preview --all --expect-no-changes").ends(0);
+    // Only the expression of an output is another.
+    place.write(
+        "stacks/one.toml",
+        &VALUES[1]
+            .1
+            .replace("\"1\"", "\"9\"")
+            .replace("b = \"${b.value}\"", "b = \"${c.value}\""),
+    );
+    place.run("up --all --yes").ends(0);
+    place.run("preview --all --expect-no-changes").ends(0);
+}
+
+#[test]
+fn a_stack_that_was_removed_offers_nothing() {
+    let place = linked();
+    place.run("up --stack one --yes").ends(0);
+    place.run("destroy --stack one --yes").ends(0);
+    place
+        .run("up --stack user --yes")
+        .ends(2)
+        .says("stack `one` has no outputs yet");
+}
+
+#[test]
+fn a_mark_stays_until_a_run_went_through_without_the_reference() {
+    let place = linked();
+    place.run("up --all --yes").ends(0);
+    let broken = "[resources.x]\ntype = \"epid:data:Value\"\nproperties.value = \"1\"\n\
+         [resources.y]\ntype = \"kubernetes:v1:ConfigMap\"\nproperties.metadata.name = \"y\"\n\
+         options.provider = \"k\"\n[providers.k]\ntype = \"kubernetes\"\nproperties.kubeconfig = \"/nowhere\"\n";
+    place.write("stacks/user.toml", broken);
+    place.run("up --stack user --yes").ends(1);
+    place.run("destroy --stack one --yes").ends(1).says("`user`");
+    place.write(
+        "stacks/user.toml",
+        "[resources.x]\ntype = \"epid:data:Value\"\nproperties.value = \"1\"\n",
+    );
+    place.run("up --stack user --yes").ends(0);
+    place.run("destroy --stack one --yes").ends(0);
+}

@@ -242,3 +242,18 @@ fn what_is_deleted_with_something_is_made_after_it() {
         assert_eq!(ran.did(), ["Created second", "Created first"]);
     });
 }
+
+#[test]
+fn one_thing_is_not_imported_twice() {
+    on_clock(async {
+        let stack = Stack::new();
+        let a = r#""a": {"type": "Item", "properties": {"value": "1"}}"#;
+        stack.up(&format!("{{{a}}}")).await;
+        let id = stack.world.of("Item")[0].id.clone();
+        let b = format!(
+            r#""b": {{"type": "Item", "properties": {{"value": "1"}}, "options": {{"import": "{id}"}}}}"#
+        );
+        let ran = stack.run(&format!("{{{a}, {b}}}")).await;
+        assert_eq!(ran.failed(), [("b", "Owned")].into());
+    });
+}

@@ -487,3 +487,49 @@ fn what_was_in_a_cluster_that_is_gone_is_made_anew_and_nothing_is_asked_of_the_o
         assert!(stack.snapshot().is_empty());
     });
 }
+
+#[test]
+fn a_call_into_a_cluster_that_is_gone_does_not_stay_unclear() {
+    for api in [Api::Create, Api::Update] {
+        on_clock(async {
+            let mut stack = Stack::new();
+            let other = TAGGED.replace(r#""value": "1""#, r#""value": "2""#);
+            let first = if api == Api::Create { "" } else { TAGGED };
+            stack.up(&behind("c", first)).await;
+            stack
+                .world
+                .fault(Fault::new(Effect::LoseAnswer).api(api).path("x"));
+            stack
+                .world
+                .fault(Fault::new(Effect::Unwell).api(Api::Recover).nth(0));
+            stack.run(&behind("c", &other)).await;
+            assert_eq!(stack.snapshot().intents.len(), 1);
+            let cluster = stack.world.of("Cluster")[0].id.clone();
+            for thing in stack.world.things() {
+                if thing.id == cluster || thing.account == cluster {
+                    stack.world.vanish(&thing.id);
+                }
+            }
+            stack.restart();
+            // Nobody answers in a cluster that is not there.
+            stack
+                .world
+                .fault(Fault::new(Effect::Unwell).api(Api::Recover).nth(0));
+            stack.recover().await;
+            assert_eq!(stack.snapshot().intents.len(), 0);
+            stack.restart();
+            let absent = Observations::from([(urn("Cluster", "cluster"), Observed::Absent)]);
+            let plan = stack
+                .plan_with(
+                    &ResourceGraph::empty(),
+                    Mode::Destroy,
+                    &absent,
+                    &Selection::default(),
+                )
+                .unwrap();
+            let ran = stack.apply(plan).await;
+            assert!(ran.outcome.is_success(), "{:?}", ran.outcome);
+            assert!(stack.snapshot().is_empty());
+        });
+    }
+}

@@ -100,3 +100,22 @@ fn what_is_retained_cannot_be_in_what_is_deleted() {
         );
     });
 }
+
+#[test]
+fn a_part_that_is_removed_leaves_the_outputs() {
+    on_clock(async {
+        let stack = Stack::new();
+        stack.up(CHAIN).await;
+        let plan = stack
+            .plan_with(
+                &ResourceGraph::empty(),
+                Mode::Destroy,
+                &Observations::new(),
+                &select(&["alone"], &[]),
+            )
+            .unwrap();
+        let ran = stack.apply(plan).await;
+        assert_eq!(ran.did(), ["Deleted alone"]);
+        assert_eq!(ran.outcome.outputs.len(), 2);
+    });
+}

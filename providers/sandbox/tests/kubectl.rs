@@ -160,18 +160,12 @@ async fn everyday_commands_work() {
             .1
             .contains("nginx:9")
     );
-    // Commands that generate objects send protobuf, which the sandbox says that it does not read.
-    let (good, said) = kubectl
-        .run("create configmap settings --from-literal=a=b", "")
+    // Commands that generate objects send protobuf.
+    kubectl
+        .good("create configmap settings --from-literal=a=b", "")
         .await;
-    assert!(!good && said.contains("--dry-run=client"), "{said}");
-    let map = kubectl
-        .good(
-            "create configmap settings --from-literal=a=b --dry-run=client -o yaml",
-            "",
-        )
-        .await;
-    kubectl.good("create -f -", &map).await;
+    let data = "get configmap settings -o jsonpath={.data}";
+    assert_eq!(kubectl.good(data, "").await, r#"{"a":"b"}"#);
     kubectl.good("label configmap settings x=y", "").await;
     kubectl.good("annotate deployment web note=1", "").await;
     assert!(

@@ -99,7 +99,7 @@ impl Running<'_> {
         let digest = |bytes: &[u8]| keys.map(|keys| keys.digest_bytes(bytes));
         let references = self
             .workspace
-            .references(stack, self.world, &BTreeSet::new())
+            .references(stack, self.world, &BTreeMap::new())
             .await?;
         let graph = self.workspace.graph(stack, self.world, references, &digest)?;
         let ids = resolve(&graph, &recorded.snapshot, wanted)?;

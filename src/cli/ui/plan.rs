@@ -64,7 +64,14 @@ pub(crate) fn render_plan(plan: &Plan, shown: Shown<'_>) -> String {
     let mut out = title(plan, shown);
     let mut root = Branch::default();
     for step in &steps {
-        root.put(&segments(&step.address), step);
+        let mut path = segments(&step.address);
+        if step.leftover
+            && let Some(last) = path.last_mut()
+        {
+            // Beside the one that lives.
+            last.push_str(" (old)");
+        }
+        root.put(&path, step);
     }
     let mut rows = Vec::new();
     root.rows("", plan, shown, &mut rows);
@@ -81,7 +88,8 @@ pub(crate) fn render_plan(plan: &Plan, shown: Shown<'_>) -> String {
     out
 }
 
-/// The one step of each resource that says what happens to it. What exists in the state alone leaves unsaid.
+/// The one step of each resource that says what happens to it, and those that remove what earlier runs left over. What
+/// exists in the state alone leaves unsaid.
 pub(crate) fn principal(plan: &Plan) -> Vec<&Step> {
     let rank = |step: &Step| match step.action {
         Action::Nothing | Action::Connect | Action::Drop => 0,
@@ -89,27 +97,27 @@ pub(crate) fn principal(plan: &Plan) -> Vec<&Step> {
         Action::Vacate | Action::Delete => 2,
         _ => 3,
     };
-    let mut best: HashMap<&Urn, &Step> = HashMap::new();
+    let mut best: HashMap<(&Urn, bool), &Step> = HashMap::new();
     let mut order = Vec::new();
     for step in &plan.steps {
-        let urn = &step.target.urn;
+        let key = (&step.target.urn, step.leftover);
         if rank(step) == 0 {
             continue;
         }
-        match best.get(urn) {
+        match best.get(&key) {
             Some(old) if rank(old) >= rank(step) => {}
             Some(_) => {
-                best.insert(urn, step);
+                best.insert(key, step);
             }
             None => {
-                order.push(urn);
-                best.insert(urn, step);
+                order.push(key);
+                best.insert(key, step);
             }
         }
     }
     order
         .into_iter()
-        .filter_map(|urn| best.get(urn).copied())
+        .filter_map(|key| best.get(&key).copied())
         .collect()
 }
 
@@ -223,6 +231,7 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown<'_>) -> 
                 notes.push("the old one is deleted first".to_owned());
             }
         }
+        Action::Delete if step.leftover => notes.push("left over from an earlier replacement".to_owned()),
         Action::Delete if plan.header.mode == Mode::Up && !step.takes.is_empty() => {
             notes.push(format!(
                 "with {}",

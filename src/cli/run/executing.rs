@@ -1,0 +1,247 @@
+//! From plans to runs: the lock, recovery, the calls, the words at the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Planned, Running};
+use crate::apply::{Event, Executor, Outcome, PlanRefused, Stop};
+use crate::cli::error::Error;
+use crate::cli::exit::Exit;
+use crate::cli::saved_plan::SavedPlan;
+use crate::cli::ui::{Listener, summary};
+use crate::cli::workspace::Workspace;
+use crate::cli::world::World;
+use crate::cli::{Context, surroundings};
+use crate::plan::{Mode, Plan};
+use crate::program::StackFile;
+use crate::state::{Location, Opening, Run, Session};
+
+impl Running<'_> {
+    /// Opens the stack and executes what was shown; where something has changed since, what a new plan says, if it stays
+    /// within that.
+    pub(super) async fn execute(&self, shown: Planned<'_>) -> Result<Exit, Error> {
+        if shown.plan.header.lineage.is_empty() && shown.plan.is_empty() && shown.plan.outputs.is_empty() {
+            return Ok(Exit::Done);
+        }
+        if self.control.stop() > Stop::No {
+            return Err(Error::interrupted());
+        }
+        let session = self.open(&shown.location).await?;
+        let done = self.execute_in(&session, shown).await;
+        let closed = session.close().await;
+        let exit = done?;
+        closed?;
+        Ok(exit)
+    }
+
+    pub(super) async fn execute_in(&self, session: &Arc<Session>, shown: Planned<'_>) -> Result<Exit, Error> {
+        let (stack, location) = (shown.stack, shown.location.clone());
+        self.begin(session, stack, &location).await?;
+        let done = self.execute_shown(session, shown).await;
+        self.end(session, stack, &location, done).await
+    }
+
+    pub(super) async fn execute_shown(
+        &self,
+        session: &Arc<Session>,
+        shown: Planned<'_>,
+    ) -> Result<Exit, Error> {
+        let stack = shown.stack;
+        let plan = if self.holds(session, &shown).await? {
+            self.refuse_loss(&shown.location, &shown.plan).await?;
+            shown.plan
+        } else {
+            self.plan_again(session, shown).await?
+        };
+        self.apply(session, stack, plan).await
+    }
+
+    /// Executes a plan in an open session and shows what happens.
+    pub(super) async fn apply(
+        &self,
+        session: &Arc<Session>,
+        stack: &StackFile,
+        mut plan: Plan,
+    ) -> Result<Exit, Error> {
+        let terminal = self.context.terminal;
+        let header = session.with(|snapshot| snapshot.header.clone());
+        if plan.header.lineage.is_empty() && header.serial == 0 {
+            plan.header.lineage = header.lineage;
+        }
+        let digest = digest_of(session);
+        let mut executor = self.executor(session, &digest);
+        let text = epid_provider::with_secrets(|| serde_json::to_vec(&plan)).unwrap_or_default();
+        executor.run.plan = digest(&text).map(Into::into);
+        let mut listener = Listener::new(terminal, Some(&plan));
+        if !terminal.json && plan.steps.iter().any(|s| s.action.touches_cloud()) {
+            terminal.line("");
+        }
+        let begun = self.world.clock.now();
+        let most = self.asked.parallel.map_or(usize::MAX, usize::from);
+        let outcome = executor
+            .apply_at_most(most, &plan, &mut |event| listener.hear(&event))
+            .await;
+        listener.end();
+        let outcome = outcome.map_err(|refusal| refused(&refusal))?;
+        let took = self.world.clock.now().since(begun);
+        if self.asked.mode == Mode::Up && outcome.journal.is_none() {
+            session.publish_outputs().await?;
+        }
+        self.report(stack, &plan, &outcome, took);
+        Ok(exit(&outcome))
+    }
+
+    pub(super) fn report(&self, stack: &StackFile, plan: &Plan, outcome: &Outcome, took: Duration) {
+        let terminal = self.context.terminal;
+        if terminal.json {
+            let left = outcome.left.iter().filter_map(|id| plan.step(*id));
+            let left: Vec<&str> = left.map(|step| step.target.urn.as_str()).collect();
+            let failed: Vec<&str> = outcome.failed.iter().map(|f| f.urn.as_str()).collect();
+            terminal.json(&serde_json::json!({
+                "event": "result",
+                "stack": stack.name,
+                "exit": exit(outcome).code(),
+                "failed": failed,
+                "left": left,
+                "outputs": crate::cli::ui::shown_json(&epid_provider::Value::Map(outcome.outputs.clone()), false),
+            }));
+            return;
+        }
+        if !(plan.is_empty() && outcome.is_success()) {
+            terminal.print(&summary(outcome, plan, took, terminal));
+        }
+        if self.asked.mode == Mode::Up && !outcome.outputs.is_empty() {
+            terminal.print(&crate::cli::ui::outputs(
+                &outcome.outputs,
+                terminal.paint,
+                terminal.width,
+            ));
+        }
+    }
+
+    /// Executes a saved plan.
+    pub(super) async fn saved(&self, stack: &StackFile, saved: SavedPlan) -> Result<Exit, Error> {
+        let plan = saved.plan;
+        let location = self.workspace.location(self.world, &stack.name);
+        if *plan.header.world != *self.world.id {
+            return Err(Error::invalid(format!(
+                "the plan was made for {}, this run is in {}",
+                plan.header.world, self.world.id
+            ))
+            .hint("--sandbox belongs to both `epid preview --save` and `epid up --plan`, or to neither"));
+        }
+        self.recover(stack).await?;
+        let session = self.open(&location).await?;
+        let done = async {
+            self.begin(&session, stack, &location).await?;
+            let done = async {
+                self.refuse_stale(stack, &plan, &saved.references).await?;
+                self.refuse_loss(&location, &plan).await?;
+                self.apply(&session, stack, plan).await
+            };
+            let done = done.await;
+            self.end(&session, stack, &location, done).await
+        };
+        let done = done.await;
+        let closed = session.close().await;
+        let exit = done?;
+        closed?;
+        Ok(exit)
+    }
+
+    /// Looks into calls of an earlier run whose outcome was not written, where there are any.
+    pub(super) async fn recover(&self, stack: &StackFile) -> Result<(), Error> {
+        let location = self.workspace.location(self.world, &stack.name);
+        let recorded = self.workspace.recorded(&location).await?;
+        if recorded.snapshot.intents.is_empty() {
+            return Ok(());
+        }
+        let session = self.open(&location).await?;
+        // What was found is kept also where the rest is given up.
+        let done = self.unless_stopped(self.recover_in(&session)).await;
+        session.close().await?;
+        done
+    }
+
+    pub(super) async fn recover_in(&self, session: &Arc<Session>) -> Result<(), Error> {
+        let digest = digest_of(session);
+        let executor = self.executor(session, &digest);
+        let mut listener = Listener::new(self.context.terminal, None);
+        executor
+            .recover(&mut |event: Event| listener.hear(&event))
+            .await?;
+        Ok(())
+    }
+
+    pub(super) fn executor<'e>(
+        &'e self,
+        session: &Arc<Session>,
+        digest: &'e dyn Fn(&[u8]) -> Option<String>,
+    ) -> Executor<'e> {
+        Executor {
+            session: session.clone(),
+            providers: &self.world.providers,
+            clock: self.world.clock.clone(),
+            control: self.control.clone(),
+            mint: &surroundings::token,
+            digest,
+            run: started(self.context, self.workspace, self.world),
+        }
+    }
+
+    pub(super) async fn open(&self, location: &Location) -> Result<Arc<Session>, Error> {
+        let opening = self.opening(location)?;
+        Ok(Arc::new(
+            Session::open(&self.workspace.store, location, opening).await?,
+        ))
+    }
+
+    /// Makes the state where there is none, under the key that the stack file names.
+    pub(super) fn opening(&self, location: &Location) -> Result<Opening, Error> {
+        let mut opening = Opening::new(surroundings::holder(&self.context.command)).create();
+        opening.another_world = self.asked.copy;
+        let named = self
+            .workspace
+            .project
+            .stack(&location.stack)
+            .and_then(|stack| stack.key.clone());
+        if let Some(id) = named {
+            // The sandbox does without a key that a fresh clone does not have.
+            let needed = !self.world.simulated || self.workspace.keys.find(&id)?;
+            opening.key = needed.then(|| id.to_string());
+        }
+        Ok(opening)
+    }
+}
+
+/// Who begins a run now, and with what, for the history.
+pub(crate) fn started(context: &Context, workspace: &Workspace, world: &World) -> Run {
+    let holder = surroundings::holder(&context.command);
+    Run {
+        who: format!("{}@{}", holder.user, holder.host).into(),
+        command: holder.command.into(),
+        at: world.clock.now(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        plan: None,
+        commit: surroundings::commit(&workspace.project.root).map(Into::into),
+    }
+}
+
+pub(super) fn digest_of(session: &Arc<Session>) -> impl Fn(&[u8]) -> Option<String> + use<> {
+    let keys = session.keys().clone();
+    move |bytes| Some(keys.digest_bytes(bytes))
+}
+
+pub(super) fn refused(refused: &PlanRefused) -> Error {
+    Error::invalid(refused.to_string()).hint("`epid preview` shows what would change now")
+}
+
+pub(super) fn exit(outcome: &Outcome) -> Exit {
+    if outcome.interrupted {
+        Exit::Interrupted
+    } else if outcome.is_success() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    }
+}

@@ -1,0 +1,509 @@
+//! Up, preview, destroy and refresh: plan, show, ask, apply.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | `planning` | from stacks to plans: what is recorded, what other stacks offer, what exists |
+//! | `executing` | from plans to runs: the lock, recovery, the calls, the words at the end |
+//! | `import` | records of what exists, by its id |
+//! | `sharing` | what stacks have to do with each other |
+
+mod executing;
+mod import;
+mod planning;
+mod sharing;
+
+use std::collections::BTreeSet;
+
+use epid_provider::{Map, Urn};
+
+use crate::apply::{Control, Stop, Stopper};
+use crate::cli::args::{Destroy, Drifted, Preview, Refresh as RefreshCommand, SelectionArgs, StacksArgs, Up};
+use crate::cli::error::Error;
+use crate::cli::exit::Exit;
+use crate::cli::saved_plan::SavedPlan;
+use crate::cli::ui::{Shown, document, principal, render_plan};
+use crate::cli::workspace::{Pending, Workspace};
+use crate::cli::world::World;
+use crate::cli::{Context, saved_plan, surroundings};
+use crate::graph::Selector;
+use crate::plan::{Action, Mode, Plan, Refresh, Selection};
+use crate::program::StackFile;
+use crate::state::{Location, Snapshot};
+
+pub(crate) use executing::started;
+pub(crate) use import::import;
+
+/// What a run is asked to do, whichever stack it is for.
+pub(super) struct Asked {
+    mode: Mode,
+    selection: Selection,
+    /// Read everything that is recorded first.
+    look: bool,
+    refresh: Refresh,
+    offline: bool,
+    /// At most so many calls at once.
+    parallel: Option<u16>,
+    /// The stack may exist in another world already.
+    copy: bool,
+    /// Nothing in a cloud is changed, whatever the program says: a refresh.
+    reads: bool,
+}
+
+impl Asked {
+    /// True where resources of the stack are left alone.
+    fn is_limited(&self) -> bool {
+        !self.selection.targets.is_empty() || !self.selection.excludes.is_empty()
+    }
+
+    fn new(mode: Mode, selection: &SelectionArgs, replace: &[String]) -> Result<Self, Error> {
+        let selectors = |texts: &[String]| -> Result<Vec<Selector>, Error> {
+            texts
+                .iter()
+                .map(|text| text.parse().map_err(Error::invalid))
+                .collect()
+        };
+        Ok(Self {
+            mode,
+            selection: Selection {
+                targets: selectors(&selection.target)?,
+                excludes: selectors(&selection.exclude)?,
+                replace: selectors(replace)?,
+            },
+            look: false,
+            refresh: Refresh::Undo,
+            offline: false,
+            parallel: None,
+            copy: false,
+            reads: false,
+        })
+    }
+
+    fn reading(mut self, args: crate::cli::args::RefreshArgs) -> Self {
+        self.look = args.refresh.is_some();
+        self.offline = args.offline;
+        if args.refresh == Some(Drifted::Accept) {
+            self.refresh = Refresh::Accept;
+        }
+        self
+    }
+}
+
+/// A stack's plan and what it was made from.
+struct Planned<'a> {
+    stack: &'a StackFile,
+    location: Location,
+    plan: Plan,
+    recorded: usize,
+    basis: Basis,
+}
+
+/// What a plan follows from, as far as that may change until it is executed.
+struct Basis {
+    snapshot: Snapshot,
+    references: Map,
+    /// Something was asked of a cloud, or could not be told without keys: to be asked again.
+    passing: bool,
+}
+
+/// True where time may jump: every stack that is meant runs in the sandbox, in this process.
+pub(crate) fn is_paused(workspace: &Workspace, stacks: &StacksArgs) -> Result<bool, Error> {
+    let simulated = is_simulated(workspace, stacks)?;
+    #[cfg(feature = "sandbox")]
+    if simulated {
+        return Ok(crate::cli::served::found(&workspace.project.root).is_none());
+    }
+    Ok(simulated)
+}
+
+/// The saved plan that `epid up` is to execute, where it is to execute one.
+pub(crate) fn saved_plan(workspace: &Workspace, args: &Up) -> Result<Option<SavedPlan>, Error> {
+    let open = |path| saved_plan::open(workspace, path);
+    args.plan.as_deref().map(open).transpose()
+}
+
+fn is_simulated_plan(plan: &Plan) -> bool {
+    plan.header.world.starts_with("sandbox:")
+}
+
+/// True where time may jump while a saved plan is executed.
+pub(crate) fn is_paused_for(workspace: &Workspace, plan: &Plan) -> bool {
+    #[cfg(feature = "sandbox")]
+    if is_simulated_plan(plan) {
+        return crate::cli::served::found(&workspace.project.root).is_none();
+    }
+    #[cfg(not(feature = "sandbox"))]
+    let _ = (workspace, plan);
+    false
+}
+
+/// True where every stack that is meant runs in the sandbox.
+fn is_simulated(workspace: &Workspace, stacks: &StacksArgs) -> Result<bool, Error> {
+    if stacks.one.sandbox {
+        return Ok(true);
+    }
+    let chosen = choose(workspace, stacks)?;
+    let simulated = chosen.iter().filter(|s| s.sandbox).count();
+    if simulated == 0 {
+        Ok(false)
+    } else if simulated == chosen.len() {
+        Ok(true)
+    } else {
+        Err(
+            Error::invalid("some of these stacks always run in the sandbox, and some do not")
+                .hint("take them one by one, or all in the sandbox with --sandbox"),
+        )
+    }
+}
+
+fn choose<'a>(workspace: &'a Workspace, stacks: &StacksArgs) -> Result<Vec<&'a StackFile>, Error> {
+    if stacks.all {
+        workspace.in_order()
+    } else {
+        Ok(vec![workspace.stack(stacks.one.stack.as_deref())?])
+    }
+}
+
+fn world(
+    context: &Context,
+    workspace: &Workspace,
+    stacks: &[&StackFile],
+    args: &StacksArgs,
+    writes: bool,
+) -> Result<World, Error> {
+    if stacks
+        .iter()
+        .all(|stack| Workspace::simulated(stack, args.one.sandbox))
+    {
+        let holder = surroundings::holder(&context.command).to_string();
+        World::sandbox(workspace, writes.then_some(&*holder))
+    } else {
+        Ok(World::cloud())
+    }
+}
+
+/// What stops a command that changes something, from here on.
+fn heard() -> Control {
+    let (stopper, control) = Stopper::new();
+    surroundings::hear_signals(&stopper);
+    control
+}
+
+/// `epid up`.
+pub(crate) async fn up(
+    context: &Context,
+    workspace: &Workspace,
+    args: &Up,
+    saved: Option<SavedPlan>,
+) -> Result<Exit, Error> {
+    let control = heard();
+    let mut asked = Asked::new(Mode::Up, &args.selection, &args.replace)?.reading(args.refresh);
+    asked.parallel = args.parallel;
+    asked.copy = args.copy;
+    let stacks = match &saved {
+        Some(saved) => {
+            asked.mode = saved.plan.header.mode;
+            vec![planned_stack(
+                workspace,
+                &saved.plan,
+                args.stacks.one.stack.as_deref(),
+            )?]
+        }
+        None => choose(workspace, &args.stacks)?,
+    };
+    let mut stacks_args = args.stacks.clone();
+    stacks_args.one.sandbox |= saved.as_ref().is_some_and(|saved| is_simulated_plan(&saved.plan));
+    let world = world(context, workspace, &stacks, &stacks_args, true)?;
+    let run = Running {
+        context,
+        workspace,
+        world: &world,
+        asked: &asked,
+        control,
+        yes: args.yes,
+    };
+    let exit = match (saved, stacks.as_slice()) {
+        (Some(saved), [stack]) => run.saved(stack, saved).await,
+        _ => run.all(&stacks).await,
+    };
+    world.close()?;
+    exit
+}
+
+/// The stack that a saved plan is of: the one that was named, where one was.
+fn planned_stack<'a>(
+    workspace: &'a Workspace,
+    plan: &Plan,
+    named: Option<&str>,
+) -> Result<&'a StackFile, Error> {
+    let of = &plan.header.stack;
+    match named {
+        Some(named) if *named != **of => Err(Error::invalid(format!(
+            "the plan is of stack `{of}`, not of `{named}`"
+        ))
+        .hint(format!(
+            "`epid preview --stack {named} --save FILE` makes one of it"
+        ))),
+        _ => workspace.stack(Some(of)),
+    }
+}
+
+/// `epid destroy`.
+pub(crate) async fn destroy(context: &Context, workspace: Workspace, args: &Destroy) -> Result<Exit, Error> {
+    let control = heard();
+    let workspace = workspace.with_forgotten(args.stacks.one.stack.as_deref()).await?;
+    let mut stacks = choose(&workspace, &args.stacks)?;
+    stacks.reverse();
+    let world = world(context, &workspace, &stacks, &args.stacks, true)?;
+    let mut asked = Asked::new(Mode::Destroy, &args.selection, &[])?;
+    asked.parallel = args.parallel;
+    let run = Running {
+        context,
+        workspace: &workspace,
+        world: &world,
+        asked: &asked,
+        control,
+        yes: args.yes,
+    };
+    let exit = run.all(&stacks).await;
+    world.close()?;
+    exit
+}
+
+/// `epid preview`.
+pub(crate) async fn preview(context: &Context, workspace: &Workspace, args: &Preview) -> Result<Exit, Error> {
+    let mut stacks = choose(workspace, &args.stacks)?;
+    let mode = if args.destroy { Mode::Destroy } else { Mode::Up };
+    if mode == Mode::Destroy {
+        stacks.reverse();
+    }
+    let world = world(context, workspace, &stacks, &args.stacks, false)?;
+    let asked = Asked::new(mode, &args.selection, &args.replace)?.reading(args.refresh);
+    let run = Running {
+        context,
+        workspace,
+        world: &world,
+        asked: &asked,
+        // It writes nothing, so a signal may just end it.
+        control: Control::unstoppable(),
+        yes: true,
+    };
+    let mut planned = run.plan_all(&stacks).await?;
+    run.show(&planned);
+    let changes = planned
+        .iter()
+        .any(|p| !p.plan.is_empty() || !p.plan.drift.is_empty());
+    let one = if planned.len() == 1 { planned.pop() } else { None };
+    if let (Some(path), Some(one)) = (&args.save, one) {
+        let references = run.digests(one.stack, one.plan.header.mode).await?;
+        let saved = SavedPlan {
+            plan: one.plan,
+            references,
+        };
+        saved_plan::save(workspace, &saved, &context.folder.join(path))?;
+        if context.terminal.json {
+            context
+                .terminal
+                .json(&serde_json::json!({"event": "saved", "file": path}));
+        } else {
+            context.terminal.line(&format!(
+                "\n  saved to {}: `epid up --plan` executes it",
+                path.display()
+            ));
+        }
+    }
+    Ok(if args.expect_no_changes && changes {
+        Exit::Changes
+    } else {
+        Exit::Done
+    })
+}
+
+/// `epid refresh`.
+pub(crate) async fn refresh(
+    context: &Context,
+    workspace: &Workspace,
+    args: &RefreshCommand,
+) -> Result<Exit, Error> {
+    let control = heard();
+    let stacks = choose(workspace, &args.stacks)?;
+    let world = world(context, workspace, &stacks, &args.stacks, args.accept)?;
+    let mut asked = Asked::new(Mode::Up, &SelectionArgs::default(), &[])?;
+    asked.look = true;
+    asked.reads = true;
+    asked.refresh = Refresh::Accept;
+    let run = Running {
+        context,
+        workspace,
+        world: &world,
+        asked: &asked,
+        control,
+        yes: args.yes,
+    };
+    let exit = refresh_all(context, &run, &stacks, args).await;
+    world.close()?;
+    exit
+}
+
+async fn refresh_all(
+    context: &Context,
+    run: &Running<'_>,
+    stacks: &[&StackFile],
+    args: &RefreshCommand,
+) -> Result<Exit, Error> {
+    let mut exit = Exit::Done;
+    for stack in stacks {
+        let none = Pending::new();
+        let planned = run.plan(stack, &none);
+        let mut planned = run.unless_stopped(planned).await?;
+        let changed: BTreeSet<Urn> = principal(&planned.plan)
+            .into_iter()
+            .filter(|step| step.action != Action::Record)
+            .map(|step| step.target.urn.clone())
+            .collect();
+        planned.plan = planned.plan.only(|step| step.action == Action::Record);
+        run.show(std::slice::from_ref(&planned));
+        let drifted = !planned.plan.drift.is_empty();
+        if args.accept && drifted {
+            let drift = planned.plan.drift.iter();
+            let kept: Vec<&str> = drift
+                .map(|d| &d.urn)
+                .filter(|urn| changed.contains(*urn))
+                .map(Urn::path)
+                .collect();
+            if !kept.is_empty() {
+                let names = kept.join(", ");
+                context.terminal.note(&format!(
+                    "not accepted, because the next `epid up` changes it anyway: {names}"
+                ));
+            }
+            if !planned.plan.is_empty() && !run.agreed("Record this?").await? {
+                continue;
+            }
+            exit = exit.or(run.execute(planned).await?);
+        } else if args.expect_no_changes && drifted {
+            exit = exit.or(Exit::Changes);
+        }
+    }
+    Ok(exit)
+}
+
+struct Running<'a> {
+    context: &'a Context,
+    workspace: &'a Workspace,
+    world: &'a World,
+    asked: &'a Asked,
+    control: Control,
+    yes: bool,
+}
+
+impl Running<'_> {
+    /// Does what changes nothing, and gives it up where the run is told to stop.
+    async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            () = self.control.reached(Stop::Drain) => Err(Error::interrupted()),
+            done = work => done,
+        }
+    }
+
+    /// Plans every stack, shows the plans, asks, and executes them one after the other.
+    async fn all(&self, stacks: &[&StackFile]) -> Result<Exit, Error> {
+        for stack in stacks {
+            self.recover(stack).await?;
+        }
+        let planned = self.unless_stopped(self.plan_all(stacks)).await?;
+        if self.asked.mode == Mode::Destroy {
+            self.refuse_consumed(&planned, stacks).await?;
+        }
+        self.show(&planned);
+        let changes = planned.iter().any(|p| !p.plan.is_empty());
+        let question = if self.asked.mode == Mode::Destroy {
+            "Delete all this?"
+        } else {
+            "Do this?"
+        };
+        if changes && !self.agreed(question).await? {
+            return Ok(Exit::Done);
+        }
+        let several = planned.len() > 1 && !self.context.terminal.json;
+        let mut planned = planned.into_iter();
+        while let Some(next) = planned.next() {
+            if several && !next.plan.is_empty() {
+                let header = &next.plan.header;
+                let title = format!("\n{}/{}", header.project, header.stack);
+                let terminal = self.context.terminal;
+                terminal.line(&terminal.paint.bold(&title));
+            }
+            let done = self.execute(next).await?;
+            if done != Exit::Done {
+                self.tell_left(planned.as_slice());
+                return Ok(done);
+            }
+        }
+        Ok(Exit::Done)
+    }
+
+    /// Whether somebody says yes, or has said so.
+    async fn agreed(&self, question: &'static str) -> Result<bool, Error> {
+        let terminal = self.context.terminal;
+        if self.yes {
+            return Ok(true);
+        }
+        if !terminal.asks {
+            return Err(Error::invalid("there is nobody to ask whether to do this")
+                .hint("add --yes, or run it in a terminal"));
+        }
+        // On a thread that may block: time stands still in the sandbox meanwhile, and Ctrl-C is heard.
+        let answer = tokio::task::spawn_blocking(move || terminal.confirm(question));
+        let answer = async { answer.await.map_err(|died| Error::failed(died.to_string())) };
+        let yes = self.unless_stopped(answer).await?;
+        if !yes {
+            terminal.note("nothing was done");
+        }
+        Ok(yes)
+    }
+
+    /// Names the stacks that were not begun because one before them did not come to its end.
+    fn tell_left(&self, planned: &[Planned<'_>]) {
+        let left = planned.iter().filter(|p| !p.plan.is_empty());
+        let left: Vec<&str> = left.map(|p| &*p.stack.name).collect();
+        if left.is_empty() {
+            return;
+        }
+        if self.context.terminal.json {
+            let document = serde_json::json!({"event": "stacksLeft", "stacks": left});
+            self.context.terminal.json(&document);
+        } else {
+            let text = format!("\n  stacks not begun: {}", left.join(", "));
+            self.context.terminal.line(&text);
+        }
+    }
+
+    fn text(&self, planned: &Planned<'_>) -> String {
+        let terminal = self.context.terminal;
+        let component = |address: &str| {
+            let name = address.split('[').next().unwrap_or(address);
+            let mut declared = planned.stack.program.resources.iter();
+            declared.find(|d| *d.name == *name).map(|d| d.kind.clone())
+        };
+        let shown = Shown {
+            paint: terminal.paint,
+            width: terminal.width,
+            recorded: planned.recorded,
+            component: &component,
+        };
+        render_plan(&planned.plan, shown)
+    }
+
+    fn show(&self, planned: &[Planned<'_>]) {
+        let terminal = self.context.terminal;
+        for (at, planned) in planned.iter().enumerate() {
+            if terminal.json {
+                terminal.json(&document(&planned.plan));
+            } else {
+                let gap = if at > 0 { "\n" } else { "" };
+                terminal.print(&format!("{gap}{}", self.text(planned)));
+            }
+        }
+    }
+}

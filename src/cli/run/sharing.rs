@@ -1,0 +1,219 @@
+//! What stacks have to do with each other: outputs, marks, and refusing to take away what is used.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use epid_provider::Urn;
+
+use super::{Planned, Running};
+use crate::cli::error::Error;
+use crate::cli::exit::Exit;
+use crate::cli::ui::principal;
+use crate::plan::{Action, Mode, Plan, PlannedChange, PlannedOutput};
+use crate::program::StackFile;
+use crate::state::{Location, Session, Snapshot, StateError};
+
+impl Running<'_> {
+    /// Refuses a plan that was made with other outputs of other stacks.
+    pub(super) async fn refuse_stale(
+        &self,
+        stack: &StackFile,
+        plan: &Plan,
+        used: &BTreeMap<String, Option<String>>,
+    ) -> Result<(), Error> {
+        for (producer, digest) in self.digests(stack, plan.header.mode).await? {
+            if used.get(&producer) != Some(&digest) {
+                return Err(Error::invalid(format!(
+                    "the outputs of stack `{producer}` have changed since the plan was made"
+                ))
+                .hint("`epid preview --save` makes a new one"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The digests of the outputs that a stack uses, by the stack that offers them.
+    pub(super) async fn digests(
+        &self,
+        stack: &StackFile,
+        mode: Mode,
+    ) -> Result<BTreeMap<String, Option<String>>, Error> {
+        let mut digests = BTreeMap::new();
+        if mode == Mode::Destroy {
+            return Ok(digests);
+        }
+        for (producer, _) in stack.references.values() {
+            let location = self.workspace.location(self.world, producer);
+            let outputs = self.workspace.store.outputs(&location).await?;
+            digests.insert(producer.to_string(), outputs.map(|outputs| outputs.digest));
+        }
+        Ok(digests)
+    }
+
+    /// Refuses a plan that takes away what other stacks use.
+    pub(super) async fn refuse_loss(&self, location: &Location, plan: &Plan) -> Result<(), Error> {
+        if self.asked.mode == Mode::Destroy || self.asked.reads {
+            return Ok(());
+        }
+        let consumers = self.consumers(location).await?;
+        if consumers.is_empty() {
+            return Ok(());
+        }
+        let lost: BTreeSet<&Urn> = principal(plan)
+            .into_iter()
+            .filter(|s| matches!(s.action, Action::Replace | Action::Refill | Action::Delete))
+            .filter(|s| {
+                let may = |c: &PlannedChange| c.replace != epid_provider::Replace::No;
+                s.changes.is_empty() || s.changes.iter().any(may)
+            })
+            .map(|s| &s.target.urn)
+            .collect();
+        for PlannedOutput { name, value, .. } in &plan.outputs {
+            let behind = value
+                .template
+                .references()
+                .into_iter()
+                .flat_map(|m| plan.names.resources(&m.reference));
+            if let Some(urn) = behind.into_iter().find(|urn| lost.contains(urn)) {
+                return Err(Error::failed(format!(
+                    "`{}` would be replaced or deleted, or may be, but output `{name}` of it is used by {}",
+                    urn.path(),
+                    names(&consumers)
+                ))
+                .hint("destroy those stacks first, or keep the resource"));
+            }
+        }
+        let offered: BTreeSet<&str> = plan.outputs.iter().map(|output| &*output.name).collect();
+        let published = self
+            .workspace
+            .store
+            .outputs(location)
+            .await?
+            .map(|o| o.values)
+            .unwrap_or_default();
+        match published.keys().find(|name| !offered.contains(&***name)) {
+            Some(name) => Err(Error::failed(format!(
+                "output `{name}` would be removed, but {} may use it",
+                names(&consumers)
+            ))
+            .hint("keep the output, or destroy those stacks first")),
+            None => Ok(()),
+        }
+    }
+
+    /// The stacks that use the outputs of a stack and have resources.
+    pub(super) async fn consumers(&self, location: &Location) -> Result<Vec<Location>, Error> {
+        let mut living = Vec::new();
+        for consumer in self.workspace.store.consumers(location).await? {
+            // One whose key is elsewhere counts: nobody here can say that it is empty.
+            match self.workspace.recorded(&consumer).await {
+                Ok(recorded) if recorded.snapshot.is_empty() => {}
+                Ok(_) => living.push(consumer),
+                Err(Error::State(error)) if matches!(*error, StateError::MissingKey { .. }) => {
+                    living.push(consumer);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(living)
+    }
+
+    /// Refuses to destroy what stacks use that are not destroyed before it.
+    pub(super) async fn refuse_consumed(
+        &self,
+        planned: &[Planned<'_>],
+        stacks: &[&StackFile],
+    ) -> Result<(), Error> {
+        for (at, planned) in planned.iter().enumerate() {
+            let before: BTreeSet<&str> = stacks.iter().take(at).map(|s| &*s.name).collect();
+            let mut consumers = self.consumers(&planned.location).await?;
+            consumers.retain(|c| !before.contains(&*c.stack));
+            if !consumers.is_empty() {
+                return Err(in_use(&planned.location, &consumers));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the stacks around this one what is about to happen to it.
+    pub(super) async fn begin(
+        &self,
+        session: &Arc<Session>,
+        stack: &StackFile,
+        location: &Location,
+    ) -> Result<(), Error> {
+        if self.asked.mode == Mode::Up {
+            // A destroy that did not end is over: whoever uses this stack may go on.
+            session.stop_closing().await?;
+            self.announce(stack, location).await
+        } else {
+            Ok(session.start_closing().await?)
+        }
+    }
+
+    /// Tells the stacks around this one what became of that.
+    pub(super) async fn end(
+        &self,
+        session: &Arc<Session>,
+        stack: &StackFile,
+        location: &Location,
+        done: Result<Exit, Error>,
+    ) -> Result<Exit, Error> {
+        match self.asked.mode {
+            Mode::Destroy => {
+                if session.with(Snapshot::is_empty) {
+                    self.workspace.withdraw(location).await?;
+                    self.workspace.store.unpublish(location).await?;
+                }
+                session.stop_closing().await?;
+            }
+            // What was made of another stack's outputs may be there until a run went through without them.
+            Mode::Up if matches!(done, Ok(Exit::Done)) && !self.asked.is_limited() => {
+                self.forget_unused(stack, location).await?;
+            }
+            Mode::Up => {}
+        }
+        done
+    }
+
+    /// Leaves a marker with every stack that this one refers to, then makes sure that none is being destroyed.
+    pub(super) async fn announce(&self, stack: &StackFile, location: &Location) -> Result<(), Error> {
+        for (producer, _) in stack.references.values() {
+            let producer = self.workspace.location(self.world, producer);
+            self.workspace.store.add_consumer(&producer, location).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the markers away that were left with stacks that this one does not refer to any more.
+    pub(super) async fn forget_unused(&self, stack: &StackFile, location: &Location) -> Result<(), Error> {
+        for other in &self.workspace.project.stacks {
+            if !stack
+                .references
+                .values()
+                .any(|(producer, _)| *producer == other.name)
+            {
+                let producer = self.workspace.location(self.world, &other.name);
+                self.workspace.store.remove_consumer(&producer, location).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn names(consumers: &[Location]) -> String {
+    let names: Vec<String> = consumers.iter().map(|c| format!("`{}`", c.stack)).collect();
+    names.join(" and ")
+}
+
+pub(super) fn in_use(location: &Location, consumers: &[Location]) -> Error {
+    let first = consumers.first().map_or("", |c| &*c.stack);
+    Error::failed(format!(
+        "stack `{}` is used by {}",
+        location.stack,
+        names(consumers)
+    ))
+    .hint(format!(
+        "`epid destroy --stack {first}` first, or destroy all in order with --all"
+    ))
+}
