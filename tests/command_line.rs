@@ -15,6 +15,10 @@ mod damage;
 mod endpoints;
 #[path = "command_line/exits.rs"]
 mod exits;
+#[path = "command_line/imports.rs"]
+mod imports;
+#[path = "command_line/keys.rs"]
+mod keys;
 #[path = "command_line/kills.rs"]
 mod kills;
 #[path = "command_line/locks.rs"]
@@ -29,3 +33,5 @@ mod secrets;
 mod signals;
 #[path = "command_line/small.rs"]
 mod small;
+#[path = "command_line/states.rs"]
+mod states;

@@ -11,6 +11,7 @@ use super::dispatcher::Dispatcher;
 use super::event::{Did, Trouble};
 use super::prepare::Draft;
 use super::resolve::Settled;
+use crate::graph::overlay;
 use crate::plan::{Action, Step, StepId};
 use crate::state::{Change, Ending, Entry, Role};
 
@@ -196,7 +197,16 @@ impl Dispatcher<'_> {
                 Trouble::new("Different", message).hint("declare it as it is, and change it afterwards")
             );
         }
-        if !drift.is_empty() {
+        let only_recorded = step.desired.as_ref().is_some_and(|desired| desired.record_only);
+        let mut found = entry.clone();
+        for change in &drift.changes {
+            let applied = overlay(&found.record.applied, change.path.segments(), &change.after);
+            found.record.applied = applied;
+        }
+        if only_recorded && provider.drift(&found.record, present).is_empty() {
+            // As declared but for what differs: that, and nothing else, is left to change.
+            entry = found;
+        } else if !drift.is_empty() {
             entry.record.applied = schema.map_or_else(
                 || present.properties.clone(),
                 |s| s.mark_inputs(&present.properties),
@@ -208,7 +218,7 @@ impl Dispatcher<'_> {
             .with(|snapshot| changes::settled(snapshot, Box::new(entry.clone()), &step.takes));
         self.record(None, Ending::Done, changes)?;
         // Nobody's is marked as this stack's, by an update that changes nothing else: or another could take it too.
-        if drift.is_empty() && present.owner.is_some() {
+        if only_recorded || (drift.is_empty() && present.owner.is_some()) {
             return Ok(Some((Did::Imported, false)));
         }
         let before = Some(Box::new(entry.clone()));
@@ -256,7 +266,7 @@ impl Dispatcher<'_> {
                 .unwrap_or_default();
             let message = format!("{} belongs to another stack{whose}", present.id);
             return Err(Trouble::new("Owned", message).hint(
-                "let it go there first (`retainOnDelete`, then take it out of the program), or refer to that stack's outputs",
+                "let it go there first (`epid state rm`, and take it out of the program), or refer to that stack's outputs",
             ));
         }
         Ok(())

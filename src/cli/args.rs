@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Destroy(Destroy),
     /// Read what exists and show what was changed outside epid
     Refresh(Refresh),
+    /// Record what exists as a declared resource; nothing is sent to change it
+    Import(Import),
     /// Stacks: list them, show outputs, remove
     #[command(subcommand)]
     Stack(StackCommand),
@@ -59,6 +61,11 @@ pub(crate) enum Command {
     /// What epid has recorded of a stack
     #[command(subcommand)]
     State(StateCommand),
+    /// The keys that states and secrets are sealed with
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// The runs of a stack: who, when, what, and how it ended
+    History(History),
     /// Draw the resources of a stack
     Graph(Graph),
     /// The simulated cloud: serve it to other tools, or begin anew
@@ -200,6 +207,31 @@ pub(crate) struct Refresh {
     pub(crate) expect_no_changes: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    #[command(flatten)]
+    pub(crate) stack: StackArgs,
+    /// The address or URN of a resource that the program declares
+    #[arg(required_unless_present = "from", requires = "id", conflicts_with = "from")]
+    pub(crate) resource: Option<String>,
+    /// What the cloud calls it
+    pub(crate) id: Option<String>,
+    /// Many at once: a file of lines `RESOURCE = ID`; `#` begins a comment
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) from: Option<PathBuf>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+impl Import {
+    /// Its one stack, as runs take them.
+    pub(crate) fn stacks(&self) -> StacksArgs {
+        let one = self.stack.clone();
+        StacksArgs { one, all: false }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum StackCommand {
     /// The stacks of the project
@@ -283,13 +315,113 @@ pub(crate) enum StateCommand {
         /// Its address or URN
         resource: String,
     },
+    /// Refuse to delete or replace a resource until it is unprotected, or its program says otherwise
+    Protect {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// Its address or URN
+        resource: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
     /// Let a protected resource be deleted or replaced in the next run
     Unprotect {
         #[command(flatten)]
         stack: StackArgs,
         /// Its address or URN
         resource: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
     },
+    /// Give a record another name; nothing is sent to a cloud
+    Mv {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// Its address or URN; of a component, for all that is in it
+        old: String,
+        /// The address or URN it gets, which nothing has yet
+        new: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Undo the last run, where it changed nothing but records
+    Rollback {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Read every file of a state, and tell what is wrong with any
+    Verify {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// Every state of the project, in every world
+        #[arg(long, conflicts_with = "stack")]
+        all: bool,
+    },
+    /// Write a state into one file, encrypted with its key
+    Export {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// The file; with --plain, `-` is standard output
+        #[arg(value_hint = clap::ValueHint::FilePath)]
+        file: PathBuf,
+        /// Write JSON for people, without secrets; it cannot be imported
+        #[arg(long)]
+        plain: bool,
+        /// With the secrets in clear
+        #[arg(long, requires = "plain")]
+        show_secrets: bool,
+    },
+    /// Make a state what it was when it was exported; nothing is sent to a cloud
+    Import {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// What `state export` wrote
+        #[arg(value_hint = clap::ValueHint::FilePath)]
+        file: PathBuf,
+        /// Even if the state is newer
+        #[arg(long)]
+        force: bool,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Forget resources, which stay in the cloud
+    Rm {
+        #[command(flatten)]
+        stack: StackArgs,
+        /// Their addresses or URNs
+        #[arg(required = true, value_name = "RESOURCE")]
+        resources: Vec<String>,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// The keys that are here or needed, and what is sealed with each
+    Ls,
+    /// Seal all states and secrets of the project with a new key; the old ones stay
+    Rotate {
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    #[command(flatten)]
+    pub(crate) stack: StackArgs,
+    /// Only this run, with what it did to each resource and how long that took
+    pub(crate) run: Option<u64>,
 }
 
 #[derive(Debug, Args)]

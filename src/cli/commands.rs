@@ -1,11 +1,17 @@
 //! Commands beside runs: configuration, states, stacks, drawings, the sandbox.
 
 mod config;
+mod copies;
+mod history;
+mod keys;
+pub(crate) mod records;
 mod sandbox;
 mod stack;
 mod state;
 
 pub(crate) use config::config;
+pub(crate) use history::history;
+pub(crate) use keys::keys;
 pub(crate) use sandbox::{reset, serve};
 pub(crate) use stack::stack;
 pub(crate) use state::state;
@@ -31,6 +37,12 @@ fn locate<'a>(workspace: &'a Workspace, args: &StackArgs) -> Result<(&'a StackFi
     };
     let location = workspace.location(&world, &stack.name);
     Ok((stack, location, world))
+}
+
+/// The project of a command that works on states alone: a stack counts also where its file is wrong or gone.
+async fn any_stack(context: &Context, args: &StackArgs) -> Result<Workspace, Error> {
+    let workspace = context.workspace()?.with_broken();
+    workspace.with_forgotten(args.stack.as_deref()).await
 }
 
 /// `epid completions`.

@@ -7,7 +7,7 @@
 //! | `workspace` | a project with its states and keys |
 //! | `world` | the real clouds or the sandbox, and their providers |
 //! | `sandbox`, `served` | the simulated world: serving it, beginning anew; and its use while it is served |
-//! | `run` | up, preview, destroy, refresh: plan, show, ask, apply |
+//! | `run` | up, preview, destroy, refresh, import: plan, show, ask, apply |
 //! | `bound` | whether a plan stays within the one that was shown |
 //! | `saved_plan`, `sealed_world` | plans in files and the sandbox's world, encrypted |
 //! | `commands` | everything else |
@@ -242,8 +242,16 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
             let paused = run::is_paused(&workspace, &refresh.stacks)?;
             block_on(paused, run::refresh(context, &workspace, &refresh))
         }
+        Command::Import(import) => {
+            let workspace = context.workspace()?;
+            let stacks = import.stacks();
+            let paused = run::is_paused(&workspace, &stacks)?;
+            block_on(paused, run::import(context, &workspace, &import))
+        }
         Command::Stack(command) => block_on(true, commands::stack(context, command)),
         Command::State(command) => block_on(true, commands::state(context, command)),
+        Command::Keys(command) => block_on(true, commands::keys(context, command)),
+        Command::History(history) => block_on(true, commands::history(context, &history)),
         Command::Graph(graph) => block_on(true, commands::graph(context, &graph)),
         Command::Sandbox(SandboxCommand::Serve { port, speed }) => {
             block_on(false, commands::serve(context, port, speed))

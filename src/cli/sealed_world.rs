@@ -8,7 +8,7 @@ use epid_sandbox::store::Stored;
 use epid_sandbox::{FileStore, WorldStore};
 
 use super::surroundings;
-use crate::state::{DocumentKey, KeyDirectory, StateError};
+use crate::state::{DocumentKey, KeyDirectory, StateError, sealed_with};
 
 const KIND: &str = "sandbox's world";
 
@@ -33,6 +33,12 @@ impl SealedWorld {
     /// Takes the folder for this process, as [`FileStore::lock`].
     pub(crate) fn lock(&mut self, patience: Duration, who: &str) -> io::Result<()> {
         self.files.lock(patience, who)
+    }
+
+    /// The id of the key that the world there is was sealed with.
+    pub(crate) fn sealer(&mut self) -> Option<String> {
+        let snapshot = self.files.load().ok()?.snapshot?;
+        sealed_with(&String::from_utf8_lossy(&snapshot)).map(str::to_owned)
     }
 
     /// Finds the key of the world there is.

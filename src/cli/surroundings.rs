@@ -4,7 +4,7 @@
     reason = "the one place that reads the environment, the wall clock and randomness; everything else is handed them"
 )]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use epid_provider::{Timestamp, Token};
@@ -58,6 +58,32 @@ pub(crate) fn holder(command: &str) -> Holder {
         since: wall(),
         command: command.to_owned(),
     }
+}
+
+/// The commit that is checked out in the repository around `folder`, as Git's own files tell it.
+pub(crate) fn commit(folder: &Path) -> Option<String> {
+    let read = |path: PathBuf| std::fs::read_to_string(path).ok();
+    let root = folder.ancestors().find(|folder| folder.join(".git").exists())?;
+    let git = match read(root.join(".git")) {
+        // A worktree has its own HEAD elsewhere.
+        Some(link) => root.join(link.strip_prefix("gitdir:")?.trim()),
+        None => root.join(".git"),
+    };
+    let shared = read(git.join("commondir")).map_or_else(|| git.clone(), |path| git.join(path.trim()));
+    let head = read(git.join("HEAD"))?;
+    let commit = match head.trim().strip_prefix("ref: ") {
+        None => head.trim().to_owned(),
+        Some(name) => match read(git.join(name)).or_else(|| read(shared.join(name))) {
+            Some(commit) => commit.trim().to_owned(),
+            None => {
+                let packed = read(shared.join("packed-refs"))?;
+                let mut lines = packed.lines().filter_map(|line| line.split_once(' '));
+                lines.find(|(_, of)| *of == name)?.0.to_owned()
+            }
+        },
+    };
+    let is_id = commit.len() >= 40 && commit.bytes().all(|b| b.is_ascii_hexdigit());
+    is_id.then_some(commit)
 }
 
 /// Hands every Ctrl-C and SIGTERM to `stopper` from now on, for as long as the runtime lives. A terminal that goes away

@@ -130,6 +130,17 @@ impl ResourceGraph {
         self.dependents.get(urn).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// This graph with ids to import, as if the program said so.
+    #[must_use]
+    pub fn importing(mut self, ids: &HashMap<Urn, Arc<str>>) -> Self {
+        for node in &mut self.nodes {
+            if let Some(id) = ids.get(&node.urn) {
+                node.options.import = Some(id.clone());
+            }
+        }
+        self
+    }
+
     /// What names in expressions stand for.
     #[must_use]
     pub fn names(&self) -> &Names {

@@ -698,6 +698,7 @@ pub(super) fn inputs(node: &Node, overrides: Vec<(Path, Value)>) -> PlannedInput
         properties: node.properties.clone(),
         each: node.each.clone(),
         import: node.options.import.clone(),
+        record_only: false,
         overrides,
     }
 }

@@ -198,6 +198,9 @@ pub struct PlannedInputs {
     pub each: Option<(Arc<str>, Value)>,
     /// The id to import.
     pub import: Option<Arc<str>>,
+    /// What is imported is recorded as it is: where it differs, the next plan says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub record_only: bool,
     /// Values that replace those of the program: ignored changes and accepted drift.
     pub overrides: Vec<(Path, Value)>,
 }
@@ -322,6 +325,17 @@ impl Plan {
         }
         self.steps = kept;
         self.header.limited = true;
+        self
+    }
+
+    /// This plan with imports that send nothing: what differs from the program is left for a later one.
+    #[must_use]
+    pub fn recording_only(mut self) -> Self {
+        for step in self.steps.iter_mut().filter(|step| step.action == Action::Import) {
+            if let Some(desired) = &mut step.desired {
+                desired.record_only = true;
+            }
+        }
         self
     }
 

@@ -90,6 +90,19 @@ pub fn set_secret(text: &str, name: &str, sealed: &str, key_id: &str) -> Result<
     Ok(format!("{mark}{head}{line}{gap}{tail}"))
 }
 
+/// `text` with another key, where it names one. Secrets are left as they are.
+///
+/// # Errors
+/// [`EditError`] where the text is no TOML.
+pub fn set_key(text: &str, key_id: &str) -> Result<String, EditError> {
+    edit(text, |document| {
+        if document.contains_key("key") {
+            put_into(document.as_table_mut(), "key", key_id.into());
+        }
+        Ok(())
+    })
+}
+
 /// `text` without the configuration or secret `name`.
 ///
 /// # Errors

@@ -167,6 +167,7 @@ impl Disk {
         let (keys, written) = (keys.clone(), head.clone());
         let bytes = off_thread(move || load::write(&written, &snapshot, &keys)).await?;
         blobs.put(&self.blob(STATE), bytes).await?;
+        self.from_previous = false;
         let old = std::mem::replace(&mut self.head, head).journal.segment;
         self.pending = false;
         for segment in self.segments.iter().filter(|segment| **segment <= old) {
@@ -174,6 +175,21 @@ impl Disk {
             drop(blobs.delete(&names::segment(&self.location, *segment)).await);
         }
         Ok(())
+    }
+
+    /// Writes both snapshots anew, with the data keys sealed by another key. Cut anywhere, each snapshot names the key that
+    /// opens it.
+    pub(super) async fn rekey(
+        &mut self,
+        snapshot: Snapshot,
+        runs: &[RunRecord],
+        keys: &StackKeys,
+        wrapped: String,
+    ) -> Result<(), StateError> {
+        self.head.keys = wrapped;
+        self.compact(snapshot.clone(), runs, keys).await?;
+        // The one that has just become the previous one was sealed the old way.
+        self.compact(snapshot, &[], keys).await
     }
 
     /// Ends the session. The lock ends with what this returns.
@@ -231,6 +247,9 @@ async fn may_begin(store: &Store, location: &Location, opening: &Opening) -> Res
 /// Makes an empty state under the key that the stack file names, or under a new one.
 async fn create(store: &Store, location: &Location, opening: Opening) -> Result<Loaded, StateError> {
     let (directory, entropy, what) = (store.keys.clone(), store.entropy.clone(), location.clone());
+    let (continued, serial) = opening
+        .restores
+        .map_or((None, 0), |(lineage, serial)| (Some(lineage), serial));
     let (keys, lineage, wrapped) = off_thread(move || {
         let id = match opening.key {
             Some(id) => id,
@@ -238,13 +257,17 @@ async fn create(store: &Store, location: &Location, opening: Opening) -> Result<
         };
         let key = directory.require(&id, &format!("the new state of {what}"))?;
         let keys = StackKeys::draw(&id, &entropy)?;
-        let lineage = hex(&random::<16>(&entropy)?);
+        let lineage = match continued {
+            Some(lineage) => lineage.to_string(),
+            None => hex(&random::<16>(&entropy)?),
+        };
         let wrapped = keys.wrap(&key, &lineage)?;
         Ok((keys, lineage, wrapped))
     })
     .await?;
     let mut header = Header::new(&location.project, &location.stack, &location.world, &lineage);
     header.key = Arc::from(keys.id());
+    header.serial = serial;
     let head = StateHead::new(&header, wrapped, Position::default(), 0);
     let snapshot = Snapshot::new(header);
     let bytes = load::write(&head, &snapshot, &keys)?;

@@ -206,11 +206,45 @@ pub(super) async fn fetch_state(
     Ok(None)
 }
 
+/// One file of a snapshot as it is, read anew: with the journal after it, or as of when it was written. `None` where there is
+/// no such file.
+pub(super) async fn examine(
+    store: &Store,
+    location: &Location,
+    file: &str,
+    with_journal: bool,
+) -> Result<Option<Loaded>, StateError> {
+    let name = names::file(location, file);
+    let Some(state) = store.blobs.get(&name).await? else {
+        return Ok(None);
+    };
+    let found = (store.blobs.describe(&name), state, file == PREVIOUS);
+    let mut files = with_segments(store, location, found).await?;
+    if !with_journal {
+        files.segments.clear();
+    }
+    let (keys, entropy) = (store.keys.clone(), store.entropy.clone());
+    off_thread(move || decode(files, &keys, &entropy)).await.map(Some)
+}
+
+/// A snapshot's file that lies elsewhere, of whatever stack its head names.
+pub(super) async fn examine_copy(store: &Store, name: String, bytes: Vec<u8>) -> Result<Loaded, StateError> {
+    let head = StateHead::read(&bytes).map_err(|damage| damage.of(name.clone(), "export it anew"))?;
+    let files = Files {
+        location: head.location(),
+        name,
+        state: bytes,
+        from_previous: false,
+        segments: Vec::new(),
+    };
+    let (keys, entropy) = (store.keys.clone(), store.entropy.clone());
+    off_thread(move || decode(files, &keys, &entropy)).await
+}
+
 async fn fetch(store: &Store, location: &Location) -> Result<Option<Files>, StateError> {
     let blobs: &dyn Blobs = &*store.blobs;
-    let folder = names::file(location, "journal");
-    let Some((name, state, from_previous)) = fetch_state(store, location).await? else {
-        let left = blobs.list(&folder).await?;
+    let Some(found) = fetch_state(store, location).await? else {
+        let left = blobs.list(&names::file(location, "journal")).await?;
         return match left.first() {
             None => Ok(None),
             Some(segment) => Err(
@@ -221,6 +255,16 @@ async fn fetch(store: &Store, location: &Location) -> Result<Option<Files>, Stat
             ),
         };
     };
+    with_segments(store, location, found).await.map(Some)
+}
+
+async fn with_segments(
+    store: &Store,
+    location: &Location,
+    (name, state, from_previous): (String, Vec<u8>, bool),
+) -> Result<Files, StateError> {
+    let blobs: &dyn Blobs = &*store.blobs;
+    let folder = names::file(location, "journal");
     let after = StateHead::read(&state).map_or(u64::MAX, |head| head.journal.segment);
     let mut segments = Vec::new();
     for name in blobs.list(&folder).await? {
@@ -234,13 +278,13 @@ async fn fetch(store: &Store, location: &Location) -> Result<Option<Files>, Stat
         };
         segments.push((blobs.describe(&name), number, bytes));
     }
-    Ok(Some(Files {
+    Ok(Files {
         location: location.clone(),
         name,
         state,
         from_previous,
         segments,
-    }))
+    })
 }
 
 fn decode(files: Files, directory: &KeyDirectory, entropy: &Entropy) -> Result<Loaded, StateError> {

@@ -11,8 +11,13 @@
 //! | `load` | reading a state; `disk` writing one |
 //! | `store`, `sharing` | all states of a backend, and what they have of one another |
 //! | `session` | the one writer of a state |
+//! | `copies` | a state in one file outside; the state before the last run; reading every file there is |
+//! | `rotation` | sealing states and outputs with another key |
+//! | `amend` | what a person changes by hand: names, protection, records that are forgotten |
 
+mod amend;
 pub mod blobs;
+mod copies;
 mod disk;
 mod entry;
 mod error;
@@ -23,6 +28,7 @@ mod keys;
 mod load;
 mod location;
 mod names;
+mod rotation;
 mod session;
 mod sharing;
 mod snapshot;
@@ -30,6 +36,8 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use amend::Refused;
+pub use copies::Verified;
 pub use entry::{Entry, Generation, RecordKey, Role, Timeouts};
 pub use error::StateError;
 pub use integrity::Invalid;

@@ -26,6 +26,8 @@ pub struct Opening {
     pub another_world: bool,
     /// The id of the key for a state that is made: the one the stack file names. Where it names none, a key is minted.
     pub key: Option<String>,
+    /// The lineage and the serial that a state which is made continues: those of a copy that is about to be restored.
+    pub restores: Option<(Arc<str>, u64)>,
 }
 
 impl Opening {
@@ -37,6 +39,7 @@ impl Opening {
             create: false,
             another_world: false,
             key: None,
+            restores: None,
         }
     }
 
@@ -91,6 +94,13 @@ impl Session {
     pub fn in_memory(header: Header) -> Self {
         let keys = StackKeys::in_memory(&header.lineage);
         Self::of(Snapshot::new(header), keys, Vec::new(), None, None)
+    }
+
+    /// A session on a copy of a state, kept nowhere: what a run would make of it.
+    #[must_use]
+    pub fn trial(snapshot: Snapshot, keys: Option<StackKeys>) -> Self {
+        let keys = keys.unwrap_or_else(|| StackKeys::in_memory(&snapshot.header.lineage));
+        Self::of(snapshot, keys, Vec::new(), None, None)
     }
 
     fn of(
@@ -161,6 +171,13 @@ impl Session {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.with(Snapshot::clone)
+    }
+
+    /// Counts on from `serial` where the state is behind it, so that no number of a later copy comes twice. To be called
+    /// before a run begins.
+    pub fn reach(&self, serial: u64) {
+        let header = &mut self.lock().snapshot.header;
+        header.serial = header.serial.max(serial);
     }
 
     /// Applies an entry at once and queues it for the disk.

@@ -125,6 +125,59 @@ impl Store {
         })
     }
 
+    /// Seals published outputs anew for the keys that the stack and its consumers have now. Whoever could read them, can.
+    pub(super) async fn reseal_outputs(&self, producer: &Location, id: &str) -> Result<(), StateError> {
+        let name = names::file(producer, OUTPUTS);
+        let Some(bytes) = self.blobs.get(&name).await? else {
+            return Ok(());
+        };
+        let mut readers: Vec<String> = self
+            .markers(producer)
+            .await?
+            .into_iter()
+            .filter_map(|m| m.key)
+            .collect();
+        readers.push(id.to_owned());
+        let (file, store, id) = (self.blobs.describe(&name), self.clone(), id.to_owned());
+        let sealed = off_thread(move || {
+            let damaged = |d: Damage| d.of(file.clone(), "run `epid up` in that stack to publish them anew");
+            let mut head: OutputsHead = document::head(&bytes, OUTPUTS).map_err(damaged)?;
+            let mut own = None;
+            for (reader, wrapped) in &head.keys {
+                if let Some(key) = store.keys.load(reader)? {
+                    own = StackKeys::unwrap(reader, wrapped, &key, &head.lineage, &store.entropy).ok();
+                }
+                if own.is_some() {
+                    break;
+                }
+            }
+            let Some(own) = own else {
+                // Without a key nothing can be said of it here; who has one can still read it.
+                return Ok(None);
+            };
+            let clear = document::open(&bytes, own.state(), PURPOSE).map_err(damaged)?;
+            for reader in &readers {
+                if let Some(key) = store.keys.load(reader)? {
+                    head.keys.insert(reader.clone(), own.wrap(&key, &head.lineage)?);
+                }
+            }
+            // A key that is not here belongs to a consumer elsewhere, who still needs it.
+            let mut kept = BTreeMap::new();
+            for (reader, wrapped) in std::mem::take(&mut head.keys) {
+                if readers.contains(&reader) || store.keys.load(&reader)?.is_none() {
+                    kept.insert(reader, wrapped);
+                }
+            }
+            head.keys = kept;
+            head.key = id;
+            document::write(&head, &clear, own.state(), PURPOSE, &store.entropy).map(Some)
+        });
+        match sealed.await? {
+            Some(bytes) => Ok(self.blobs.put(&name, bytes).await?),
+            None => Ok(()),
+        }
+    }
+
     /// Publishes the outputs of a state, for the consumers there are.
     pub(super) async fn publish(
         &self,

@@ -20,7 +20,7 @@ use super::snapshot::{FORMAT, Header, Snapshot};
 
 const LOCK: &str = "lock";
 const HOLDER: &str = "holder";
-const HISTORY: &str = "history";
+pub(super) const HISTORY: &str = "history";
 
 /// The states of a backend, and the keys that open them. Cheap to clone.
 #[derive(Clone)]
@@ -267,7 +267,7 @@ impl Store {
     }
 }
 
-fn read_run(bytes: &[u8], keys: &StackKeys) -> Result<RunRecord, Damage> {
+pub(super) fn read_run(bytes: &[u8], keys: &StackKeys) -> Result<RunRecord, Damage> {
     let _: RunHead = document::head(bytes, RUN)?;
     let clear = document::open(bytes, keys.state(), RUN_PURPOSE)?;
     serde_json::from_slice(&clear).map_err(|e| Damage::at(0, format!("its content cannot be read: {e}")))

@@ -88,6 +88,16 @@ fn json_is_one_schema_on_stdout_errors_included() {
     of("state ls --json", 0, "resource");
     of("state show a --json", 0, "resource");
     of("state unprotect a --json", 0, "done");
+    of("state protect a --json --yes", 0, "stateChanges");
+    of("state rollback --json --yes", 0, "done");
+    of("state mv c d --json --yes", 0, "done");
+    of("state mv d c --json --yes", 0, "done");
+    of("state verify --json", 0, "verified");
+    of("state export x --json", 0, "done");
+    of("state import x --json --yes", 0, "done");
+    of("state rm d --json --yes", 2, "error");
+    of("history --json", 0, "run");
+    of("history 1 --json", 0, "run");
     of("graph --json", 0, "graph");
     of("completions bash --json", 0, "completions");
     of("config set x 1 --json", 0, "done");

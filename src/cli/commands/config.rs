@@ -36,7 +36,7 @@ pub(crate) fn config(context: &Context, command: ConfigCommand) -> Result<Exit, 
     }
 }
 
-fn file(workspace: &Workspace, stack: &StackFile) -> Result<(PathBuf, String), Error> {
+pub(super) fn file(workspace: &Workspace, stack: &StackFile) -> Result<(PathBuf, String), Error> {
     let path = workspace.project.root.join(&stack.path);
     let text = std::fs::read_to_string(&path)
         .map_err(|error| Error::failed(format!("{} cannot be read: {error}", path.display())))?;
@@ -44,7 +44,7 @@ fn file(workspace: &Workspace, stack: &StackFile) -> Result<(PathBuf, String), E
 }
 
 /// Replaces a file as one: whoever reads it sees the old text or the new one. It keeps its permissions, and a link stays one.
-fn write(path: &Path, text: &str) -> Result<(), Error> {
+pub(super) fn write(path: &Path, text: &str) -> Result<(), Error> {
     let failed =
         |error: std::io::Error| Error::failed(format!("{} cannot be written: {error}", path.display()));
     let target = path.canonicalize().map_err(failed)?;
@@ -66,7 +66,7 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
 }
 
 /// An error of editing; where the file is no TOML, what is wrong with it at its place.
-fn refused(workspace: &Workspace, stack: &StackFile, error: &EditError) -> Error {
+pub(super) fn refused(workspace: &Workspace, stack: &StackFile, error: &EditError) -> Error {
     match error {
         EditError::Syntax(_) => workspace.wrong_with(&stack.name),
         other => Error::invalid(other.to_string()),
@@ -237,8 +237,8 @@ fn seal(
     }
     let id = match &stack.key {
         Some(id) => id.to_string(),
-        None => match workspace.keys.ids()?.first() {
-            Some(id) => id.clone(),
+        None => match workspace.keys.current()? {
+            Some(id) => id,
             None => workspace.keys.mint(&surroundings::randomness())?,
         },
     };

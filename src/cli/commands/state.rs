@@ -4,20 +4,48 @@ use std::sync::Arc;
 
 use epid_provider::Value;
 
-use super::locate;
+use super::{copies, locate, records};
+use crate::cli::Context;
 use crate::cli::args::{StackArgs, StateCommand};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::ui::{shown_json, value_lines};
-use crate::cli::{Context, surroundings};
 use crate::graph::Selector;
-use crate::state::{Change, Ending, Entry, JournalEntry, Opening, Role, Session, Snapshot};
+use crate::state::{Entry, Role, Snapshot};
 
 pub(crate) async fn state(context: &Context, command: StateCommand) -> Result<Exit, Error> {
     match command {
         StateCommand::Ls { stack } => ls(context, &stack).await,
         StateCommand::Show { stack, resource } => show(context, &stack, &resource).await,
-        StateCommand::Unprotect { stack, resource } => unprotect(context, &stack, &resource).await,
+        StateCommand::Protect { stack, resource, yes } => {
+            records::protect(context, &stack, &resource, true, yes).await
+        }
+        StateCommand::Unprotect { stack, resource, yes } => {
+            records::protect(context, &stack, &resource, false, yes).await
+        }
+        StateCommand::Mv { stack, old, new, yes } => records::mv(context, &stack, &old, &new, yes).await,
+        StateCommand::Rollback { stack, yes } => copies::rollback(context, &stack, yes).await,
+        StateCommand::Verify { stack, all } => copies::verify(context, &stack, all).await,
+        StateCommand::Export {
+            stack,
+            file,
+            plain,
+            show_secrets,
+        } => {
+            let secrets = show_secrets;
+            copies::export(context, &stack, &file, plain.then_some(secrets)).await
+        }
+        StateCommand::Import {
+            stack,
+            file,
+            force,
+            yes,
+        } => copies::import(context, &stack, &file, force, yes).await,
+        StateCommand::Rm {
+            stack,
+            resources,
+            yes,
+        } => records::rm(context, &stack, &resources, yes).await,
     }
 }
 
@@ -79,7 +107,7 @@ async fn ls(context: &Context, args: &StackArgs) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
-fn summary(entry: &Entry) -> serde_json::Value {
+pub(super) fn summary(entry: &Entry) -> serde_json::Value {
     serde_json::json!({
         "event": "resource",
         "urn": entry.urn().as_str(),
@@ -93,7 +121,7 @@ fn summary(entry: &Entry) -> serde_json::Value {
 }
 
 /// The entries that a name on the command line means.
-fn find(snapshot: &Snapshot, name: &str) -> Result<Vec<Arc<Entry>>, Error> {
+pub(super) fn find(snapshot: &Snapshot, name: &str) -> Result<Vec<Arc<Entry>>, Error> {
     let selector: Selector = name.parse().map_err(Error::invalid)?;
     let found: Vec<Arc<Entry>> = snapshot
         .entries
@@ -165,43 +193,5 @@ async fn show(context: &Context, args: &StackArgs, resource: &str) -> Result<Exi
             }
         }
     }
-    Ok(Exit::Done)
-}
-
-async fn unprotect(context: &Context, args: &StackArgs, resource: &str) -> Result<Exit, Error> {
-    let workspace = context.workspace()?;
-    let (_, location, world) = locate(&workspace, args)?;
-    let opening = Opening::new(surroundings::holder(&context.command));
-    let session = Session::open(&workspace.store, &location, opening).await?;
-    let found = find(&session.snapshot(), resource)?;
-    let changes: Vec<Change> = found
-        .iter()
-        .filter(|entry| entry.protect)
-        .map(|entry| {
-            Change::Put(Box::new(Entry {
-                protect: false,
-                ..(**entry).clone()
-            }))
-        })
-        .collect();
-    let changed = !changes.is_empty();
-    if changed {
-        let at = world.clock.now();
-        let end = JournalEntry::End {
-            token: None,
-            ending: Ending::Done,
-            changes,
-            at,
-        };
-        let ticket = session.append(end)?;
-        session.durable(ticket).await?;
-    }
-    session.close().await?;
-    let text = if changed {
-        "not protected any more"
-    } else {
-        "was not protected"
-    };
-    context.terminal.done(&format!("`{resource}` {text}"));
     Ok(Exit::Done)
 }

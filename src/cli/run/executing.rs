@@ -8,8 +8,10 @@ use crate::apply::{Event, Executor, Outcome, PlanRefused, Stop};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::saved_plan::SavedPlan;
-use crate::cli::surroundings;
 use crate::cli::ui::{Listener, summary};
+use crate::cli::workspace::Workspace;
+use crate::cli::world::World;
+use crate::cli::{Context, surroundings};
 use crate::plan::{Mode, Plan};
 use crate::program::StackFile;
 use crate::state::{Location, Opening, Run, Session};
@@ -67,7 +69,9 @@ impl Running<'_> {
             plan.header.lineage = header.lineage;
         }
         let digest = digest_of(session);
-        let executor = self.executor(session, &digest);
+        let mut executor = self.executor(session, &digest);
+        let text = epid_provider::with_secrets(|| serde_json::to_vec(&plan)).unwrap_or_default();
+        executor.run.plan = digest(&text).map(Into::into);
         let mut listener = Listener::new(terminal, Some(&plan));
         if !terminal.json && plan.steps.iter().any(|s| s.action.touches_cloud()) {
             terminal.line("");
@@ -174,7 +178,6 @@ impl Running<'_> {
         session: &Arc<Session>,
         digest: &'e dyn Fn(&[u8]) -> Option<String>,
     ) -> Executor<'e> {
-        let holder = surroundings::holder(&self.context.command);
         Executor {
             session: session.clone(),
             providers: &self.world.providers,
@@ -182,18 +185,19 @@ impl Running<'_> {
             control: self.control.clone(),
             mint: &surroundings::token,
             digest,
-            run: Run {
-                who: format!("{}@{}", holder.user, holder.host).into(),
-                command: holder.command.into(),
-                at: self.world.clock.now(),
-                version: env!("CARGO_PKG_VERSION").into(),
-                plan: None,
-                commit: None,
-            },
+            run: started(self.context, self.workspace, self.world),
         }
     }
 
     pub(super) async fn open(&self, location: &Location) -> Result<Arc<Session>, Error> {
+        let opening = self.opening(location)?;
+        Ok(Arc::new(
+            Session::open(&self.workspace.store, location, opening).await?,
+        ))
+    }
+
+    /// Makes the state where there is none, under the key that the stack file names.
+    pub(super) fn opening(&self, location: &Location) -> Result<Opening, Error> {
         let mut opening = Opening::new(surroundings::holder(&self.context.command)).create();
         opening.another_world = self.asked.copy;
         let named = self
@@ -206,9 +210,20 @@ impl Running<'_> {
             let needed = !self.world.simulated || self.workspace.keys.find(&id)?;
             opening.key = needed.then(|| id.to_string());
         }
-        Ok(Arc::new(
-            Session::open(&self.workspace.store, location, opening).await?,
-        ))
+        Ok(opening)
+    }
+}
+
+/// Who begins a run now, and with what, for the history.
+pub(crate) fn started(context: &Context, workspace: &Workspace, world: &World) -> Run {
+    let holder = surroundings::holder(&context.command);
+    Run {
+        who: format!("{}@{}", holder.user, holder.host).into(),
+        command: holder.command.into(),
+        at: world.clock.now(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        plan: None,
+        commit: surroundings::commit(&workspace.project.root).map(Into::into),
     }
 }
 

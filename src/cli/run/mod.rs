@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `planning` | from stacks to plans: what is recorded, what other stacks offer, what exists |
 //! | `executing` | from plans to runs: the lock, recovery, the calls, the words at the end |
+//! | `import` | records of what exists, by its id |
 //! | `sharing` | what stacks have to do with each other |
 
 mod executing;
+mod import;
 mod planning;
 mod sharing;
 
@@ -27,6 +29,9 @@ use crate::graph::Selector;
 use crate::plan::{Action, Mode, Plan, Refresh, Selection};
 use crate::program::StackFile;
 use crate::state::{Location, Snapshot};
+
+pub(crate) use executing::started;
+pub(crate) use import::import;
 
 /// What a run is asked to do, whichever stack it is for.
 pub(super) struct Asked {

@@ -14,5 +14,5 @@ pub(crate) use json::{document, shown_json};
 pub(crate) use outputs::{outputs, value_lines};
 pub(crate) use plan::{Shown, principal, render_plan};
 pub(crate) use progress::{Listener, summary};
-pub(crate) use style::{count, cut, plain};
+pub(crate) use style::{count, cut, duration, moment, plain};
 pub(crate) use terminal::Terminal;

@@ -124,6 +124,13 @@ pub(crate) fn duration(time: Duration) -> String {
     }
 }
 
+/// A moment as `2026-01-31 10:00:00Z`.
+pub(crate) fn moment(at: epid_provider::Timestamp) -> String {
+    let seconds = i64::try_from(at.0 / 1000).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds)
+        .map_or_else(|_| "?".to_owned(), |at| at.to_string().replacen('T', " ", 1))
+}
+
 /// `1 step`, `2 steps`.
 pub(crate) fn count(n: usize, one: &str, many: &str) -> String {
     if n == 1 {

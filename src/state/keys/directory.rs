@@ -13,6 +13,10 @@ use super::cipher::{Entropy, SecretKey, fingerprint, hex, random};
 use crate::state::error::StateError;
 
 const FIRST_LINE: &str = "epid key 1";
+/// Names the key of a rotation that did not end.
+const ROTATING: &str = "rotating";
+/// Names the key of the last rotation.
+const CURRENT: &str = "current";
 
 /// A directory of key files. Nothing is read before it is asked for.
 ///
@@ -68,6 +72,59 @@ impl KeyDirectory {
             .and_then(|()| sync_directory(&self.directory))
             .map_err(|e| failed("write", &path, e))?;
         Ok(id)
+    }
+
+    /// The key that everything is about to be sealed with: the one of a rotation that did not end, or a new one.
+    ///
+    /// # Errors
+    /// As [`Self::mint`]; [`StateError::MissingKey`] where the key of the rotation that did not end is gone.
+    pub fn start_rotation(&self, entropy: &Entropy) -> Result<String, StateError> {
+        if let Some(id) = self.noted(ROTATING)? {
+            self.require(&id, "the rotation that did not end")?;
+            return Ok(id);
+        }
+        let id = self.mint(entropy)?;
+        let path = self.directory.join(ROTATING);
+        let fresh = self.directory.join(format!("{ROTATING}.new"));
+        File::create(&fresh)
+            .and_then(|mut file| {
+                writeln!(file, "{id}")?;
+                file.sync_all()
+            })
+            .and_then(|()| fs::rename(&fresh, &path))
+            .and_then(|()| sync_directory(&self.directory))
+            .map_err(|e| failed("write", &path, e))?;
+        Ok(id)
+    }
+
+    /// The rotation has ended: what is sealed from now on is sealed with its key.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn end_rotation(&self) -> Result<(), StateError> {
+        let path = self.directory.join(CURRENT);
+        fs::rename(self.directory.join(ROTATING), &path)
+            .and_then(|()| sync_directory(&self.directory))
+            .map_err(|e| failed("write", &path, e))
+    }
+
+    /// The key for what names none: that of the last rotation, or the first there is.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub fn current(&self) -> Result<Option<String>, StateError> {
+        let ids = self.ids()?;
+        let noted = self.noted(CURRENT)?.filter(|id| ids.contains(id));
+        Ok(noted.or_else(|| ids.into_iter().next()))
+    }
+
+    fn noted(&self, name: &str) -> Result<Option<String>, StateError> {
+        let path = self.directory.join(name);
+        match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("read", &path, error)),
+            Ok(text) => Ok(Some(text.trim().to_owned()).filter(|id| is_id(id))),
+        }
     }
 
     /// The ids of the keys that are there, in order.

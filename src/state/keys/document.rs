@@ -32,12 +32,12 @@ impl fmt::Debug for DocumentKey {
 }
 
 impl KeyDirectory {
-    /// The key for documents of a kind that are written now: the first there is, or a new one where there is none.
+    /// The key for documents of a kind that are written now: the current one, or a new one where there is none.
     ///
     /// # Errors
     /// [`StateError::BadKey`], [`StateError::Io`] and [`StateError::Entropy`].
     pub fn document_key(&self, kind: &'static str, entropy: &Entropy) -> Result<DocumentKey, StateError> {
-        let id = match self.ids()?.into_iter().next() {
+        let id = match self.current()? {
             Some(id) => id,
             None => self.mint(entropy)?,
         };

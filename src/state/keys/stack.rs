@@ -89,6 +89,12 @@ impl StackKeys {
         Ok(Self::of(id, key(state)?, key(secrets)?, entropy.clone()))
     }
 
+    /// The same keys, opened by another key file.
+    pub(in crate::state) fn opened_by(mut self, id: &str) -> Self {
+        id.clone_into(&mut self.id);
+        self
+    }
+
     /// The id of the key that opens them; empty for a state that is kept nowhere.
     #[must_use]
     pub fn id(&self) -> &str {

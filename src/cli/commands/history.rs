@@ -1,0 +1,171 @@
+//! `epid history`.
+
+use std::time::Duration;
+
+use super::{any_stack, locate};
+use crate::cli::Context;
+use crate::cli::args::History;
+use crate::cli::error::Error;
+use crate::cli::exit::Exit;
+use crate::cli::ui::{Terminal, count, duration, moment, plain};
+use crate::state::{Ending, RunRecord, RunResult, StepRecord};
+
+pub(crate) async fn history(context: &Context, args: &History) -> Result<Exit, Error> {
+    let workspace = any_stack(context, &args.stack).await?;
+    let (stack, location, _) = locate(&workspace, &args.stack)?;
+    let runs = workspace.store.history(&location).await?;
+    let terminal = context.terminal;
+    let Some(number) = args.run else {
+        list(terminal, &stack.name, &runs);
+        return Ok(Exit::Done);
+    };
+    let Some(run) = runs.iter().find(|run| run.serial == number) else {
+        let problem = Error::invalid(format!("stack `{}` has no run {number}", stack.name));
+        return Err(match (runs.first(), runs.last()) {
+            (Some(first), Some(last)) => problem.hint(format!(
+                "its runs are {} to {}: `epid history` lists them",
+                first.serial, last.serial
+            )),
+            _ => problem.hint("it has none yet: `epid up` makes the first"),
+        });
+    };
+    if terminal.json {
+        let mut document = document(&stack.name, run);
+        if let Some(map) = document.as_object_mut() {
+            map.insert("steps".to_owned(), run.steps.iter().map(step).collect());
+        }
+        terminal.json(&document);
+    } else {
+        show(terminal, run);
+    }
+    Ok(Exit::Done)
+}
+
+/// How a run ended. One without an end goes on, or was killed: nobody can tell which from here.
+fn result(run: &RunRecord) -> &'static str {
+    match run.end {
+        Some((RunResult::Done, _)) => "done",
+        Some((RunResult::Failed, _)) => "failed",
+        Some((RunResult::Interrupted, _)) => "interrupted",
+        None => "no end",
+    }
+}
+
+fn took(run: &RunRecord) -> Option<Duration> {
+    run.end.map(|(_, at)| at.since(run.run.at))
+}
+
+fn operation(step: &StepRecord) -> String {
+    format!("{:?}", step.operation).to_lowercase()
+}
+
+fn ending(step: &StepRecord) -> &'static str {
+    match step.ending {
+        Ending::Done => "done",
+        Ending::Failed => "failed",
+    }
+}
+
+fn document(stack: &str, run: &RunRecord) -> serde_json::Value {
+    serde_json::json!({
+        "event": "run",
+        "stack": stack,
+        "run": run.serial,
+        "who": run.run.who,
+        "command": run.run.command,
+        "at": run.run.at,
+        "version": run.run.version,
+        "plan": run.run.plan,
+        "commit": run.run.commit,
+        "result": run.end.map(|(result, _)| result),
+        "seconds": took(run).map(|took| took.as_secs_f64()),
+        "calls": run.steps.len(),
+    })
+}
+
+fn step(step: &StepRecord) -> serde_json::Value {
+    serde_json::json!({
+        "urn": step.urn,
+        "kind": step.kind,
+        "operation": step.operation,
+        "ending": step.ending,
+        "seconds": step.took.as_secs_f64(),
+    })
+}
+
+/// One line for each run, the last at the end, where the prompt is.
+fn list(terminal: Terminal, stack: &str, runs: &[RunRecord]) {
+    let rows: Vec<[String; 6]> = runs
+        .iter()
+        .map(|run| {
+            [
+                run.serial.to_string(),
+                moment(run.run.at),
+                plain(&run.run.who),
+                result(run).to_owned(),
+                took(run).map(duration).unwrap_or_default(),
+                plain(&run.run.command),
+            ]
+        })
+        .collect();
+    let widths = [0, 1, 2, 3, 4].map(|column| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    });
+    for (run, row) in runs.iter().zip(&rows) {
+        if terminal.json {
+            terminal.json(&document(stack, run));
+            continue;
+        }
+        let [serial, at, who, result, took, command] = row;
+        let [a, b, c, d, e] = widths;
+        // Padded before it is painted: a colour has no width.
+        let result = format!("{result:d$}");
+        let result = match run.end {
+            Some((RunResult::Done, _)) => result,
+            _ => terminal.paint.yellow(&result),
+        };
+        terminal.line(&format!(
+            "{serial:>a$}   {at:b$}   {who:c$}   {result}   {took:>e$}   {command}"
+        ));
+    }
+}
+
+fn show(terminal: Terminal, run: &RunRecord) {
+    let field = |name: &str, text: &str| {
+        if !text.is_empty() {
+            terminal.line(&format!("  {name:8} {text}"));
+        }
+    };
+    terminal.line(&terminal.paint.bold(&format!("run {}", run.serial)));
+    field("command", &plain(&run.run.command));
+    field("who", &plain(&run.run.who));
+    field("when", &moment(run.run.at));
+    field("epid", &run.run.version);
+    field("commit", run.run.commit.as_deref().unwrap_or_default());
+    field("plan", run.run.plan.as_deref().unwrap_or_default());
+    field("result", result(run));
+    field("took", &took(run).map(duration).unwrap_or_default());
+    if run.steps.is_empty() {
+        return;
+    }
+    let width = |text: &dyn Fn(&StepRecord) -> usize| run.steps.iter().map(text).max().unwrap_or(0);
+    let (names, times) = (
+        width(&|step| step.urn.path().chars().count()).min(48),
+        width(&|step| duration(step.took).chars().count()),
+    );
+    terminal.line(&format!("  {}", count(run.steps.len(), "call", "calls")));
+    for step in &run.steps {
+        let failed = match step.ending {
+            Ending::Done => String::new(),
+            Ending::Failed => format!("   {}", terminal.paint.red(ending(step))),
+        };
+        terminal.line(&format!(
+            "    {:names$}   {:6}   {:>times$}   {}{failed}",
+            step.urn.path(),
+            operation(step),
+            duration(step.took),
+            step.kind,
+        ));
+    }
+}

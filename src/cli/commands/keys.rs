@@ -1,0 +1,159 @@
+//! `epid keys`.
+
+use std::collections::BTreeMap;
+
+use super::config;
+use crate::cli::args::KeysCommand;
+use crate::cli::error::Error;
+use crate::cli::exit::Exit;
+use crate::cli::ui::count;
+use crate::cli::workspace::Workspace;
+use crate::cli::{Context, surroundings};
+use crate::program::{StackFile, set_key, set_secret};
+use crate::state::{Location, sealed_with};
+
+pub(crate) async fn keys(context: &Context, command: KeysCommand) -> Result<Exit, Error> {
+    let workspace = context.workspace()?;
+    match command {
+        KeysCommand::Ls => ls(context, &workspace).await,
+        KeysCommand::Rotate { yes } => rotate(context, &workspace, yes).await,
+    }
+}
+
+/// The states of the project, in every world.
+async fn states(workspace: &Workspace) -> Result<Vec<Location>, Error> {
+    let kept = workspace.store.list().await?.into_iter();
+    Ok(kept
+        .filter(|location| location.project == workspace.project.name)
+        .collect())
+}
+
+async fn ls(context: &Context, workspace: &Workspace) -> Result<Exit, Error> {
+    let here = workspace.keys.ids()?;
+    let mut uses: BTreeMap<String, Vec<String>> = here.iter().map(|id| (id.clone(), Vec::new())).collect();
+    let mut note = |id: &str, what: String| {
+        let of = uses.entry(id.to_owned()).or_default();
+        if !of.contains(&what) {
+            of.push(what);
+        }
+    };
+    for location in states(workspace).await? {
+        for (at, id) in workspace.store.sealers(&location).await?.iter().enumerate() {
+            let (stack, world) = (&location.stack, &location.world);
+            let before = if at == 0 { "" } else { ", before its last run" };
+            note(id, format!("the state of {stack} in {world}{before}"));
+        }
+    }
+    for stack in &workspace.project.stacks {
+        for (name, (sealed, _)) in &stack.secrets {
+            if let Some(id) = sealed_with(sealed) {
+                note(id, format!("{name} in {}", stack.path.display()));
+            }
+        }
+    }
+    #[cfg(feature = "sandbox")]
+    {
+        let folder = crate::cli::world::folder(&workspace.project.root);
+        let world = crate::cli::sealed_world::SealedWorld::new(&folder, &workspace.keys).sealer();
+        if let Some(id) = world {
+            note(&id, "the world of the sandbox".to_owned());
+        }
+    }
+    let current = workspace.keys.current()?;
+    let terminal = context.terminal;
+    for (id, uses) in &uses {
+        let is_here = here.contains(id);
+        let is_current = current.as_ref() == Some(id);
+        if terminal.json {
+            terminal.json(&serde_json::json!({
+                "event": "key", "id": id, "here": is_here, "current": is_current, "seals": uses,
+            }));
+            continue;
+        }
+        let mark = if is_current { "*" } else { " " };
+        let note = if is_here {
+            String::new()
+        } else {
+            format!("   {}", terminal.paint.yellow("not here"))
+        };
+        terminal.line(&format!("{mark} {id}{note}"));
+        for what in uses {
+            terminal.line(&format!("      {what}"));
+        }
+        if uses.is_empty() {
+            terminal.line("      no state and no secret; saved plans, exports and backups may need it");
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// What a stack file would say with its secrets sealed by another key. The values do not change.
+fn resealed(workspace: &Workspace, stack: &StackFile, old: &str, id: &str) -> Result<String, Error> {
+    let refused = |error| config::refused(workspace, stack, &error);
+    let mut text = set_key(old, id).map_err(refused)?;
+    for (name, (sealed, _)) in &stack.secrets {
+        // A text that is sealed so already stays the same.
+        if sealed_with(sealed) == Some(id) {
+            continue;
+        }
+        let value = workspace.keys.unseal_config(name, sealed)?;
+        let sealed = workspace
+            .keys
+            .seal_config(id, name, &value, &surroundings::randomness())?;
+        text = set_secret(&text, name, &sealed, id).map_err(refused)?;
+    }
+    Ok(text)
+}
+
+/// Whatever is sealed is opened by a key that stays, so this may end anywhere: the next one goes on with the same new key.
+async fn rotate(context: &Context, workspace: &Workspace, yes: bool) -> Result<Exit, Error> {
+    // A stack file that cannot be read may hold a secret: none is left behind.
+    workspace.every()?;
+    let states = states(workspace).await?;
+    let stacks = &workspace.project.stacks;
+    for stack in stacks {
+        for (name, (sealed, _)) in &stack.secrets {
+            workspace.keys.unseal_config(name, sealed)?;
+        }
+    }
+    for location in &states {
+        // Damage, and a missing key, are told before anything is sealed anew.
+        workspace.store.read(location).await?;
+    }
+    let terminal = context.terminal;
+    let secrets = stacks.iter().map(|stack| stack.secrets.len()).sum();
+    let what = format!(
+        "{} and {}",
+        count(states.len(), "state", "states"),
+        count(secrets, "secret", "secrets")
+    );
+    if !yes && !terminal.asks {
+        return Err(Error::invalid("there is nobody to ask whether to do this")
+            .hint("add --yes, or run it in a terminal"));
+    }
+    if !terminal.agrees(yes, &format!("Seal {what} with a new key?")) {
+        terminal.note("nothing was done");
+        return Ok(Exit::Done);
+    }
+    let id = workspace.keys.start_rotation(&surroundings::randomness())?;
+    let holder = surroundings::holder(&context.command);
+    for location in &states {
+        workspace.store.rekey(location, &id, holder.clone()).await?;
+    }
+    for location in &states {
+        workspace.store.reshare(location, &holder).await?;
+    }
+    for stack in stacks {
+        let (path, old) = config::file(workspace, stack)?;
+        let new = resealed(workspace, stack, &old, &id)?;
+        if new != old {
+            config::write(&path, &new)?;
+        }
+    }
+    workspace.keys.end_rotation()?;
+    terminal.done(&format!(
+        "{what} sealed with {id}; give its file to whoever works on this. The old keys stay: what was sealed with them before, \
+         in backups and in the repository's history, is still opened by them"
+    ));
+    Ok(Exit::Done)
+}

@@ -1,0 +1,398 @@
+//! Changes of a state by hand: shown, asked about, and recorded as a run of their own. Nothing is sent to a cloud.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use epid_provider::{Map, Urn};
+
+use super::state::find;
+use super::{any_stack, locate};
+use crate::cli::args::StackArgs;
+use crate::cli::error::Error;
+use crate::cli::exit::Exit;
+use crate::cli::ui::{Terminal, count};
+use crate::cli::workspace::Workspace;
+use crate::cli::world::World;
+use crate::cli::{Context, run, surroundings};
+use crate::state::{
+    Change, Ending, Entry, Intent, JournalEntry, Location, Opening, Refused, RunResult, Session, Snapshot,
+    StateError,
+};
+
+/// What is about to change.
+#[derive(Clone, Default)]
+pub(crate) struct Amendment {
+    /// The records.
+    pub(crate) changes: Vec<Change>,
+    /// The outputs, where they change.
+    pub(crate) outputs: Option<Map>,
+    /// The serial that the state has at least afterwards.
+    pub(crate) serial: u64,
+    /// Calls that are dangling afterwards, beside those that are.
+    pub(crate) intents: Vec<Arc<Intent>>,
+    /// What people are shown of it.
+    pub(crate) lines: Vec<Line>,
+}
+
+impl Amendment {
+    fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.outputs.is_none() && self.intents.is_empty()
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.changes == other.changes && self.outputs == other.outputs && self.intents == other.intents
+    }
+}
+
+/// One record that changes.
+#[derive(Clone)]
+pub(crate) struct Line {
+    /// `+`, `~`, `-` or `·`.
+    pub(crate) mark: &'static str,
+    /// Whose record.
+    pub(crate) urn: Urn,
+    /// What happens to it, in the words of people.
+    pub(crate) text: String,
+    /// The same in one word, for programs.
+    pub(crate) what: &'static str,
+}
+
+impl Line {
+    pub(crate) fn new(mark: &'static str, urn: &Urn, what: &'static str, text: impl Into<String>) -> Self {
+        let (urn, text) = (urn.clone(), text.into());
+        Self {
+            mark,
+            urn,
+            text,
+            what,
+        }
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        Self::invalid(refused.to_string()).hint(refused.hint())
+    }
+}
+
+/// How it ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Amended {
+    /// Nothing was to be changed.
+    Not,
+    /// Somebody said no.
+    Declined,
+    /// It is recorded.
+    Recorded,
+}
+
+/// The state that is changed.
+pub(crate) struct Amending<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) workspace: &'a Workspace,
+    pub(crate) world: &'a World,
+    pub(crate) location: &'a Location,
+    pub(crate) yes: bool,
+}
+
+impl Amending<'_> {
+    /// Shows what `decide` says, asks, and records it. It is asked again once nobody else can write: where it says something
+    /// else then, nothing is done.
+    pub(crate) async fn run(
+        &self,
+        opening: Opening,
+        question: &str,
+        decide: impl Fn(&Snapshot) -> Result<Amendment, Error>,
+    ) -> Result<Amended, Error> {
+        let terminal = self.context.terminal;
+        let recorded = self.workspace.recorded(self.location).await?;
+        let shown = decide(&recorded.snapshot)?;
+        if shown.is_empty() {
+            return Ok(Amended::Not);
+        }
+        show(terminal, &recorded.snapshot, &shown);
+        if !self.yes && !terminal.asks {
+            return Err(Error::invalid("there is nobody to ask whether to do this")
+                .hint("add --yes, or run it in a terminal"));
+        }
+        if !terminal.agrees(self.yes, question) {
+            terminal.note("nothing was done");
+            return Ok(Amended::Declined);
+        }
+        let session = Session::open(&self.workspace.store, self.location, opening).await?;
+        let done = self.record(&session, &shown, &decide).await;
+        // What could be recorded is kept, and the lock goes either way.
+        let closed = session.close().await;
+        done?;
+        closed?;
+        Ok(Amended::Recorded)
+    }
+
+    async fn record(
+        &self,
+        session: &Session,
+        shown: &Amendment,
+        decide: impl Fn(&Snapshot) -> Result<Amendment, Error>,
+    ) -> Result<(), Error> {
+        if !decide(&session.snapshot())?.is_same(shown) {
+            return Err(Error::failed("the state has changed since this was shown")
+                .hint("nothing was done; run it again to see what changes"));
+        }
+        session.reach(shown.serial);
+        let run = run::started(self.context, self.workspace, self.world);
+        let at = run.at;
+        let mut entries = vec![JournalEntry::Run(run)];
+        if !shown.changes.is_empty() {
+            entries.push(JournalEntry::End {
+                token: None,
+                ending: Ending::Done,
+                changes: shown.changes.clone(),
+                at,
+            });
+        }
+        let begins = shown.intents.iter();
+        entries.extend(begins.map(|intent| JournalEntry::Begin(Box::new((**intent).clone()))));
+        entries.extend(shown.outputs.clone().map(JournalEntry::Outputs));
+        let result = RunResult::Done;
+        entries.push(JournalEntry::Close { result, at });
+        // All of it or nothing: what the state would refuse is found before anything is queued.
+        let mut trial = session.snapshot();
+        for entry in &entries {
+            trial.apply(entry).map_err(StateError::Invalid)?;
+        }
+        let mut last = None;
+        for entry in entries {
+            last = Some(session.append(entry)?);
+        }
+        if let Some(ticket) = last {
+            session.durable(ticket).await?;
+        }
+        if shown.outputs.is_some() {
+            session.publish_outputs().await?;
+        }
+        Ok(())
+    }
+}
+
+fn show(terminal: Terminal, snapshot: &Snapshot, shown: &Amendment) {
+    if terminal.json {
+        let lines = shown
+            .lines
+            .iter()
+            .map(|line| serde_json::json!({"change": line.what, "urn": line.urn, "text": line.text}));
+        let lines: Vec<serde_json::Value> = lines.collect();
+        terminal.json(&serde_json::json!({
+            "event": "stateChanges",
+            "stack": snapshot.header.stack,
+            "world": snapshot.header.world,
+            "serial": snapshot.header.serial,
+            "changes": lines,
+        }));
+        return;
+    }
+    let header = &snapshot.header;
+    let resources = count(snapshot.entries.len(), "resource", "resources");
+    let (world, serial) = (&header.world, header.serial);
+    let name = terminal
+        .paint
+        .bold(&format!("{}/{}", header.project, header.stack));
+    terminal.line(&format!("{name}   {world}   state {serial}, {resources}\n"));
+    let width = shown.lines.iter().map(|line| line.urn.path().chars().count());
+    let width = width.max().unwrap_or(0).min(48);
+    for line in &shown.lines {
+        let mark = match line.mark {
+            "+" => terminal.paint.green(line.mark),
+            "-" => terminal.paint.red(line.mark),
+            other => terminal.paint.yellow(other),
+        };
+        terminal.line(&format!("  {mark} {:width$}   {}", line.urn.path(), line.text));
+    }
+    terminal.line("\n  only records change; nothing is sent to a cloud");
+}
+
+/// What people are shown of changes that are told by their records alone.
+pub(super) fn lines(snapshot: &Snapshot, changes: &[Change]) -> Vec<Line> {
+    let line = |change: &Change| match change {
+        Change::Remove(key) => Line::new("-", &key.urn, "forget", "forgotten"),
+        Change::Put(entry) if snapshot.get(&entry.key_of()).is_none() => Line::new(
+            "+",
+            entry.urn(),
+            "record",
+            format!("recorded as {}", entry.record.kind),
+        ),
+        Change::Put(entry) => Line::new("~", entry.urn(), "change", "recorded as it was"),
+    };
+    changes.iter().map(line).collect()
+}
+
+/// The URNs that names on the command line mean.
+fn named(snapshot: &Snapshot, names: &[String]) -> Result<BTreeSet<Urn>, Error> {
+    let mut urns = BTreeSet::new();
+    for name in names {
+        urns.extend(find(snapshot, name)?.iter().map(|entry| entry.urn().clone()));
+    }
+    Ok(urns)
+}
+
+/// `epid state protect` and `unprotect`.
+pub(super) async fn protect(
+    context: &Context,
+    args: &StackArgs,
+    resource: &str,
+    protect: bool,
+    yes: bool,
+) -> Result<Exit, Error> {
+    let workspace = any_stack(context, args).await?;
+    let (_, location, world) = locate(&workspace, args)?;
+    let (what, now, was, question) = if protect {
+        ("protect", "protected", "was protected", "Protect this?")
+    } else {
+        (
+            "unprotect",
+            "not protected any more",
+            "was not protected",
+            "Unprotect this?",
+        )
+    };
+    let decide = |snapshot: &Snapshot| {
+        let urns = named(snapshot, &[resource.to_owned()])?;
+        let changes = snapshot.protecting(&urns, protect)?;
+        let lines = changes.iter().filter_map(|change| match change {
+            Change::Put(entry) => Some(Line::new("~", entry.urn(), what, now)),
+            Change::Remove(_) => None,
+        });
+        Ok(Amendment {
+            lines: lines.collect(),
+            changes,
+            ..Amendment::default()
+        })
+    };
+    let amending = Amending {
+        context,
+        workspace: &workspace,
+        world: &world,
+        location: &location,
+        yes,
+    };
+    let opening = Opening::new(surroundings::holder(&context.command));
+    match amending.run(opening, question, decide).await? {
+        Amended::Recorded => context.terminal.done(&format!("`{resource}` {now}")),
+        Amended::Not => context.terminal.done(&format!("`{resource}` {was}")),
+        Amended::Declined => {}
+    }
+    Ok(Exit::Done)
+}
+
+/// `epid state mv`.
+pub(super) async fn mv(
+    context: &Context,
+    args: &StackArgs,
+    old: &str,
+    new: &str,
+    yes: bool,
+) -> Result<Exit, Error> {
+    let workspace = any_stack(context, args).await?;
+    let (_, location, world) = locate(&workspace, args)?;
+    let decide = |snapshot: &Snapshot| {
+        let renames = match snapshot.renames(old, new) {
+            // The same words as everywhere, with the name that was probably meant.
+            Err(Refused::Unknown(_)) if !old.contains('*') => {
+                find(snapshot, old)?;
+                return Err(Refused::Unknown(old.to_owned()).into());
+            }
+            renames => renames?,
+        };
+        let changes = snapshot.renaming(&renames)?;
+        let mut lines: Vec<Line> = Vec::new();
+        for (from, to) in &renames {
+            lines.push(Line::new("~", from, "rename", format!("→ {}", to.path())));
+        }
+        let is_new = |urn: &Urn| renames.values().any(|to| to == urn);
+        let others = changes.iter().filter_map(|change| match change {
+            Change::Put(entry) if !is_new(entry.urn()) => Some(follows(snapshot, entry)),
+            _ => None,
+        });
+        lines.extend(others);
+        Ok(Amendment {
+            changes,
+            lines,
+            ..Amendment::default()
+        })
+    };
+    let amending = Amending {
+        context,
+        workspace: &workspace,
+        world: &world,
+        location: &location,
+        yes,
+    };
+    let opening = Opening::new(surroundings::holder(&context.command));
+    if amending.run(opening, "Rename this?", decide).await? == Amended::Declined {
+        return Ok(Exit::Done);
+    }
+    context.terminal.done(&format!(
+        "`{old}` is `{new}`; the program must call it so too, or the next `epid up` renames it back or deletes it"
+    ));
+    Ok(Exit::Done)
+}
+
+/// A record that only points to what is renamed.
+fn follows(snapshot: &Snapshot, entry: &Entry) -> Line {
+    let before = snapshot
+        .get(&entry.key_of())
+        .and_then(|before| before.provider.as_ref());
+    let text = if before == entry.provider.as_ref() {
+        "follows: it depends on that"
+    } else {
+        "follows: it was made by that"
+    };
+    Line::new("·", entry.urn(), "follow", text)
+}
+
+/// `epid state rm`.
+pub(super) async fn rm(
+    context: &Context,
+    args: &StackArgs,
+    resources: &[String],
+    yes: bool,
+) -> Result<Exit, Error> {
+    let workspace = any_stack(context, args).await?;
+    let (_, location, world) = locate(&workspace, args)?;
+    let decide = |snapshot: &Snapshot| {
+        let urns = named(snapshot, resources)?;
+        let changes = snapshot.forgetting(&urns)?;
+        let leaving = changes.iter().filter_map(|change| match change {
+            Change::Remove(key) => snapshot.get(key),
+            Change::Put(_) => None,
+        });
+        let line = |entry: &Entry| {
+            let id = &entry.record.id;
+            let text = if id.is_empty() {
+                "forgotten".to_owned()
+            } else {
+                format!("forgotten; {id} stays")
+            };
+            Line::new("-", entry.urn(), "forget", text)
+        };
+        Ok(Amendment {
+            lines: leaving.map(line).collect(),
+            changes,
+            ..Amendment::default()
+        })
+    };
+    let amending = Amending {
+        context,
+        workspace: &workspace,
+        world: &world,
+        location: &location,
+        yes,
+    };
+    let opening = Opening::new(surroundings::holder(&context.command));
+    if amending.run(opening, "Forget this?", decide).await? == Amended::Declined {
+        return Ok(Exit::Done);
+    }
+    context
+        .terminal
+        .done("forgotten; what the program still declares is made anew by the next `epid up`, unless it is imported");
+    Ok(Exit::Done)
+}
