@@ -262,7 +262,9 @@ impl Session {
     /// # Errors
     /// Where something cannot be written. What [`Session::durable`] acknowledged is on disk nevertheless.
     pub async fn close(&self) -> Result<(), StateError> {
-        drop(self.close_and_keep_lock().await?);
+        if let Some(guard) = self.close_and_keep_lock().await? {
+            guard.release().await;
+        }
         Ok(())
     }
 
@@ -287,7 +289,14 @@ impl Session {
             };
             // However it ends, the session is over and the lock goes.
             let guard = disk.release().await;
-            done.map(|()| guard)
+            match (done, guard) {
+                (Ok(()), guard) => Ok(guard),
+                (Err(error), Some(guard)) => {
+                    guard.release().await;
+                    Err(error)
+                }
+                (Err(error), None) => Err(error),
+            }
         });
         let closed = closing.await;
         closed.unwrap_or_else(|died| Err(StateError::Abandoned(died.to_string())))
