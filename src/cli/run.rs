@@ -21,7 +21,7 @@ use crate::graph::{ResourceGraph, Selector};
 use crate::observe::{Depth, Looking, Seen, observe};
 use crate::plan::{Action, Mode, Plan, PlannedOutput, Refresh, Request, Selection, plan};
 use crate::program::StackFile;
-use crate::state::{Location, Opening, Run, Session, Snapshot};
+use crate::state::{Location, Opening, Run, Session, Snapshot, StateError};
 
 /// What a run is asked to do, whichever stack it is for.
 struct Asked {
@@ -35,6 +35,8 @@ struct Asked {
     parallel: Option<u16>,
     /// The stack may exist in another world already.
     copy: bool,
+    /// Wait for a stack that another run holds.
+    wait: bool,
 }
 
 impl Asked {
@@ -57,6 +59,7 @@ impl Asked {
             offline: false,
             parallel: None,
             copy: false,
+            wait: false,
         })
     }
 
@@ -98,7 +101,7 @@ pub(crate) fn is_paused(workspace: &Workspace, stacks: &StacksArgs) -> Result<bo
 }
 
 /// True where every stack that is meant runs in the sandbox.
-fn is_simulated(workspace: &Workspace, stacks: &StacksArgs) -> Result<bool, Error> {
+pub(crate) fn is_simulated(workspace: &Workspace, stacks: &StacksArgs) -> Result<bool, Error> {
     if stacks.one.sandbox {
         return Ok(true);
     }
@@ -142,6 +145,9 @@ fn world(
     }
 }
 
+/// How often whoever waits for a stack looks.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// What stops a command that changes something, from here on.
 fn heard() -> Control {
     let (stopper, control) = Stopper::new();
@@ -155,6 +161,7 @@ pub(crate) async fn up(context: &Context, workspace: &Workspace, args: &Up) -> R
     let mut asked = Asked::new(Mode::Up, &args.selection, &args.replace)?.reading(args.refresh);
     asked.parallel = args.parallel;
     asked.copy = args.copy;
+    asked.wait = args.wait;
     let saved = match &args.plan {
         Some(path) => Some(saved_plan::open(workspace, path)?),
         None => None,
@@ -214,6 +221,7 @@ pub(crate) async fn destroy(context: &Context, workspace: Workspace, args: &Dest
     let world = world(context, &workspace, &stacks, &args.stacks, true)?;
     let mut asked = Asked::new(Mode::Destroy, &args.selection, &[])?;
     asked.parallel = args.parallel;
+    asked.wait = args.wait;
     let run = Running {
         context,
         workspace: &workspace,
@@ -288,6 +296,7 @@ pub(crate) async fn refresh(
     let mut asked = Asked::new(Mode::Up, &SelectionArgs::default(), &[])?;
     asked.look = true;
     asked.refresh = Refresh::Accept;
+    asked.wait = args.wait;
     let run = Running {
         context,
         workspace,
@@ -513,9 +522,24 @@ impl Running<'_> {
             let needed = !self.world.simulated || self.workspace.keys.find(&id)?;
             opening.key = needed.then(|| id.to_string());
         }
-        Ok(Arc::new(
-            Session::open(&self.workspace.store, location, opening).await?,
-        ))
+        let mut told = false;
+        loop {
+            let open = async { Ok(Session::open(&self.workspace.store, location, opening.clone()).await) };
+            match self.unless_stopped(open).await? {
+                Err(error @ StateError::Locked { .. }) if self.asked.wait => {
+                    if !told {
+                        self.context.terminal.note(&format!("waiting: {error}"));
+                        told = true;
+                    }
+                    let pause = async {
+                        surroundings::pause(LOOK).await;
+                        Ok(())
+                    };
+                    self.unless_stopped(pause).await?;
+                }
+                opened => return Ok(Arc::new(opened?)),
+            }
+        }
     }
 
     async fn plan_all<'a>(&self, stacks: &[&'a StackFile]) -> Result<Vec<Planned<'a>>, Error> {
