@@ -89,6 +89,8 @@ impl Disk {
             let (mut disk, loaded) = Self::read(store, location, opening).await?;
             match disk.begin_segment(&loaded.keys).await {
                 Ok(writer) => {
+                    // Also where no entry follows, what comes later follows this segment.
+                    disk.end = writer.position();
                     disk.writer = Some(writer);
                     return Ok((disk, loaded));
                 }
@@ -155,6 +157,11 @@ impl Disk {
         self.end = writer.position();
         self.writer = Some(writer);
         // Whoever lost the lock must not go on, even though this was written.
+        self.check_lock().await
+    }
+
+    /// Makes sure that nobody else may write.
+    pub(super) async fn check_lock(&self) -> Result<(), StateError> {
         match &self.guard {
             Some(guard) if guard.is_held().await => Ok(()),
             _ => Err(StateError::LockLost(self.location.clone())),

@@ -218,6 +218,21 @@ impl Session {
         self.shared.is_durable(ticket).map(drop)
     }
 
+    /// Makes sure that nobody else may write: for calls that are made a while after their entry became durable.
+    ///
+    /// # Errors
+    /// [`StateError::LockLost`], after which nothing can be appended.
+    pub async fn check_lock(&self) -> Result<(), StateError> {
+        let Some(disk) = &self.shared.disk else {
+            return Ok(());
+        };
+        let held = disk.lock().await.check_lock().await;
+        if let Err(error) = &held {
+            self.shared.fail(error.clone());
+        }
+        held
+    }
+
     /// Publishes the stack's outputs as they are now, for the stacks that use them. Once the outputs are durable.
     ///
     /// # Errors

@@ -136,7 +136,7 @@ pub struct Tenure {
 
 /// The writing end of a log.
 #[async_trait]
-pub trait Log: Send + fmt::Debug {
+pub trait Log: Send + Sync + fmt::Debug {
     /// Appends bytes, which are durable once this returns.
     ///
     /// # Errors

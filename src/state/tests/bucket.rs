@@ -171,6 +171,15 @@ async fn the_lock_of_a_killed_run_ends_by_itself_and_not_before_its_time() {
         "{waited:?}"
     );
     assert_eq!(next.with(|snapshot| snapshot.entries.len()), 1);
+    // One that took over and then had nothing to write leaves a state that can be read.
+    next.close().await.unwrap();
+    let after = wait(&of(&first.another(), &keys)).await.unwrap();
+    assert_eq!(after.with(|snapshot| snapshot.entries.len()), 1);
+    let last = ticket(&after, make(2, &entry("w"))).unwrap();
+    after.durable(last).await.unwrap();
+    after.close().await.unwrap();
+    let (state, _) = of(&first.another(), &keys).read(&dev()).await.unwrap().unwrap();
+    assert_eq!(state.entries.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
