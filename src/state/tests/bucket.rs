@@ -303,3 +303,24 @@ async fn what_is_no_lease_is_nobodys_to_take() {
     let error = wait(&of(&process, &keys)).await.unwrap_err();
     assert!(error.to_string().contains("it is no lease"), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_comes_back_does_not_disturb_the_one_that_took_over() {
+    for began in [false, true] {
+        let (first, keys) = (Process::default(), tempfile::tempdir().unwrap());
+        let stopped = wait(&of(&first, &keys)).await.unwrap();
+        if began {
+            let last = ticket(&stopped, make(1, &entry("before"))).unwrap();
+            stopped.durable(last).await.unwrap();
+        }
+        first.stop();
+        let session = wait(&of(&first.another(), &keys)).await.unwrap();
+        first.go_on();
+        let last = ticket(&stopped, make(2, &entry("late"))).unwrap();
+        assert!(stopped.durable(last).await.is_err());
+        assert!(stopped.check_lock().await.is_err());
+        let last = ticket(&session, make(3, &entry("theirs"))).unwrap();
+        session.durable(last).await.unwrap();
+        session.close().await.unwrap();
+    }
+}
