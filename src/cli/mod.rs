@@ -5,7 +5,7 @@
 //! | `args`, `exit`, `error` | what is asked, how it ends, what went wrong |
 //! | `surroundings` | environment, wall clock, randomness, signals: read here and nowhere else |
 //! | `workspace` | a project with its states and keys |
-//! | `backend` | where the states are: a folder, a bucket |
+//! | `backend`, `split` | where the states are: a folder, a bucket, some here and some there |
 //! | `world` | the real clouds or the sandbox, and their providers |
 //! | `sandbox`, `served` | the simulated world: serving it, beginning anew; and its use while it is served |
 //! | `run` | up, preview, destroy, refresh: plan, show, ask, apply |
@@ -33,6 +33,8 @@ mod saved_plan;
 mod sealed_world;
 #[cfg(feature = "sandbox")]
 mod served;
+#[cfg(feature = "aws")]
+mod split;
 mod surroundings;
 mod ui;
 mod workspace;
