@@ -217,6 +217,7 @@ impl Bench {
             host: String::new(),
             since: Timestamp(0),
             command: String::new(),
+            job: None,
         };
         let opening = Opening::new(holder).create();
         Ok(Arc::new(

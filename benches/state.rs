@@ -27,6 +27,7 @@ fn opening() -> Opening {
         host: String::new(),
         since: Timestamp(0),
         command: String::new(),
+        job: None,
     };
     Opening::new(holder).create()
 }

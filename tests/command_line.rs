@@ -27,6 +27,8 @@ mod locks;
 mod place;
 #[path = "command_line/references.rs"]
 mod references;
+#[path = "command_line/s3.rs"]
+mod s3;
 #[path = "command_line/secrets.rs"]
 mod secrets;
 #[path = "command_line/signals.rs"]

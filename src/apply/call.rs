@@ -17,6 +17,8 @@ use super::control::{Control, Stop};
 use crate::plan::StepId;
 use crate::state::{JournalEntry, Session, StateError, Ticket};
 
+/// For so long after an intent became durable the lock counts as checked.
+const SOON: Duration = Duration::from_secs(2);
 /// The first wait before a call is tried again; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -258,10 +260,18 @@ pub(super) async fn execute(job: Job, source: Source, cx: Call, step: StepId, me
     {
         return Report::NotBegun(error);
     }
+    let durable = means.clock.now();
     let connection = match connected(&means, step, &cx, || source.get(&cx)).await {
         Ok(connection) => connection,
         Err(failure) => return Report::Failed(failure),
     };
+    // Connecting may take longer than a lock lasts that was lost meanwhile.
+    if matches!(job, Job::Change { .. })
+        && means.clock.now().since(durable) > SOON
+        && let Err(error) = means.session.check_lock().await
+    {
+        return Report::NotBegun(error);
+    }
     match job {
         Job::Look(query) => look(&*connection, *query, &cx, step, &means).await,
         Job::Change {

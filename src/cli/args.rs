@@ -145,6 +145,9 @@ pub(crate) struct Up {
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
+    /// Where another run holds the stack, wait until it has ended
+    #[arg(long)]
+    pub(crate) wait: bool,
     /// Try a stack in the sandbox that exists for real: it is made there anew
     #[arg(long, requires = "sandbox")]
     pub(crate) copy: bool,
@@ -187,6 +190,9 @@ pub(crate) struct Destroy {
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
+    /// Where another run holds the stack, wait until it has ended
+    #[arg(long)]
+    pub(crate) wait: bool,
     /// At most so many calls at once; without it, as many as the services take
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) parallel: Option<u16>,
@@ -202,6 +208,9 @@ pub(crate) struct Refresh {
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
+    /// Where another run holds the stack, wait until it has ended
+    #[arg(long)]
+    pub(crate) wait: bool,
     /// Exit with 3 where anything was changed outside epid
     #[arg(long)]
     pub(crate) expect_no_changes: bool,

@@ -5,6 +5,7 @@
 //! | `args`, `exit`, `error` | what is asked, how it ends, what went wrong |
 //! | `surroundings` | environment, wall clock, randomness, signals: read here and nowhere else |
 //! | `workspace` | a project with its states and keys |
+//! | `backend`, `split` | where the states are: a folder, a bucket, some here and some there |
 //! | `world` | the real clouds or the sandbox, and their providers |
 //! | `sandbox`, `served` | the simulated world: serving it, beginning anew; and its use while it is served |
 //! | `run` | up, preview, destroy, refresh, import: plan, show, ask, apply |
@@ -16,6 +17,7 @@
 //! May use every room; no room may use it.
 
 mod args;
+mod backend;
 mod bound;
 mod commands;
 mod drawing;
@@ -31,6 +33,8 @@ mod saved_plan;
 mod sealed_world;
 #[cfg(feature = "sandbox")]
 mod served;
+#[cfg(feature = "aws")]
+mod split;
 mod surroundings;
 mod ui;
 mod workspace;
@@ -68,6 +72,22 @@ pub(crate) struct Context {
 impl Context {
     fn workspace(&self) -> Result<Workspace, Error> {
         Workspace::find(&self.folder, self.built.clone())
+    }
+
+    /// The project for a run of these stacks, and whether time may jump.
+    fn meant(&self, stacks: &args::StacksArgs) -> Result<(Workspace, bool), Error> {
+        let workspace = self.workspace()?;
+        let paused = run::is_paused(&workspace, stacks)?;
+        Ok(if run::is_simulated(&workspace, stacks)? {
+            (workspace.in_sandbox(), paused)
+        } else {
+            (workspace, paused)
+        })
+    }
+
+    /// True where no state is reached over a network. Where there is no project, the command says so.
+    fn is_near(&self) -> bool {
+        self.workspace().map_or(true, |workspace| !workspace.is_remote())
     }
 }
 
@@ -217,42 +237,50 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
         Command::Up(up) => {
             let workspace = context.workspace()?;
             let saved = run::saved_plan(&workspace, &up)?;
-            let paused = match &saved {
-                Some(saved) => run::is_paused_for(&workspace, &saved.plan),
-                None => run::is_paused(&workspace, &up.stacks)?,
+            let (workspace, paused) = match &saved {
+                Some(saved) if run::is_simulated_plan(&saved.plan) => {
+                    let paused = run::is_paused_for(&workspace, &saved.plan);
+                    (workspace.in_sandbox(), paused)
+                }
+                Some(_) => (workspace, false),
+                None => context.meant(&up.stacks)?,
             };
             block_on(paused, run::up(context, &workspace, &up, saved))
         }
         Command::Preview(preview) => {
-            let workspace = context.workspace()?;
-            let paused = run::is_paused(&workspace, &preview.stacks)?;
+            let (workspace, paused) = context.meant(&preview.stacks)?;
             block_on(paused, run::preview(context, &workspace, &preview))
         }
         Command::Destroy(destroy) => {
             let workspace = context.workspace()?.with_broken();
             // What cannot be chosen here is looked for among the states.
+            let asked = destroy.stacks.one.sandbox;
             let paused = match run::is_paused(&workspace, &destroy.stacks) {
                 Err(error) if destroy.stacks.all => return Err(error),
-                paused => paused.unwrap_or(destroy.stacks.one.sandbox),
+                paused => paused.unwrap_or(asked && !workspace.is_remote()),
+            };
+            let simulated = run::is_simulated(&workspace, &destroy.stacks).unwrap_or(asked);
+            let workspace = if simulated {
+                workspace.in_sandbox()
+            } else {
+                workspace
             };
             block_on(paused, run::destroy(context, workspace, &destroy))
         }
         Command::Refresh(refresh) => {
-            let workspace = context.workspace()?;
-            let paused = run::is_paused(&workspace, &refresh.stacks)?;
+            let (workspace, paused) = context.meant(&refresh.stacks)?;
             block_on(paused, run::refresh(context, &workspace, &refresh))
         }
         Command::Import(import) => {
-            let workspace = context.workspace()?;
             let stacks = import.stacks();
-            let paused = run::is_paused(&workspace, &stacks)?;
+            let (workspace, paused) = context.meant(&stacks)?;
             block_on(paused, run::import(context, &workspace, &import))
         }
-        Command::Stack(command) => block_on(true, commands::stack(context, command)),
-        Command::State(command) => block_on(true, commands::state(context, command)),
-        Command::Keys(command) => block_on(true, commands::keys(context, command)),
-        Command::History(history) => block_on(true, commands::history(context, &history)),
-        Command::Graph(graph) => block_on(true, commands::graph(context, &graph)),
+        Command::Stack(command) => block_on(context.is_near(), commands::stack(context, command)),
+        Command::State(command) => block_on(context.is_near(), commands::state(context, command)),
+        Command::Keys(command) => block_on(context.is_near(), commands::keys(context, command)),
+        Command::History(history) => block_on(context.is_near(), commands::history(context, &history)),
+        Command::Graph(graph) => block_on(context.is_near(), commands::graph(context, &graph)),
         Command::Sandbox(SandboxCommand::Serve { port, speed }) => {
             block_on(false, commands::serve(context, port, speed))
         }

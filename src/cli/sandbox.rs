@@ -243,7 +243,7 @@ fn with_kubectl(file: &Path) -> String {
 
 /// `epid sandbox reset`.
 pub(crate) async fn reset(context: &Context, yes: bool) -> Result<Exit, Error> {
-    let workspace = context.workspace()?;
+    let workspace = context.workspace()?.in_sandbox();
     let terminal = context.terminal;
     if !terminal.agrees(yes, "Forget the simulated cloud and its states?") {
         return Err(Error::invalid("nothing was reset").hint("add --yes to reset without being asked"));

@@ -28,6 +28,11 @@ pub(crate) fn wall() -> Timestamp {
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// Waits.
+pub(crate) async fn pause(time: std::time::Duration) {
+    tokio::time::sleep(time).await;
+}
+
 /// A fresh operation token.
 ///
 /// # Panics
@@ -57,6 +62,7 @@ pub(crate) fn holder(command: &str) -> Holder {
         host,
         since: wall(),
         command: command.to_owned(),
+        job: job(),
     }
 }
 
@@ -84,6 +90,19 @@ pub(crate) fn commit(folder: &Path) -> Option<String> {
     };
     let is_id = commit.len() >= 40 && commit.bytes().all(|b| b.is_ascii_hexdigit());
     is_id.then_some(commit)
+}
+
+/// The URL of the CI job that this runs in.
+fn job() -> Option<String> {
+    if let Some(url) = variable("CI_JOB_URL").or_else(|| variable("BUILD_URL")) {
+        return Some(url);
+    }
+    let (server, repository, run) = (
+        variable("GITHUB_SERVER_URL")?,
+        variable("GITHUB_REPOSITORY")?,
+        variable("GITHUB_RUN_ID")?,
+    );
+    Some(format!("{server}/{repository}/actions/runs/{run}"))
 }
 
 /// Hands every Ctrl-C and SIGTERM to `stopper` from now on, for as long as the runtime lives. A terminal that goes away

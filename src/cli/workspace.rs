@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use epid_provider::{Map, Value};
 
+use super::backend;
 use super::error::Error;
-use super::exit::Exit;
 use super::surroundings;
 use super::world::World;
 use crate::graph::{Inputs, ResourceGraph, build};
 use crate::program::{Components, Diagnostic, Loaded, Project, Severity, Sources, StackFile, draft_values};
-use crate::state::blobs::FolderBlobs;
+use crate::state::blobs::Blobs;
 use crate::state::{KeyDirectory, Location, Snapshot, StackKeys, Store};
 
 /// The outputs of stacks that run before, as they will be: what their plans cannot tell is unknown.
@@ -30,6 +30,9 @@ pub(crate) struct Workspace {
     pub(crate) components: Components,
     /// The states.
     pub(crate) store: Store,
+    /// What of them is in this folder.
+    here: Arc<dyn Blobs>,
+    remote: bool,
     /// The keys.
     pub(crate) keys: KeyDirectory,
 }
@@ -61,21 +64,33 @@ impl Workspace {
         let Some(project) = loaded.project.take() else {
             return Err(Error::Input(loaded.diagnostics.clone(), loaded.sources.clone()));
         };
-        let home = home(&project)?;
+        let backend = backend::of(&project)?;
         let keys = KeyDirectory::new(project.root.join(".epid").join("keys"));
-        let store = Store::new(
-            Arc::new(FolderBlobs::new(home)),
-            keys.clone(),
-            surroundings::randomness(),
-        );
+        let store = Store::new(backend.all, keys.clone(), surroundings::randomness());
         Ok(Self {
             sources: loaded.sources.clone(),
             project,
             loaded,
             components: crate::components::all(),
             store,
+            here: backend.here,
+            remote: backend.remote,
             keys,
         })
+    }
+
+    /// True where some states are reached over a network, so that time may not jump.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.remote
+    }
+
+    /// With only the states of this folder, among them all of the sandbox: the sandbox needs no network.
+    pub(crate) fn in_sandbox(mut self) -> Self {
+        if self.remote {
+            self.store = Store::new(self.here.clone(), self.keys.clone(), surroundings::randomness());
+            self.remote = false;
+        }
+        self
     }
 
     /// The stack that a command means.
@@ -427,24 +442,5 @@ impl Workspace {
     /// Runs in the sandbox: asked for, or the stack always does.
     pub(crate) fn simulated(stack: &StackFile, asked: bool) -> bool {
         asked || stack.sandbox
-    }
-}
-
-/// Where states are kept.
-fn home(project: &Project) -> Result<PathBuf, Error> {
-    let default = project.root.join(".epid").join("state");
-    let Some(backend) = &project.backend else {
-        return Ok(default);
-    };
-    match &*backend.kind {
-        "local" => Ok(backend
-            .settings
-            .get("path")
-            .map_or(default, |path| project.root.join(&**path))),
-        other => Err(Error::Other {
-            exit: Exit::Invalid,
-            message: format!("this epid keeps no states in `{other}`"),
-            hint: Some("use backend type = \"local\", or leave [backend] out".to_owned()),
-        }),
     }
 }

@@ -16,6 +16,8 @@ use super::session::Opening;
 use super::snapshot::{Header, Snapshot};
 use super::store::{Store, off_thread};
 
+/// How often a stack is taken over from a writer who goes on writing.
+const ROUNDS: usize = 8;
 /// The worlds that count for nothing when a stack begins in another one.
 const SANDBOX: &str = "sandbox:";
 
@@ -51,20 +53,65 @@ impl Disk {
             may_begin(store, location, &opening).await?;
         }
         let guard = store.lock(location, &opening.holder).await?;
+        let taken = if guard.is_disputed() {
+            Self::take_over(store, location, &opening).await
+        } else {
+            Self::read(store, location, &opening).await
+        };
+        match taken {
+            Ok((mut disk, loaded)) => {
+                guard.settle();
+                disk.guard = Some(guard);
+                Ok((disk, loaded))
+            }
+            Err(error) => {
+                store.forget_holder(location, &*guard).await;
+                guard.release().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads a state whose lock was taken from a writer who may not know: first nothing more of theirs can come behind what is
+    /// read here, then the number of the segment that they might begin is taken.
+    async fn take_over(
+        store: &Store,
+        location: &Location,
+        opening: &Opening,
+    ) -> Result<(Self, Loaded), StateError> {
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
+            let segments = store.blobs.list(&names::file(location, "journal")).await?;
+            if let Some(last) = segments.last() {
+                store.blobs.fence(last).await?;
+            }
+            let (mut disk, loaded) = Self::read(store, location, opening).await?;
+            match disk.begin_segment(&loaded.keys).await {
+                Ok(writer) => {
+                    // Also where no entry follows, what comes later follows this segment.
+                    disk.end = writer.position();
+                    disk.writer = Some(writer);
+                    return Ok((disk, loaded));
+                }
+                // The other one has just begun it. Once they have written an entry they learn that they lost the lock.
+                Err(StateError::Fenced { .. }) if rounds < ROUNDS => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn read(
+        store: &Store,
+        location: &Location,
+        opening: &Opening,
+    ) -> Result<(Self, Loaded), StateError> {
         let found = load::load(store, location).await;
         // From here on it changes.
         store.forget_read(location);
-        let loaded = match found {
-            Ok(Some(loaded)) => Ok(loaded),
-            Ok(None) => create(store, location, opening).await,
-            Err(error) => Err(error),
-        };
-        let loaded = match loaded {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                store.forget_holder(location).await;
-                return Err(error);
-            }
+        let loaded = match found? {
+            Some(loaded) => loaded,
+            None => create(store, location, opening.clone()).await?,
         };
         let disk = Self {
             store: store.clone(),
@@ -77,7 +124,7 @@ impl Disk {
             pending: loaded.pending || loaded.from_previous,
             log: None,
             writer: None,
-            guard: Some(guard),
+            guard: None,
         };
         Ok((disk, loaded))
     }
@@ -110,8 +157,13 @@ impl Disk {
         self.end = writer.position();
         self.writer = Some(writer);
         // Whoever lost the lock must not go on, even though this was written.
+        self.check_lock().await
+    }
+
+    /// Makes sure that nobody else may write.
+    pub(super) async fn check_lock(&self) -> Result<(), StateError> {
         match &self.guard {
-            Some(guard) if guard.is_held() => Ok(()),
+            Some(guard) if guard.is_held().await => Ok(()),
             _ => Err(StateError::LockLost(self.location.clone())),
         }
     }
@@ -195,8 +247,8 @@ impl Disk {
     /// Ends the session. The lock ends with what this returns.
     pub(super) async fn release(&mut self) -> Option<Box<dyn Guard>> {
         (self.log, self.writer) = (None, None);
-        if self.guard.is_some() {
-            self.store.forget_holder(&self.location).await;
+        if let Some(guard) = &self.guard {
+            self.store.forget_holder(&self.location, &**guard).await;
         }
         self.guard.take()
     }

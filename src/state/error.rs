@@ -3,8 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
+use epid_provider::Timestamp;
+
 use super::integrity::Invalid;
-use super::location::{Holder, Location};
+use super::location::{Holder, Location, said};
 
 /// The state cannot be read or written. Messages name the file, the cause and what to do.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -53,12 +55,14 @@ pub enum StateError {
         known: u32,
     },
     /// Somebody works on the stack. Exit code 4.
-    #[error("{location} is locked{}; wait until that run has ended", by(.holder.as_deref()))]
+    #[error("{location} is locked{}{}; wait until that run has ended", by(.holder.as_deref()), ends(*.until))]
     Locked {
         /// The stack.
         location: Location,
         /// Who; `None` in the moment before they have said so.
         holder: Option<Box<Holder>>,
+        /// Until when, unless it goes on: where locks end by themselves, in a bucket.
+        until: Option<Timestamp>,
     },
     /// The lock was lost while the session was open: somebody else may write.
     #[error("the lock of {0} was lost; nothing more is started. Run the same command again")]
@@ -162,6 +166,12 @@ pub enum StateError {
 
 fn by(holder: Option<&Holder>) -> String {
     holder.map(|holder| format!(" by {holder}")).unwrap_or_default()
+}
+
+fn ends(until: Option<Timestamp>) -> String {
+    until
+        .map(|at| format!(", until {} unless it is renewed", said(at)))
+        .unwrap_or_default()
 }
 
 fn uses(resources: usize, consumers: &[String]) -> String {

@@ -46,8 +46,11 @@ pub struct Holder {
     pub host: String,
     /// Since when.
     pub since: Timestamp,
-    /// What runs: `epid up --stack prod`, or the URL of a CI job.
+    /// What runs: `epid up --stack prod`.
     pub command: String,
+    /// The URL of the CI job that runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
 }
 
 impl fmt::Display for Holder {
@@ -60,12 +63,16 @@ impl fmt::Display for Holder {
             self.host,
             self.pid,
             said(self.since)
-        )
+        )?;
+        match &self.job {
+            Some(job) => write!(f, ", job {job}"),
+            None => Ok(()),
+        }
     }
 }
 
 /// A moment as `2026-01-31T10:00:00Z`.
-fn said(at: Timestamp) -> String {
+pub(super) fn said(at: Timestamp) -> String {
     let seconds = i64::try_from(at.0 / 1000).unwrap_or(i64::MAX);
     jiff::Timestamp::from_second(seconds).map_or_else(|_| "?".to_owned(), |at| at.to_string())
 }

@@ -63,7 +63,7 @@ impl Store {
     /// # Errors
     /// As [`Self::rekey`].
     pub async fn reshare(&self, producer: &Location, holder: &Holder) -> Result<(), StateError> {
-        let _guard = self.lock(producer, holder).await?;
+        let guard = self.lock(producer, holder).await?;
         let done = async {
             for consumer in self.consumers(producer).await? {
                 // Its mark names its key. A producer that is being destroyed takes no marks, and nobody reads it any more.
@@ -78,7 +78,8 @@ impl Store {
             self.reseal_outputs(producer, &header.key).await
         };
         let done = done.await;
-        self.forget_holder(producer).await;
+        self.forget_holder(producer, &*guard).await;
+        guard.release().await;
         done
     }
 }

@@ -235,6 +235,21 @@ impl Session {
         self.shared.is_durable(ticket).map(drop)
     }
 
+    /// Makes sure that nobody else may write: for calls that are made a while after their entry became durable.
+    ///
+    /// # Errors
+    /// [`StateError::LockLost`], after which nothing can be appended.
+    pub async fn check_lock(&self) -> Result<(), StateError> {
+        let Some(disk) = &self.shared.disk else {
+            return Ok(());
+        };
+        let held = disk.lock().await.check_lock().await;
+        if let Err(error) = &held {
+            self.shared.fail(error.clone());
+        }
+        held
+    }
+
     /// Publishes the stack's outputs as they are now, for the stacks that use them. Once the outputs are durable.
     ///
     /// # Errors
@@ -279,7 +294,9 @@ impl Session {
     /// # Errors
     /// Where something cannot be written. What [`Session::durable`] acknowledged is on disk nevertheless.
     pub async fn close(&self) -> Result<(), StateError> {
-        drop(self.close_and_keep_lock().await?);
+        if let Some(guard) = self.close_and_keep_lock().await? {
+            guard.release().await;
+        }
         Ok(())
     }
 
@@ -304,7 +321,14 @@ impl Session {
             };
             // However it ends, the session is over and the lock goes.
             let guard = disk.release().await;
-            done.map(|()| guard)
+            match (done, guard) {
+                (Ok(()), guard) => Ok(guard),
+                (Err(error), Some(guard)) => {
+                    guard.release().await;
+                    Err(error)
+                }
+                (Err(error), None) => Err(error),
+            }
         });
         let closed = closing.await;
         closed.unwrap_or_else(|died| Err(StateError::Abandoned(died.to_string())))

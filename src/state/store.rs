@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::blobs::{Blobs, Guard};
+use super::blobs::{Blobs, Guard, Lock};
 use super::error::StateError;
 use super::format::{Damage, document};
 use super::journal_entry::RunRecord;
@@ -198,7 +198,7 @@ impl Store {
         }
         session.start_closing().await?;
         // The newest snapshot must not need the journal, whose files go one by one.
-        let _guard = session.close_and_keep_lock().await?;
+        let guard = session.close_and_keep_lock().await?;
         let folder = names::folder(location);
         let names = self.blobs.list(&folder).await?;
         let keep = [LOCK, sharing::CLOSING, STATE].map(|name| format!("{folder}/{name}"));
@@ -212,6 +212,9 @@ impl Store {
         {
             self.blobs.delete(name).await?;
         }
+        if let Some(guard) = guard {
+            guard.release().await;
+        }
         Ok(())
     }
 
@@ -220,7 +223,7 @@ impl Store {
     /// # Errors
     /// [`StateError::Locked`] while somebody works on it, [`StateError::Io`].
     pub async fn discard(&self, location: &Location, holder: &Holder) -> Result<(), StateError> {
-        let _guard = self.lock(location, holder).await?;
+        let guard = self.lock(location, holder).await?;
         let folder = names::folder(location);
         let lock = names::file(location, LOCK);
         for name in self.blobs.list(&folder).await? {
@@ -228,6 +231,7 @@ impl Store {
                 self.blobs.delete(&name).await?;
             }
         }
+        guard.release().await;
         Ok(())
     }
 
@@ -238,22 +242,32 @@ impl Store {
         holder: &Holder,
     ) -> Result<Box<dyn Guard>, StateError> {
         let name = names::file(location, HOLDER);
-        match self.blobs.lock(&names::file(location, LOCK)).await? {
-            Some(guard) => {
+        match self.blobs.lock(&names::file(location, LOCK), holder).await? {
+            Lock::Taken(guard) if guard.is_named() => Ok(guard),
+            Lock::Taken(guard) => {
                 let text =
                     serde_json::to_vec(holder).map_err(|error| StateError::Abandoned(error.to_string()))?;
                 self.blobs.put(&name, text).await?;
                 Ok(guard)
             }
-            None => Err(StateError::Locked {
+            Lock::Held(Some(tenure)) => Err(StateError::Locked {
+                location: location.clone(),
+                holder: Some(Box::new(tenure.holder)),
+                until: Some(tenure.until),
+            }),
+            Lock::Held(None) => Err(StateError::Locked {
                 location: location.clone(),
                 holder: self.holder(location).await?.map(Box::new),
+                until: None,
             }),
         }
     }
 
     /// Says that nobody holds the lock any more. Not saying so does no harm.
-    pub(super) async fn forget_holder(&self, location: &Location) {
+    pub(super) async fn forget_holder(&self, location: &Location, guard: &dyn Guard) {
+        if guard.is_named() {
+            return;
+        }
         drop(self.blobs.delete(&names::file(location, HOLDER)).await);
     }
 

@@ -113,6 +113,7 @@ impl Disk {
             host: "host".into(),
             since: Timestamp(0),
             command: "epid up".into(),
+            job: None,
         };
         let location = Location::new("local", "p", "s");
         Arc::new(

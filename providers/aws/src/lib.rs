@@ -13,6 +13,7 @@
 //! | `wait`, `inputs`, `given` | waits within one operation; reading resolved inputs |
 //! | `named`, `patience` | what kinds with names of their own have in common; waiting for what AWS refuses for a while |
 //! | `ec2`, `iam`, `sts`, `eks` | the kinds |
+//! | [`s3`] | objects of a bucket, written under conditions: for states, not a kind |
 //! | [`token`] | the bearer token of an EKS cluster |
 //!
 //! Nothing here reads the environment except the SDK's own configuration loader, and nothing knows the engine.
@@ -30,6 +31,7 @@ mod links;
 mod named;
 mod patience;
 mod provider;
+pub mod s3;
 pub mod settings;
 mod sts;
 mod tags;

@@ -14,7 +14,10 @@ use crate::cli::world::World;
 use crate::cli::{Context, surroundings};
 use crate::plan::{Mode, Plan};
 use crate::program::StackFile;
-use crate::state::{Location, Opening, Run, Session};
+use crate::state::{Location, Opening, Run, Session, StateError};
+
+/// How often whoever waits for a stack looks.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl Running<'_> {
     /// Opens the stack and executes what was shown; where something has changed since, what a new plan says, if it stays
@@ -191,9 +194,24 @@ impl Running<'_> {
 
     pub(super) async fn open(&self, location: &Location) -> Result<Arc<Session>, Error> {
         let opening = self.opening(location)?;
-        Ok(Arc::new(
-            Session::open(&self.workspace.store, location, opening).await?,
-        ))
+        let mut told = false;
+        loop {
+            let open = async { Ok(Session::open(&self.workspace.store, location, opening.clone()).await) };
+            match self.unless_stopped(open).await? {
+                Err(error @ StateError::Locked { .. }) if self.asked.wait => {
+                    if !told {
+                        self.context.terminal.note(&format!("waiting: {error}"));
+                        told = true;
+                    }
+                    let pause = async {
+                        surroundings::pause(LOOK).await;
+                        Ok(())
+                    };
+                    self.unless_stopped(pause).await?;
+                }
+                opened => return Ok(Arc::new(opened?)),
+            }
+        }
     }
 
     /// Makes the state where there is none, under the key that the stack file names.

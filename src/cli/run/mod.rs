@@ -47,6 +47,8 @@ pub(super) struct Asked {
     copy: bool,
     /// Nothing in a cloud is changed, whatever the program says: a refresh.
     reads: bool,
+    /// Wait for a stack that another run holds.
+    wait: bool,
 }
 
 impl Asked {
@@ -75,6 +77,7 @@ impl Asked {
             parallel: None,
             copy: false,
             reads: false,
+            wait: false,
         })
     }
 
@@ -121,7 +124,7 @@ pub(crate) fn saved_plan(workspace: &Workspace, args: &Up) -> Result<Option<Save
     args.plan.as_deref().map(open).transpose()
 }
 
-fn is_simulated_plan(plan: &Plan) -> bool {
+pub(crate) fn is_simulated_plan(plan: &Plan) -> bool {
     plan.header.world.starts_with("sandbox:")
 }
 
@@ -137,7 +140,7 @@ pub(crate) fn is_paused_for(workspace: &Workspace, plan: &Plan) -> bool {
 }
 
 /// True where every stack that is meant runs in the sandbox.
-fn is_simulated(workspace: &Workspace, stacks: &StacksArgs) -> Result<bool, Error> {
+pub(crate) fn is_simulated(workspace: &Workspace, stacks: &StacksArgs) -> Result<bool, Error> {
     if stacks.one.sandbox {
         return Ok(true);
     }
@@ -199,6 +202,7 @@ pub(crate) async fn up(
     let mut asked = Asked::new(Mode::Up, &args.selection, &args.replace)?.reading(args.refresh);
     asked.parallel = args.parallel;
     asked.copy = args.copy;
+    asked.wait = args.wait;
     let stacks = match &saved {
         Some(saved) => {
             asked.mode = saved.plan.header.mode;
@@ -256,6 +260,7 @@ pub(crate) async fn destroy(context: &Context, workspace: Workspace, args: &Dest
     let world = world(context, &workspace, &stacks, &args.stacks, true)?;
     let mut asked = Asked::new(Mode::Destroy, &args.selection, &[])?;
     asked.parallel = args.parallel;
+    asked.wait = args.wait;
     let run = Running {
         context,
         workspace: &workspace,
@@ -330,6 +335,7 @@ pub(crate) async fn refresh(
     let mut asked = Asked::new(Mode::Up, &SelectionArgs::default(), &[])?;
     asked.look = true;
     asked.reads = true;
+    asked.wait = args.wait;
     asked.refresh = Refresh::Accept;
     let run = Running {
         context,

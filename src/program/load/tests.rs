@@ -398,6 +398,22 @@ fn a_broken_stack_leaves_the_others_usable() {
 }
 
 #[test]
+fn settings_of_a_backend_are_checked_where_they_stand() {
+    let text = "name = \"x\"\n[backend]\ntype = \"s3\"\nbucket = \"My_Bucket\"\nregion = \"\"\nendpoint = \"minio:9000\"\n";
+    let folder = Folder::new(&[("Epid.toml", text), ("stacks/dev.toml", "")]);
+    let loaded = folder.load();
+    let found: Vec<String> = loaded.problems_of("dev").iter().map(line).collect();
+    assert_eq!(
+        found,
+        [
+            "`My_Bucket` is not a bucket's name",
+            "`region` is empty; leave it out instead",
+            "`minio:9000` is no URL: it begins with neither https:// nor http://",
+        ]
+    );
+}
+
+#[test]
 fn what_is_wrong_with_the_project_is_wrong_with_every_stack() {
     let folder = Folder::new(&[
         (

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 
-use super::{BlobError, Blobs, Guard, Log};
+use super::{BlobError, Blobs, Guard, Lock, Log};
+use crate::state::Holder;
 
 /// A local folder. It is made with the first write, private to its owner.
 ///
@@ -141,7 +142,7 @@ impl Blobs for FolderBlobs {
         Ok(started.await?.map(|log| Box::new(log) as Box<dyn Log>))
     }
 
-    async fn lock(&self, name: &str) -> Result<Option<Box<dyn Guard>>, BlobError> {
+    async fn lock(&self, name: &str, _: &Holder) -> Result<Lock, BlobError> {
         let locked = self.work("lock", name, |path| {
             make_parent(path)?;
             let file = File::options()
@@ -155,7 +156,10 @@ impl Blobs for FolderBlobs {
                 Err(TryLockError::Error(error)) => Err(error),
             }
         });
-        Ok(locked.await?.map(|guard| Box::new(guard) as Box<dyn Guard>))
+        Ok(match locked.await? {
+            Some(guard) => Lock::Taken(Box::new(guard)),
+            None => Lock::Held(None),
+        })
     }
 }
 
@@ -341,11 +345,12 @@ mod tests {
             FolderBlobs::new(directory.path()),
             FolderBlobs::new(directory.path()),
         );
-        let guard = a.lock("x/lock").await.unwrap();
+        let who = crate::state::tests::holder();
+        let guard = a.lock("x/lock", &who).await.unwrap().taken();
         assert!(guard.is_some());
-        assert!(b.lock("x/lock").await.unwrap().is_none());
+        assert!(b.lock("x/lock", &who).await.unwrap().taken().is_none());
         drop(guard);
-        assert!(b.lock("x/lock").await.unwrap().is_some());
+        assert!(b.lock("x/lock", &who).await.unwrap().taken().is_some());
     }
 
     #[tokio::test]

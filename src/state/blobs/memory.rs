@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{BlobError, Blobs, Guard, Log};
+use super::{BlobError, Blobs, Guard, Lock, Log};
+use crate::state::Holder;
 
 /// Blobs in memory. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -207,7 +208,7 @@ impl Blobs for MemoryBlobs {
             .then(|| Box::new(log) as Box<dyn Log>))
     }
 
-    async fn lock(&self, name: &str) -> Result<Option<Box<dyn Guard>>, BlobError> {
+    async fn lock(&self, name: &str, _: &Holder) -> Result<Lock, BlobError> {
         let mut disk = self.disk();
         disk.alive("lock", name)?;
         let free = disk.locks.insert(name.to_owned());
@@ -216,7 +217,11 @@ impl Blobs for MemoryBlobs {
             name: name.to_owned(),
             life: disk.life,
         };
-        Ok(free.then(|| Box::new(guard()) as Box<dyn Guard>))
+        Ok(if free {
+            Lock::Taken(Box::new(guard()))
+        } else {
+            Lock::Held(None)
+        })
     }
 }
 
@@ -258,8 +263,9 @@ struct MemoryGuard {
     life: u64,
 }
 
+#[async_trait]
 impl Guard for MemoryGuard {
-    fn is_held(&self) -> bool {
+    async fn is_held(&self) -> bool {
         self.blobs.disk().life == self.life
     }
 }

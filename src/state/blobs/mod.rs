@@ -1,21 +1,28 @@
-//! Where bytes are kept: named blobs, logs that grow, and locks. A local folder and memory are here; a bucket can be given from
-//! outside.
+//! Where bytes are kept: named blobs, logs that grow, and locks. A local folder and memory are here; of a bucket the protocol is
+//! here, and the service is given from outside.
 //!
 //! Names are relative paths of `[a-z0-9%._-]` segments joined by `/`; no segment is `.` or `..` or begins with a dot.
 
+mod bucket;
 mod folder;
+mod lease;
 mod memory;
+mod objects;
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use epid_provider::Timestamp;
 
+pub use bucket::{BucketBlobs, Wall};
 pub use folder::FolderBlobs;
 pub use memory::{Fault, MemoryBlobs};
+pub use objects::{Condition, Object, ObjectError, ObjectStore};
 
 use super::error::StateError;
+use super::location::Holder;
 
 /// A blob could not be read or written.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -82,16 +89,54 @@ pub trait Blobs: Send + Sync + fmt::Debug {
     /// Where it cannot be written.
     async fn start_log(&self, name: &str, first: Vec<u8>) -> Result<Option<Box<dyn Log>>, BlobError>;
 
-    /// Takes a lock that ends with its guard, and with the process; `None` where somebody holds it.
+    /// Lets nobody append to a log any more who began it under a lock that was taken from them. Where locks cannot be taken
+    /// there is nothing to do.
+    ///
+    /// # Errors
+    /// Where that cannot be made sure.
+    async fn fence(&self, _name: &str) -> Result<(), BlobError> {
+        Ok(())
+    }
+
+    /// Takes a lock for `who`, unless somebody holds it. It ends with its guard, and with the process, at once or soon after.
     ///
     /// # Errors
     /// Where that cannot be told.
-    async fn lock(&self, name: &str) -> Result<Option<Box<dyn Guard>>, BlobError>;
+    async fn lock(&self, name: &str, who: &Holder) -> Result<Lock, BlobError>;
+}
+
+/// What became of the wish for a lock.
+#[derive(Debug)]
+pub enum Lock {
+    /// It is held until the guard goes.
+    Taken(Box<dyn Guard>),
+    /// Somebody else holds it; where the lock itself says so, who.
+    Held(Option<Tenure>),
+}
+
+impl Lock {
+    /// The guard, where it was taken.
+    #[must_use]
+    pub fn taken(self) -> Option<Box<dyn Guard>> {
+        match self {
+            Self::Taken(guard) => Some(guard),
+            Self::Held(_) => None,
+        }
+    }
+}
+
+/// Who holds a lock, and until when unless they renew it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenure {
+    /// Who.
+    pub holder: Holder,
+    /// Until when, by their clock.
+    pub until: Timestamp,
 }
 
 /// The writing end of a log.
 #[async_trait]
-pub trait Log: Send + fmt::Debug {
+pub trait Log: Send + Sync + fmt::Debug {
     /// Appends bytes, which are durable once this returns.
     ///
     /// # Errors
@@ -100,9 +145,26 @@ pub trait Log: Send + fmt::Debug {
 }
 
 /// A lock that is held.
+#[async_trait]
 pub trait Guard: Send + Sync + fmt::Debug {
     /// False once the lock may be another's: a lease that was not renewed in time. A kernel lock is held until its guard goes.
-    fn is_held(&self) -> bool {
+    async fn is_held(&self) -> bool {
         true
     }
+
+    /// True where the lock itself says who holds it.
+    fn is_named(&self) -> bool {
+        false
+    }
+
+    /// True where the lock was taken from somebody who may not know yet: what they can write is to be fenced first.
+    fn is_disputed(&self) -> bool {
+        false
+    }
+
+    /// Says that it was.
+    fn settle(&self) {}
+
+    /// Gives the lock back, and returns once others can take it.
+    async fn release(self: Box<Self>) {}
 }

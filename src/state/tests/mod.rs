@@ -1,12 +1,16 @@
 //! The room as a whole, over memory and over a real folder.
 
+mod bucket;
 mod crash;
 mod damage;
 mod folder;
 mod format;
+mod objects;
 mod random;
 mod sample;
 mod secrets;
 mod session;
 mod sharing;
 mod store;
+
+pub(super) use sample::holder;

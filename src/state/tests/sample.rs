@@ -41,13 +41,14 @@ pub(super) fn dev() -> Location {
     Location::new("cloud", "p", "dev")
 }
 
-pub(super) fn holder() -> Holder {
+pub(in crate::state) fn holder() -> Holder {
     Holder {
         pid: 7,
         user: "ann".into(),
         host: "laptop".into(),
         since: Timestamp(1_000),
         command: "epid up --stack dev".into(),
+        job: None,
     }
 }
 

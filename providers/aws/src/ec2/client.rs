@@ -25,14 +25,13 @@ use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::SigningName;
 use aws_types::region::SigningRegion;
-use aws_types::service_config::ServiceConfigKey;
 use epid_provider::{Call, Failure, Outcome, Retry};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::failure;
-use crate::settings::timeouts;
+use crate::settings::{configured_endpoint, timeouts};
 use crate::tags::Tags;
 use crate::wait::Pace;
 
@@ -167,7 +166,7 @@ impl Client {
     pub(crate) fn new(config: &SdkConfig) -> Self {
         let region = config.region().map(ToString::to_string).unwrap_or_default();
         let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-        let endpoint = configured_endpoint(config)
+        let endpoint = configured_endpoint(config, "ec2")
             .unwrap_or_else(|| format!("https://ec2.{region}.amazonaws.com{suffix}"));
         let mut layer = Layer::new("ec2");
         layer.store_put(AuthSchemeOptionResolverParams::new(()));
@@ -257,20 +256,6 @@ impl Client {
             }
         }
     }
-}
-
-/// `AWS_ENDPOINT_URL_EC2` or the profile's, else the endpoint of all services.
-fn configured_endpoint(config: &SdkConfig) -> Option<String> {
-    let key = ServiceConfigKey::builder()
-        .service_id("ec2")
-        .env("AWS_ENDPOINT_URL")
-        .profile("endpoint_url")
-        .build()
-        .ok()?;
-    config
-        .service_config()
-        .and_then(|service| service.load_config(key))
-        .or_else(|| config.endpoint_url().map(str::to_owned))
 }
 
 fn serialize(request: &Request) -> Result<HttpRequest, BoxError> {

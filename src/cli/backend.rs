@@ -1,0 +1,164 @@
+//! Where states are kept: in the project's folder, or in a bucket.
+
+use std::sync::Arc;
+
+use super::error::Error;
+use crate::program::Project;
+use crate::state::blobs::{Blobs, FolderBlobs};
+
+/// Where the states of a project are.
+pub(crate) struct Backend {
+    /// Those in the project's folder: of the sandbox always, which is there too.
+    pub(crate) here: Arc<dyn Blobs>,
+    /// All of them.
+    pub(crate) all: Arc<dyn Blobs>,
+    /// Some are reached over a network.
+    pub(crate) remote: bool,
+}
+
+/// Where a project says that its states are.
+pub(crate) fn of(project: &Project) -> Result<Backend, Error> {
+    let default = project.root.join(".epid").join("state");
+    let Some(backend) = &project.backend else {
+        return Ok(folder(default));
+    };
+    match &*backend.kind {
+        "local" => Ok(folder(match backend.settings.get("path") {
+            Some(path) => project.root.join(&**path),
+            None => default,
+        })),
+        _ => remote(Arc::new(FolderBlobs::new(default)), backend),
+    }
+}
+
+fn folder(path: std::path::PathBuf) -> Backend {
+    let here = Arc::new(FolderBlobs::new(path));
+    Backend {
+        here: here.clone(),
+        all: here,
+        remote: false,
+    }
+}
+
+#[cfg(not(feature = "aws"))]
+fn remote(_: Arc<dyn Blobs>, _: &crate::program::Backend) -> Result<Backend, Error> {
+    Err(Error::invalid("this epid was built without S3").hint("build it with `--features aws`"))
+}
+
+#[cfg(feature = "aws")]
+fn remote(here: Arc<dyn Blobs>, backend: &crate::program::Backend) -> Result<Backend, Error> {
+    use super::surroundings;
+    use crate::state::blobs::BucketBlobs;
+
+    let setting = |name: &str| backend.settings.get(name).map(ToString::to_string);
+    let place = epid_aws::s3::BucketPlace {
+        bucket: setting("bucket").unwrap_or_default(),
+        region: setting("region"),
+        endpoint: setting("endpoint"),
+    };
+    let mut prefix = setting("prefix").unwrap_or_default();
+    prefix = prefix.trim_matches('/').to_owned();
+    if !prefix.is_empty() {
+        prefix.push('/');
+    }
+    let objects = s3::Objects::new(place);
+    let bucket = BucketBlobs::new(
+        Arc::new(objects),
+        &prefix,
+        Arc::new(surroundings::wall),
+        surroundings::randomness(),
+    );
+    Ok(Backend {
+        here: here.clone(),
+        all: Arc::new(super::split::Split {
+            here,
+            there: Arc::new(bucket),
+        }),
+        remote: true,
+    })
+}
+
+#[cfg(feature = "aws")]
+mod s3 {
+    //! The AWS provider's bucket as the state wants one.
+
+    use std::io;
+
+    use async_trait::async_trait;
+    use epid_aws::s3::{Bucket, BucketPlace, Only, S3Error};
+    use epid_provider::Failure;
+    use tokio::sync::OnceCell;
+
+    use crate::state::blobs::{Condition, Object, ObjectError, ObjectStore};
+
+    /// A bucket that is connected to with the first request.
+    #[derive(Debug)]
+    pub(super) struct Objects {
+        place: BucketPlace,
+        bucket: OnceCell<Bucket>,
+    }
+
+    impl Objects {
+        pub(super) fn new(place: BucketPlace) -> Self {
+            Self {
+                place,
+                bucket: OnceCell::new(),
+            }
+        }
+
+        async fn bucket(&self) -> Result<&Bucket, ObjectError> {
+            let settings = epid_aws::Settings::ordinary();
+            let connect = || Bucket::connect(&settings, &self.place);
+            let connected = self.bucket.get_or_try_init(connect).await;
+            connected.map_err(|failure| ObjectError::Refused(told(&failure)))
+        }
+    }
+
+    /// A failure with what to do about it.
+    fn told(failure: &Failure) -> io::Error {
+        io::Error::other(match &failure.hint {
+            Some(hint) => format!("{}; {hint}", failure.message),
+            None => failure.message.clone(),
+        })
+    }
+
+    fn error(error: S3Error) -> ObjectError {
+        match error {
+            S3Error::Conflict => ObjectError::Conflict,
+            S3Error::Unsettled(failure) => ObjectError::Unsettled(told(&failure)),
+            S3Error::Refused(failure) => ObjectError::Refused(told(&failure)),
+        }
+    }
+
+    #[async_trait]
+    impl ObjectStore for Objects {
+        fn describe(&self, key: &str) -> String {
+            format!("s3://{}/{key}", self.place.bucket)
+        }
+
+        async fn get(&self, key: &str) -> Result<Option<Object>, ObjectError> {
+            let found = self.bucket().await?.get(key).await.map_err(error)?;
+            Ok(found.map(|object| Object {
+                bytes: object.bytes,
+                tag: object.tag,
+            }))
+        }
+
+        async fn put(&self, key: &str, bytes: Vec<u8>, condition: &Condition) -> Result<String, ObjectError> {
+            let only = match condition {
+                Condition::Always => Only::Always,
+                Condition::Absent => Only::Absent,
+                Condition::Tagged(tag) => Only::Tagged(tag),
+            };
+            self.bucket().await?.put(key, bytes, only).await.map_err(error)
+        }
+
+        async fn list(&self, prefix: &str) -> Result<Vec<String>, ObjectError> {
+            self.bucket().await?.list(prefix).await.map_err(error)
+        }
+
+        async fn delete(&self, key: &str) -> Result<(), ObjectError> {
+            self.bucket().await?.delete(key).await.map_err(error)
+        }
+    }
+}
