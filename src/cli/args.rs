@@ -292,6 +292,10 @@ pub(crate) enum ConfigCommand {
         /// Encrypt it
         #[arg(long)]
         secret: bool,
+        /// Encrypt it with a key that is here, where the one that the stack names is not: every other secret of the stack has
+        /// to be set anew too
+        #[arg(long, requires = "secret")]
+        new_key: bool,
     },
     /// Take one setting out of the stack file
     Rm {

@@ -341,7 +341,7 @@ impl Workspace {
                     let file = file.strip_prefix(&self.project.root).unwrap_or(file);
                     problems.push(
                         Diagnostic::error(*span, format!("the key {id} of the secret `{name}` is not here")).about_a_secret().with_hint(
-                            format!("restore {} from a backup or a colleague, or seal it anew: epid config set --secret {name} --stack {}", file.display(), stack.name),
+                            format!("restore {} from a backup or a colleague, or set every secret of the stack anew: epid config set --secret --new-key {name} --stack {}", file.display(), stack.name),
                         ),
                     );
                 }

@@ -38,10 +38,6 @@ fn what_is_used_cannot_go() {
         .ends(1)
         .says("output `b` would be removed");
     place.write("stacks/one.toml", VALUES[1].1);
-    place
-        .run("up --stack one --yes --replace b")
-        .ends(1)
-        .says("used by `user`");
     assert_eq!(place.files(".epid/state"), before, "a refusal wrote");
     place.run("destroy --stack user --yes").ends(0);
     place.run("destroy --stack one --yes").ends(0);
@@ -142,4 +138,21 @@ fn a_mark_stays_until_a_run_went_through_without_the_reference() {
     );
     place.run("up --stack user --yes").ends(0);
     place.run("destroy --stack one --yes").ends(0);
+}
+
+#[test]
+fn what_is_replaced_goes_only_where_its_outputs_stay() {
+    let place = linked();
+    let text = "[resources.b]\ntype = \"epid:data:Value\"\nproperties.value = \"1\"\n\
+         [resources.tls]\ntype = \"epid:tls:SelfSignedCertificate\"\nproperties.commonName = \"x\"\n\
+         [outputs]\nb = \"${b.value}${tls.certificate}\"\nc = \"${b.value}\"\n";
+    place.write("stacks/one.toml", text);
+    place.run("up --all --yes").ends(0);
+    place
+        .run("up --stack one --yes --replace tls")
+        .ends(1)
+        .says("used by `user`");
+    // The value is the same afterwards.
+    place.run("up --stack one --yes --replace b").ends(0);
+    place.run("preview --all --expect-no-changes").ends(0);
 }

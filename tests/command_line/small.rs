@@ -194,3 +194,35 @@ fn what_exists_for_real_is_tried_in_the_sandbox_only_as_a_copy() {
     place.run("destroy --sandbox --yes").ends(0);
     place.run("preview --expect-no-changes").ends(0);
 }
+
+#[test]
+fn a_secret_is_set_where_the_key_of_the_stack_is_not() {
+    let place = Place::with(VALUES);
+    let text = format!("key = \"0123456789abcdef\"\n{}", VALUES[1].1);
+    place.write("stacks/one.toml", &text);
+    place
+        .run("config set --secret token planted --stack one")
+        .ends(2)
+        .says("--new-key");
+    place
+        .run("config set --secret --new-key token planted --stack one")
+        .ends(0);
+    place
+        .run("config set --secret other planted-too --stack one")
+        .ends(0);
+    place
+        .run("config get token --show-secret --stack one")
+        .ends(0)
+        .says("planted");
+}
+
+#[test]
+fn an_output_is_told_as_it_is_listed() {
+    let place = Place::with(VALUES);
+    let text = VALUES[1]
+        .1
+        .replace("b = \"${b.value}\"", "b = { c = \"${b.value}\" }");
+    place.write("stacks/one.toml", &text);
+    place.run("up --yes").ends(0).says("b.c");
+    assert_eq!(place.run("stack output b.c").ends(0).out, "1-2\n");
+}

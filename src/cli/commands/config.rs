@@ -17,6 +17,7 @@ use crate::cli::ui::shown_json;
 use crate::cli::workspace::Workspace;
 use crate::cli::{Context, surroundings};
 use crate::program::{ConfigType, EditError, StackFile, set_config, set_secret, unset};
+use crate::state::StateError;
 
 pub(crate) fn config(context: &Context, command: ConfigCommand) -> Result<Exit, Error> {
     match command {
@@ -30,7 +31,11 @@ pub(crate) fn config(context: &Context, command: ConfigCommand) -> Result<Exit, 
             name,
             value,
             secret,
-        } => set(context, &stack, &name, value, secret),
+            new_key,
+        } => {
+            let how = How { secret, new_key };
+            set(context, &stack, &name, value, how)
+        }
         ConfigCommand::Rm { stack, name } => rm(context, &stack, &name),
         ConfigCommand::Ls { stack, show_secrets } => ls(context, &stack, show_secrets),
     }
@@ -168,13 +173,23 @@ fn ls(context: &Context, args: &StackArgs, secrets: bool) -> Result<Exit, Error>
     Ok(Exit::Done)
 }
 
+/// How a value is written.
+#[derive(Debug, Clone, Copy)]
+struct How {
+    /// Encrypted.
+    secret: bool,
+    /// With a key that is here, whatever the stack names.
+    new_key: bool,
+}
+
 fn set(
     context: &Context,
     args: &StackArgs,
     name: &str,
     value: Option<String>,
-    secret: bool,
+    how: How,
 ) -> Result<Exit, Error> {
+    let How { secret, new_key } = how;
     let workspace = context.workspace()?;
     let (stack, whole) = workspace.editable(args.stack.as_deref())?;
     let declared = stack.program.config.iter().find(|c| &*c.name == name);
@@ -205,7 +220,7 @@ fn set(
     let value = typed(name, text, declared.map(|c| c.ty).or(had), secret)?;
     let (path, old) = file(&workspace, stack)?;
     let new = if secret {
-        seal(&workspace, stack, name, &value, &old)?
+        seal(&workspace, stack, name, &value, &old, new_key)?
     } else {
         set_config(&old, name, &value).map_err(|error| refused(&workspace, stack, &error))?
     };
@@ -225,6 +240,7 @@ fn seal(
     name: &str,
     value: &Value,
     old: &str,
+    new_key: bool,
 ) -> Result<String, Error> {
     // The same secret sealed again is another text; a file that says the same stays the same.
     if let Some((sealed, _)) = stack.secrets.get(name)
@@ -235,7 +251,7 @@ fn seal(
     {
         return Ok(old.to_owned());
     }
-    let id = match &stack.key {
+    let id = match stack.key.as_ref().filter(|_| !new_key) {
         Some(id) => id.to_string(),
         None => match workspace.keys.current()? {
             Some(id) => id,
@@ -244,7 +260,12 @@ fn seal(
     };
     let sealed = workspace
         .keys
-        .seal_config(&id, name, value, &surroundings::randomness())?;
+        .seal_config(&id, name, value, &surroundings::randomness())
+        .map_err(|error| match error {
+            StateError::MissingKey { .. } => Error::invalid(error.to_string())
+                .hint("without it, --new-key takes a key that is here: every secret of the stack has to be set anew then"),
+            error => error.into(),
+        })?;
     set_secret(old, name, &sealed, &id).map_err(|error| refused(workspace, stack, &error))
 }
 

@@ -96,7 +96,13 @@ async fn output(
         }
         return Ok(Exit::Done);
     };
-    let Some(value) = found.get(name) else {
+    // As they are listed: a name, or a path into a map.
+    let whole = epid_provider::Value::Map(found.clone());
+    let within = || {
+        name.split('.')
+            .try_fold(&whole, |value, key| value.expose().get(key))
+    };
+    let Some(value) = found.get(name).or_else(within) else {
         let problem = Error::invalid(format!("stack `{}` has no output `{name}`", stack.name));
         return Err(
             match epid_provider::check::nearest(name, found.keys().map(|k| &**k)) {

@@ -68,7 +68,11 @@ impl Running<'_> {
             })
             .map(|s| &s.target.urn)
             .collect();
-        for PlannedOutput { name, value, .. } in &plan.outputs {
+        let published = self.workspace.store.outputs(location).await?;
+        let published = published.map(|outputs| outputs.values).unwrap_or_default();
+        // What is told as before is not lost, whatever is done behind it.
+        let changes = |output: &&PlannedOutput| published.get(&output.name) != Some(&output.foreseen);
+        for PlannedOutput { name, value, .. } in plan.outputs.iter().filter(changes) {
             let behind = value
                 .template
                 .references()
@@ -84,13 +88,6 @@ impl Running<'_> {
             }
         }
         let offered: BTreeSet<&str> = plan.outputs.iter().map(|output| &*output.name).collect();
-        let published = self
-            .workspace
-            .store
-            .outputs(location)
-            .await?
-            .map(|o| o.values)
-            .unwrap_or_default();
         match published.keys().find(|name| !offered.contains(&***name)) {
             Some(name) => Err(Error::failed(format!(
                 "output `{name}` would be removed, but {} may use it",
