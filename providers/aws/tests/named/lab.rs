@@ -17,6 +17,9 @@ use http_body_util::BodyExt;
 
 pub(crate) const ACCOUNT: &str = "000000000000";
 
+/// How much faster than the wall an emulator's time passes: it answers at once, and what it lacks is waited for in full.
+const EMULATED: f64 = 100.0;
+
 /// The engine's side of a call: the sandbox's clock, notes and phrases kept.
 #[derive(Debug)]
 pub(crate) struct Runtime {
@@ -102,7 +105,10 @@ impl Lab {
 
     /// The emulator at this address, in real time; the sandbox serves for its clock only.
     pub(crate) async fn emulator(endpoint: &str) -> Self {
-        let clock = Clock::starting_at(epid_sandbox::Timestamp::parse("2026-11-22T10:00:00Z").unwrap());
+        let clock = Clock::scaled(
+            epid_sandbox::Timestamp::parse("2026-11-22T10:00:00Z").unwrap(),
+            EMULATED,
+        );
         let sandbox = Sandbox::open(Box::new(MemoryStore::default()), clock, World::default()).unwrap();
         let settings = Settings::ordinary()
             .with_endpoint(endpoint)
