@@ -1,6 +1,7 @@
 //! The worlds a run can be in, and the providers there: the real clouds, or the sandbox.
 
 use std::fmt;
+#[cfg(feature = "sandbox")]
 use std::path::Path;
 use std::sync::Arc;
 
