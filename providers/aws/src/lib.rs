@@ -10,6 +10,7 @@
 //! | `connection` | the provider contract over that table |
 //! | `failure` | what SDK errors mean: was it done, does trying again help, what can the person do |
 //! | `tags` | whose a resource is: the tags of epid and of the program |
+//! | `wire` | signed requests on the SDK's runtime, for the narrow clients of EC2 and S3 |
 //! | `wait`, `inputs`, `given` | waits within one operation; reading resolved inputs |
 //! | `named`, `patience` | what kinds with names of their own have in common; waiting for what AWS refuses for a while |
 //! | `ec2`, `iam`, `sts`, `eks` | the kinds |
@@ -37,6 +38,7 @@ mod sts;
 mod tags;
 pub mod token;
 mod wait;
+mod wire;
 
 pub use provider::Aws;
 pub use settings::{Account, Role, Settings};

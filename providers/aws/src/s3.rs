@@ -6,36 +6,22 @@
 
 use std::fmt;
 
-use aws_config::{BehaviorVersion, SdkConfig};
-use aws_runtime::auth::sigv4::{SCHEME_ID, SigV4AuthScheme};
-use aws_runtime::auth::{SigV4OperationSigningConfig, SigningOptions};
+use aws_config::SdkConfig;
+use aws_runtime::auth::SigningOptions;
 use aws_smithy_runtime::client::orchestrator::operation::Operation;
 use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::auth::static_resolver::StaticAuthSchemeOptionResolver;
-use aws_smithy_runtime_api::client::auth::{AuthSchemeOptionResolverParams, SharedAuthScheme};
-use aws_smithy_runtime_api::client::identity::SharedIdentityResolver;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, OrchestratorError};
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponentsBuilder;
-use aws_smithy_runtime_api::client::runtime_plugin::StaticRuntimePlugin;
-use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::config_bag::Layer;
 use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use aws_types::SigningName;
-use aws_types::region::SigningRegion;
 use epid_provider::{Failure, Outcome, Retry};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 use serde::Deserialize;
 
 use crate::failure;
 use crate::settings::{Account, Settings, configured_endpoint, object_timeouts};
+use crate::wire::{UNRESERVED, USER_AGENT, domain, operation};
 
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
 /// Of keys, the slash stays.
 const PATH: &AsciiSet = &UNRESERVED.remove(b'/');
 
@@ -167,8 +153,7 @@ impl Bucket {
     }
 
     fn new(config: &SdkConfig, place: &BucketPlace) -> Self {
-        let region = config.region().map(ToString::to_string).unwrap_or_default();
-        let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
+        let domain = domain(config.region().map(AsRef::as_ref).unwrap_or_default());
         let given = place
             .endpoint
             .clone()
@@ -177,60 +162,15 @@ impl Bucket {
         let (endpoint, base) = match given {
             Some(endpoint) => (endpoint, format!("/{name}/")),
             // The certificate of the service covers one label before its name.
-            None if name.contains('.') => (
-                format!("https://s3.{region}.amazonaws.com{suffix}"),
-                format!("/{name}/"),
-            ),
-            None => (
-                format!("https://{name}.s3.{region}.amazonaws.com{suffix}"),
-                "/".to_owned(),
-            ),
+            None if name.contains('.') => (format!("https://s3.{domain}"), format!("/{name}/")),
+            None => (format!("https://{name}.s3.{domain}"), "/".to_owned()),
         };
-        let signing = SigningRegion::from(aws_config::Region::new(region));
-        let mut layer = Layer::new("s3");
-        layer.store_put(AuthSchemeOptionResolverParams::new(()));
-        layer.store_put(SigningName::from_static("s3"));
-        layer.store_put(signing.clone());
-        let mut options = SigningOptions::default();
+        let mut signing = SigningOptions::default();
         // The three ways in which signatures for S3 differ from those of every other service.
-        options.double_uri_encode = false;
-        options.normalize_uri_path = false;
-        options.content_sha256_header = true;
-        layer.store_put(SigV4OperationSigningConfig {
-            region: Some(signing),
-            name: Some(SigningName::from_static("s3")),
-            signing_options: options,
-            ..SigV4OperationSigningConfig::default()
-        });
-        let mut components = RuntimeComponentsBuilder::new("s3")
-            .with_auth_scheme(SharedAuthScheme::new(SigV4AuthScheme::new()))
-            .with_auth_scheme_option_resolver(Some(StaticAuthSchemeOptionResolver::new(vec![SCHEME_ID])))
-            .with_identity_cache(config.identity_cache());
-        if let Some(credentials) = config.credentials_provider() {
-            components.set_identity_resolver(SCHEME_ID, SharedIdentityResolver::new(credentials));
-        }
-        let mut operation = Operation::builder()
-            .service_name("s3")
-            .operation_name("s3")
-            .behavior_version(BehaviorVersion::latest())
-            .endpoint_url(&endpoint)
-            .timeout_config(object_timeouts())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .no_retry();
-        if let Some(http) = config.http_client() {
-            operation = operation.http_client(http);
-        }
-        if let Some(sleep) = config.sleep_impl() {
-            operation = operation.sleep_impl(sleep);
-        }
-        if let Some(time) = config.time_source() {
-            operation = operation.time_source(time);
-        }
-        let plugin = StaticRuntimePlugin::new()
-            .with_config(layer.freeze())
-            .with_runtime_components(components);
-        let operation = operation
-            .runtime_plugin(plugin)
+        signing.double_uri_encode = false;
+        signing.normalize_uri_path = false;
+        signing.content_sha256_header = true;
+        let operation = operation(config, "s3", &endpoint, signing, object_timeouts())
             .serializer(|request: Request| serialize(&request))
             .deserializer(deserialize)
             .build();
@@ -362,7 +302,7 @@ impl Refusal {
 fn serialize(request: &Request) -> Result<HttpRequest, BoxError> {
     let Request { base, key, action } = request;
     let path = |key: &str| format!("{base}{}", utf8_percent_encode(key, PATH));
-    let start = http::Request::builder().header("user-agent", concat!("epid/", env!("CARGO_PKG_VERSION")));
+    let start = http::Request::builder().header("user-agent", USER_AGENT);
     let request = match action {
         Action::Get => start.method("GET").uri(path(key)).body(SdkBody::empty()),
         Action::Delete => start.method("DELETE").uri(path(key)).body(SdkBody::empty()),

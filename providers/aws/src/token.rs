@@ -11,6 +11,7 @@ use epid_provider::{Failure, Timestamp};
 
 use crate::failure;
 use crate::settings::{Account, Settings};
+use crate::wire::domain;
 
 /// How long the presigned URL says that it is valid; EKS itself accepts a token for fifteen minutes after its date.
 const EXPIRES: Duration = Duration::from_secs(60);
@@ -39,9 +40,10 @@ pub async fn cluster_token(
         .provide_credentials()
         .await
         .map_err(|error| failure::no_credentials(&error))?;
-    let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-    let url =
-        format!("https://sts.{region}.amazonaws.com{suffix}/?Action=GetCallerIdentity&Version=2011-06-15");
+    let url = format!(
+        "https://sts.{}/?Action=GetCallerIdentity&Version=2011-06-15",
+        domain(&region)
+    );
     let mut signing = SigningSettings::default();
     signing.signature_location = SignatureLocation::QueryParams;
     signing.expires_in = Some(EXPIRES);

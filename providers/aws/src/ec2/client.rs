@@ -7,26 +7,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aws_config::{BehaviorVersion, SdkConfig};
-use aws_runtime::auth::SigV4OperationSigningConfig;
-use aws_runtime::auth::sigv4::{SCHEME_ID, SigV4AuthScheme};
+use aws_config::SdkConfig;
+use aws_runtime::auth::SigningOptions;
 use aws_smithy_runtime::client::orchestrator::operation::Operation;
 use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::auth::static_resolver::StaticAuthSchemeOptionResolver;
-use aws_smithy_runtime_api::client::auth::{AuthSchemeOptionResolverParams, SharedAuthScheme};
-use aws_smithy_runtime_api::client::identity::SharedIdentityResolver;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, OrchestratorError};
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponentsBuilder;
-use aws_smithy_runtime_api::client::runtime_plugin::StaticRuntimePlugin;
-use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::config_bag::Layer;
 use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use aws_types::SigningName;
-use aws_types::region::SigningRegion;
 use epid_provider::{Call, Failure, Outcome, Retry};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -34,14 +24,10 @@ use crate::failure;
 use crate::settings::{configured_endpoint, timeouts};
 use crate::tags::Tags;
 use crate::wait::Pace;
+use crate::wire::{UNRESERVED, USER_AGENT, domain, operation};
 
 /// The version of the API, <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/>.
 const VERSION: &str = "2016-11-15";
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
 
 /// One request: an action and its parameters.
 #[derive(Debug, Clone)]
@@ -164,48 +150,10 @@ pub(crate) struct Client {
 impl Client {
     /// A client with the credentials, endpoint, transport and clock of `config`.
     pub(crate) fn new(config: &SdkConfig) -> Self {
-        let region = config.region().map(ToString::to_string).unwrap_or_default();
-        let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-        let endpoint = configured_endpoint(config, "ec2")
-            .unwrap_or_else(|| format!("https://ec2.{region}.amazonaws.com{suffix}"));
-        let mut layer = Layer::new("ec2");
-        layer.store_put(AuthSchemeOptionResolverParams::new(()));
-        layer.store_put(SigningName::from_static("ec2"));
-        layer.store_put(SigningRegion::from(aws_config::Region::new(region.clone())));
-        layer.store_put(SigV4OperationSigningConfig {
-            region: Some(SigningRegion::from(aws_config::Region::new(region))),
-            name: Some(SigningName::from_static("ec2")),
-            ..SigV4OperationSigningConfig::default()
-        });
-        let mut components = RuntimeComponentsBuilder::new("ec2")
-            .with_auth_scheme(SharedAuthScheme::new(SigV4AuthScheme::new()))
-            .with_auth_scheme_option_resolver(Some(StaticAuthSchemeOptionResolver::new(vec![SCHEME_ID])))
-            .with_identity_cache(config.identity_cache());
-        if let Some(credentials) = config.credentials_provider() {
-            components.set_identity_resolver(SCHEME_ID, SharedIdentityResolver::new(credentials));
-        }
-        let mut operation = Operation::builder()
-            .service_name("ec2")
-            .operation_name("ec2")
-            .behavior_version(BehaviorVersion::latest())
-            .endpoint_url(&endpoint)
-            .timeout_config(timeouts())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .no_retry();
-        if let Some(http) = config.http_client() {
-            operation = operation.http_client(http);
-        }
-        if let Some(sleep) = config.sleep_impl() {
-            operation = operation.sleep_impl(sleep);
-        }
-        if let Some(time) = config.time_source() {
-            operation = operation.time_source(time);
-        }
-        let plugin = StaticRuntimePlugin::new()
-            .with_config(layer.freeze())
-            .with_runtime_components(components);
-        let operation = operation
-            .runtime_plugin(plugin)
+        let region = config.region().map(AsRef::as_ref).unwrap_or_default();
+        let endpoint =
+            configured_endpoint(config, "ec2").unwrap_or_else(|| format!("https://ec2.{}", domain(region)));
+        let operation = operation(config, "ec2", &endpoint, SigningOptions::default(), timeouts())
             .serializer(|request: Request| serialize(&request))
             .deserializer(deserialize)
             .build();
@@ -261,7 +209,7 @@ impl Client {
 fn serialize(request: &Request) -> Result<HttpRequest, BoxError> {
     let request = http::Request::post("/")
         .header("content-type", "application/x-www-form-urlencoded; charset=utf-8")
-        .header("user-agent", concat!("epid/", env!("CARGO_PKG_VERSION")))
+        .header("user-agent", USER_AGENT)
         .body(SdkBody::from(request.body()))?;
     Ok(HttpRequest::try_from(request)?)
 }
