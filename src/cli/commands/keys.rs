@@ -127,12 +127,7 @@ async fn rotate(context: &Context, workspace: &Workspace, yes: bool) -> Result<E
         count(states.len(), "state", "states"),
         count(secrets, "secret", "secrets")
     );
-    if !yes && !terminal.asks {
-        return Err(Error::invalid("there is nobody to ask whether to do this")
-            .hint("add --yes, or run it in a terminal"));
-    }
-    if !terminal.agrees(yes, &format!("Seal {what} with a new key?")) {
-        terminal.note("nothing was done");
+    if !terminal.consents(yes, &format!("Seal {what} with a new key?"))? {
         return Ok(Exit::Done);
     }
     let id = workspace.keys.start_rotation(&surroundings::randomness())?;

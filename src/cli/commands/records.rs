@@ -111,12 +111,7 @@ impl Amending<'_> {
             return Ok(Amended::Not);
         }
         show(terminal, &recorded.snapshot, &shown);
-        if !self.yes && !terminal.asks {
-            return Err(Error::invalid("there is nobody to ask whether to do this")
-                .hint("add --yes, or run it in a terminal"));
-        }
-        if !terminal.agrees(self.yes, question) {
-            terminal.note("nothing was done");
+        if !terminal.consents(self.yes, question)? {
             return Ok(Amended::Declined);
         }
         let session = Session::open(&self.workspace.store, self.location, opening).await?;
@@ -234,6 +229,27 @@ fn named(snapshot: &Snapshot, names: &[String]) -> Result<BTreeSet<Urn>, Error> 
     Ok(urns)
 }
 
+/// Changes the records of the stack that a command names, under the key that they have.
+async fn amend(
+    context: &Context,
+    args: &StackArgs,
+    yes: bool,
+    question: &str,
+    decide: impl Fn(&Snapshot) -> Result<Amendment, Error>,
+) -> Result<Amended, Error> {
+    let workspace = any_stack(context, args).await?;
+    let (_, location, world) = locate(&workspace, args)?;
+    let amending = Amending {
+        context,
+        workspace: &workspace,
+        world: &world,
+        location: &location,
+        yes,
+    };
+    let opening = Opening::new(surroundings::holder(&context.command));
+    amending.run(opening, question, decide).await
+}
+
 /// `epid state protect` and `unprotect`.
 pub(super) async fn protect(
     context: &Context,
@@ -242,8 +258,6 @@ pub(super) async fn protect(
     protect: bool,
     yes: bool,
 ) -> Result<Exit, Error> {
-    let workspace = any_stack(context, args).await?;
-    let (_, location, world) = locate(&workspace, args)?;
     let (what, now, was, question) = if protect {
         ("protect", "protected", "was protected", "Protect this?")
     } else {
@@ -267,15 +281,7 @@ pub(super) async fn protect(
             ..Amendment::default()
         })
     };
-    let amending = Amending {
-        context,
-        workspace: &workspace,
-        world: &world,
-        location: &location,
-        yes,
-    };
-    let opening = Opening::new(surroundings::holder(&context.command));
-    match amending.run(opening, question, decide).await? {
+    match amend(context, args, yes, question, decide).await? {
         Amended::Recorded => context.terminal.done(&format!("`{resource}` {now}")),
         Amended::Not => context.terminal.done(&format!("`{resource}` {was}")),
         Amended::Declined => {}
@@ -291,8 +297,6 @@ pub(super) async fn mv(
     new: &str,
     yes: bool,
 ) -> Result<Exit, Error> {
-    let workspace = any_stack(context, args).await?;
-    let (_, location, world) = locate(&workspace, args)?;
     let decide = |snapshot: &Snapshot| {
         let renames = match snapshot.renames(old, new) {
             // The same words as everywhere, with the name that was probably meant.
@@ -319,15 +323,7 @@ pub(super) async fn mv(
             ..Amendment::default()
         })
     };
-    let amending = Amending {
-        context,
-        workspace: &workspace,
-        world: &world,
-        location: &location,
-        yes,
-    };
-    let opening = Opening::new(surroundings::holder(&context.command));
-    if amending.run(opening, "Rename this?", decide).await? == Amended::Declined {
+    if amend(context, args, yes, "Rename this?", decide).await? == Amended::Declined {
         return Ok(Exit::Done);
     }
     context.terminal.done(&format!(
@@ -356,8 +352,6 @@ pub(super) async fn rm(
     resources: &[String],
     yes: bool,
 ) -> Result<Exit, Error> {
-    let workspace = any_stack(context, args).await?;
-    let (_, location, world) = locate(&workspace, args)?;
     let decide = |snapshot: &Snapshot| {
         let urns = named(snapshot, resources)?;
         let changes = snapshot.forgetting(&urns)?;
@@ -380,15 +374,7 @@ pub(super) async fn rm(
             ..Amendment::default()
         })
     };
-    let amending = Amending {
-        context,
-        workspace: &workspace,
-        world: &world,
-        location: &location,
-        yes,
-    };
-    let opening = Opening::new(surroundings::holder(&context.command));
-    if amending.run(opening, "Forget this?", decide).await? == Amended::Declined {
+    if amend(context, args, yes, "Forget this?", decide).await? == Amended::Declined {
         return Ok(Exit::Done);
     }
     context

@@ -455,18 +455,10 @@ impl Running<'_> {
         if self.yes {
             return Ok(true);
         }
-        if !terminal.asks {
-            return Err(Error::invalid("there is nobody to ask whether to do this")
-                .hint("add --yes, or run it in a terminal"));
-        }
         // On a thread that may block: time stands still in the sandbox meanwhile, and Ctrl-C is heard.
-        let answer = tokio::task::spawn_blocking(move || terminal.confirm(question));
-        let answer = async { answer.await.map_err(|died| Error::failed(died.to_string())) };
-        let yes = self.unless_stopped(answer).await?;
-        if !yes {
-            terminal.note("nothing was done");
-        }
-        Ok(yes)
+        let answer = tokio::task::spawn_blocking(move || terminal.consents(false, question));
+        let answer = async { answer.await.map_err(|died| Error::failed(died.to_string()))? };
+        self.unless_stopped(answer).await
     }
 
     /// Names the stacks that were not begun because one before them did not come to its end.

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Write};
 
 use super::style::Paint;
 use crate::cli::args::Color;
+use crate::cli::error::Error;
 
 /// Standard output and standard error: results go to the first, questions and errors to the second.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +60,7 @@ impl Terminal {
     }
 
     /// Asks a question; anything but `yes` or `y` is no.
-    pub(crate) fn confirm(self, question: &str) -> bool {
+    fn confirm(self, question: &str) -> bool {
         drop(write!(io::stderr().lock(), "{question} [y/N] "));
         let mut answer = String::new();
         let read = io::stdin().read_line(&mut answer);
@@ -69,6 +70,22 @@ impl Terminal {
     /// True where `yes` was given, or where somebody says so.
     pub(crate) fn agrees(self, yes: bool, question: &str) -> bool {
         yes || (self.asks && self.confirm(question))
+    }
+
+    /// Whether somebody says yes, or has said so; a no is acknowledged.
+    ///
+    /// # Errors
+    /// Where `yes` was not given and there is nobody to ask.
+    pub(crate) fn consents(self, yes: bool, question: &str) -> Result<bool, Error> {
+        if !yes && !self.asks {
+            return Err(Error::invalid("there is nobody to ask whether to do this")
+                .hint("add --yes, or run it in a terminal"));
+        }
+        let agreed = self.agrees(yes, question);
+        if !agreed {
+            self.note("nothing was done");
+        }
+        Ok(agreed)
     }
 
     /// Prints a document of `--json`: one line, which says `event` and the `format` of all events.
