@@ -6,6 +6,7 @@
 //!
 //! May use the graph, the types of the state, expressions and the provider contract.
 
+mod assemble;
 mod desired;
 mod drift;
 mod estimate;

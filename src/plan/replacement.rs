@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use epid_provider::{Change, Diff, Op, Path, Provider, Replace, Urn, Value};
 
+use super::assemble::{inputs, leaves};
 use super::desired::shown;
-use super::planner::{Decided, Outgoing, Planner, Replaced, inputs, leaves};
+use super::planner::{Decided, Outgoing, Planner, Replaced};
 use super::problem::PlanProblem;
 use super::step::{Action, Facts, StepId};
 use crate::graph::{Node, unmade};
@@ -66,10 +67,7 @@ impl<'a> Planner<'a> {
         desired: Value,
         after: Vec<StepId>,
     ) -> Decided {
-        let target = RecordKey {
-            urn: node.urn.clone(),
-            generation: self.next_generation(&node.urn),
-        };
+        let target = self.next(node);
         let mut step = self.step(node, Action::Create, target, after);
         step.desired = Some(inputs(node, Vec::new()));
         step.changes = shown(&leaves(&node.schema, &desired));
@@ -92,10 +90,7 @@ impl<'a> Planner<'a> {
         desired: Value,
         after: Vec<StepId>,
     ) -> Decided {
-        let target = RecordKey {
-            urn: node.urn.clone(),
-            generation: self.next_generation(&node.urn),
-        };
+        let target = self.next(node);
         let mut step = self.step(node, Action::Connect, target, after);
         step.desired = Some(inputs(node, Vec::new()));
         step.from = Some(entry.key_of());
@@ -151,10 +146,7 @@ impl<'a> Planner<'a> {
                 .push(PlanProblem::new(Some(&node.urn), node.span, message).hint(hint));
         }
         let replaced = self.replacement_order(node, entry, &desired);
-        let target = RecordKey {
-            urn: node.urn.clone(),
-            generation: self.next_generation(&node.urn),
-        };
+        let target = self.next(node);
         let (id, decide) = if replaced == Replaced::DeleteFirst {
             let pushed = self.pushed_by(node);
             let certain = own == Replace::Yes || pushed.as_ref().is_some_and(Vec::is_empty);
