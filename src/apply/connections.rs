@@ -7,7 +7,7 @@ use epid_provider::{Call, Connection, Failure, Kind, Provider, Resolved};
 use tokio::sync::OnceCell;
 
 use super::event::Trouble;
-use crate::graph::Providers;
+use crate::graph::{Providers, elsewhere};
 use crate::state::{RecordKey, Snapshot};
 
 type Cell = Arc<OnceCell<Arc<dyn Connection>>>;
@@ -100,13 +100,4 @@ impl Source {
         };
         self.cell.get_or_try_init(connect).await.cloned()
     }
-}
-
-/// The provider leads somewhere else than where its resources were made.
-pub(super) fn elsewhere(recorded: &str, now: &str) -> Failure {
-    Failure::new(
-        "OtherIdentity",
-        format_args!("is connected to {now}, but its resources were made in {recorded}"),
-    )
-    .with_hint("use the credentials and the configuration of the recorded one, or declare another provider")
 }

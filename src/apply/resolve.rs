@@ -9,7 +9,7 @@ use super::event::Trouble;
 use crate::expression::{Located, TemplateError};
 use crate::graph::{Known, Providers, View, at, overlay, provider_type};
 use crate::plan::{Plan, PlannedChange, PlannedInputs, Promises, Step};
-use crate::state::{Entry, Session};
+use crate::state::Session;
 
 /// What is left to do of an update or replacement, now that every value is known.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,8 +40,10 @@ pub(super) struct Resolver<'a> {
 
 impl Resolver<'_> {
     fn known(&self, urn: &Urn) -> Option<Known> {
-        self.session
-            .with(|snapshot| snapshot.live(urn).map(|entry| known(entry, self.providers)))
+        self.session.with(|snapshot| {
+            let record = &snapshot.live(urn)?.record;
+            Some(Known::recorded(record, self.providers.schema(&record.kind)))
+        })
     }
 
     /// A template's value as things stand.
@@ -169,18 +171,6 @@ fn judge(promised: &[PlannedChange], actual: &[Change], forced: bool) -> Result<
         (true, true) => Verdict::Same,
         (true, false) => Verdict::Update,
     })
-}
-
-/// What expressions see of a recorded resource.
-pub(super) fn known(entry: &Entry, providers: &Providers) -> Known {
-    Known {
-        id: Value::Str(entry.record.id.clone()),
-        inputs: entry.record.applied.clone(),
-        resolved: entry.record.resolved.clone(),
-        outputs: entry.record.outputs.clone(),
-        schema: providers.schema(&entry.record.kind),
-        pending: None,
-    }
 }
 
 #[cfg(test)]

@@ -6,12 +6,11 @@ use epid_provider::{Observed, Operation, Present, Replace, Token};
 
 use super::call::{Connected, Report};
 use super::changes;
-use super::connections::elsewhere;
 use super::dispatcher::Dispatcher;
 use super::event::{Did, Trouble};
 use super::prepare::Draft;
 use super::resolve::Settled;
-use crate::graph::overlay;
+use crate::graph::{elsewhere, overlay};
 use crate::plan::{Action, Step, StepId};
 use crate::state::{Change, Ending, Entry, Role};
 

@@ -23,5 +23,6 @@ pub use names::{Binding, Known, Names, View};
 pub(crate) use names::{at, overlay, unknown, unmade};
 pub use node::{Edge, Node, ResourceGraph, Why};
 pub(crate) use order::sort;
+pub(crate) use providers::elsewhere;
 pub use providers::{PROVIDER_KIND, Providers, provider_type};
 pub use selector::Selector;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use epid_provider::{KindSchema, Map, Output, Segment, Urn, Value};
+use epid_provider::{KindSchema, Map, Output, Record, Segment, Urn, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::expression::{Access, Reference, Scope, Template, TemplateError, resolve};
@@ -50,6 +50,19 @@ pub struct Known {
 }
 
 impl Known {
+    /// What is known of a resource that is as it is recorded.
+    #[must_use]
+    pub fn recorded(record: &Record, schema: Option<Arc<KindSchema>>) -> Self {
+        Self {
+            id: Value::Str(record.id.clone()),
+            inputs: record.applied.clone(),
+            resolved: record.resolved.clone(),
+            outputs: record.outputs.clone(),
+            schema,
+            pending: None,
+        }
+    }
+
     /// The value at a path: outputs over inputs over defaults; maps are merged.
     ///
     /// `None` where the kind has no such property.

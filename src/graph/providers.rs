@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use epid_provider::{Kind, KindSchema, Provider};
+use epid_provider::{Failure, Kind, KindSchema, Provider};
 
 /// The kind prefix of provider nodes: a provider of type `aws` has the kind `epid:provider:aws`.
 pub const PROVIDER_KIND: &str = "epid:provider:";
@@ -65,4 +65,13 @@ impl fmt::Debug for Providers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
+}
+
+/// What is refused where a provider leads somewhere else than where its resources were made.
+pub(crate) fn elsewhere(recorded: &str, now: &str) -> Failure {
+    Failure::new(
+        "OtherIdentity",
+        format_args!("is connected to {now}, but its resources were made in {recorded}"),
+    )
+    .with_hint("use the credentials and the configuration of the recorded one, or declare another provider")
 }

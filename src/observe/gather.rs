@@ -7,6 +7,7 @@ use futures::future::join_all;
 
 use super::queries::{Batch, batches};
 use super::{Looking, Seen};
+use crate::graph::elsewhere;
 
 /// The first wait before a failed read is tried again; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -38,14 +39,8 @@ async fn ask(looking: &Looking<'_>, batch: Batch) -> Seen {
         .identity
         .filter(|recorded| **recorded != *connection.identity())
     {
-        let message = format_args!(
-            "is connected to {}, but its resources were made in {recorded}",
-            connection.identity()
-        );
-        let hint =
-            "use the credentials and the configuration of the recorded one, or declare another provider";
-        seen.failed
-            .push((batch.urn, Failure::new("OtherIdentity", message).with_hint(hint)));
+        let failure = elsewhere(&recorded, connection.identity());
+        seen.failed.push((batch.urn, failure));
         return seen;
     }
     let mut open = batch.queries;

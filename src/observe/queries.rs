@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use epid_provider::{Provider, Query, Resolved, Urn, Value};
+use epid_provider::{Provider, Query, Resolved, Urn};
 
 use super::{Depth, Looking};
 use crate::graph::{Known, Node, View, provider_type};
@@ -31,7 +31,10 @@ pub(super) struct Batch {
 /// Every query, by the connection it goes through.
 pub(super) fn batches(looking: &Looking<'_>) -> BTreeMap<Way, Batch> {
     let mut batches = BTreeMap::new();
-    let known = |urn: &Urn| looking.snapshot.live(urn).map(|entry| known(looking, entry));
+    let known = |urn: &Urn| {
+        let record = &looking.snapshot.live(urn)?.record;
+        Some(Known::recorded(record, looking.providers.schema(&record.kind)))
+    };
     let resolved = |node: &Node| -> Option<Resolved> {
         let view = View::new(looking.graph.names(), node.each.as_ref(), &known, looking.digest);
         let value = node.properties.template.evaluate(&view).ok()?;
@@ -131,16 +134,5 @@ fn push(
                 queries,
             },
         );
-    }
-}
-
-fn known(looking: &Looking<'_>, entry: &Entry) -> Known {
-    Known {
-        id: Value::Str(entry.record.id.clone()),
-        inputs: entry.record.applied.clone(),
-        resolved: entry.record.resolved.clone(),
-        outputs: entry.record.outputs.clone(),
-        schema: looking.providers.schema(&entry.record.kind),
-        pending: None,
     }
 }

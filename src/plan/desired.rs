@@ -40,19 +40,7 @@ pub(super) fn updated(
     Known {
         inputs,
         outputs,
-        ..recorded(entry, Some(schema.clone()))
-    }
-}
-
-/// What is known of a resource that stays as it is recorded.
-pub(super) fn recorded(entry: &Entry, schema: Option<Arc<KindSchema>>) -> Known {
-    Known {
-        id: Value::Str(entry.record.id.clone()),
-        inputs: entry.record.applied.clone(),
-        resolved: entry.record.resolved.clone(),
-        outputs: entry.record.outputs.clone(),
-        schema,
-        pending: None,
+        ..Known::recorded(&entry.record, Some(schema.clone()))
     }
 }
 

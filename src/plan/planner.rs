@@ -6,7 +6,7 @@ use std::time::Duration;
 use epid_provider::{Change, Desired, Diff, Key, Observed, Path, Present, Record, Replace, Urn, Value};
 
 use super::assemble::{inputs, leaves};
-use super::desired::{covered, recorded, shown, updated};
+use super::desired::{covered, shown, updated};
 use super::drift::{gone, settle};
 use super::facts::facts;
 use super::problem::PlanProblem;
@@ -478,7 +478,7 @@ impl<'a> Planner<'a> {
         });
         let known = Known {
             inputs: desired,
-            ..recorded(entry, Some(node.schema.clone()))
+            ..Known::recorded(&entry.record, Some(node.schema.clone()))
         };
         Decided::plain(known, step)
     }

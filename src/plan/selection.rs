@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use epid_provider::{Urn, Value};
 
-use super::desired::recorded;
 use super::planner::{Decided, Planner};
 use super::problem::PlanProblem;
 use super::removal;
 use crate::expression::Span;
-use crate::graph::{Node, Selector, unmade};
+use crate::graph::{Known, Node, Selector, unmade};
 use crate::state::Entry;
 
 impl<'a> Planner<'a> {
@@ -81,7 +80,7 @@ impl<'a> Planner<'a> {
 
     /// A node the run is not about: it contributes what is recorded.
     pub(super) fn outside(&mut self, node: &Node, entry: Option<&Entry>) -> Decided {
-        let known = entry.map(|e| recorded(e, Some(node.schema.clone())));
+        let known = entry.map(|e| Known::recorded(&e.record, Some(node.schema.clone())));
         let half_made = entry.filter(|e| !e.record.incomplete.is_empty());
         if half_made.is_some() && self.needed_inside(node) {
             let message = format!(
