@@ -74,8 +74,8 @@ pub(super) enum Replaced {
 /// How the old generation of something that is replaced leaves.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Outgoing {
-    /// That step deletes it.
-    Vacated(u32),
+    /// The step `vacate` deletes it. Where that is not certain, `else_kept` is the step that may change it in place.
+    Vacated { vacate: u32, else_kept: Option<u32> },
     /// After that step, if it really replaces.
     After(u32),
     /// Before what it leads to is deleted, if any of these steps decides so: the record of a connection.

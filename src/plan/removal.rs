@@ -18,7 +18,7 @@ struct Removal<'a> {
     action: Action,
     /// The step that was made for it already (a vacate), or will be.
     step: Option<u32>,
-    /// The replacement it comes after, if that really replaces.
+    /// The step that makes its successor, or changes it in place if it need not be replaced.
     replacement: Option<u32>,
     /// The steps of which any decides whether it leaves; empty where it does.
     decide: Vec<u32>,
@@ -77,8 +77,12 @@ pub(super) fn plan(planner: &mut Planner<'_>) {
         .enumerate()
         .map(|(at, r)| (r.entry.key_of(), at))
         .collect();
+    let by_urn = ByUrn::of(&removals);
     let dependents = dependents(planner);
-    carry(planner, &mut removals);
+    let below = below(&removals, &by_urn);
+    let order = dependencies_first(&below);
+    carry(planner, &mut removals, &by_urn, &below, &order);
+    let too_late = too_late(planner, &removals, &below, &order);
     for removal in &mut removals {
         make_step(planner, removal);
     }
@@ -100,7 +104,8 @@ pub(super) fn plan(planner: &mut Planner<'_>) {
                 kept.after.push(StepId(step));
             }
         }
-        let after = befores(planner, &removals, &by_key, &dependents, at, step);
+        let mut after = befores(planner, &removals, &by_key, &by_urn, &dependents, at, step);
+        after.retain(|before| !too_late(at, *before));
         planner.steps[step as usize].after.extend(after);
         make_room(planner, &removals[at]);
     }
@@ -225,8 +230,9 @@ fn collect<'a>(planner: &mut Planner<'a>) -> Vec<Removal<'a>> {
             false => Action::Delete,
         };
         removals.push(match outgoing {
-            Outgoing::Vacated(step) => Removal {
-                step: Some(step),
+            Outgoing::Vacated { vacate, else_kept } => Removal {
+                step: Some(vacate),
+                replacement: else_kept,
                 ..Removal::new(entry, Action::Vacate)
             },
             Outgoing::After(step) => Removal {
@@ -285,8 +291,13 @@ pub(super) fn needs(entry: &Entry) -> BTreeSet<&Urn> {
 ///
 /// Not carried: what has effects outside, is served by something, stays in the cloud, or stands (through something
 /// that is not carried) on what needs the container to be removed later.
-fn carry(planner: &Planner<'_>, removals: &mut [Removal<'_>]) {
-    let by_urn = ByUrn::of(removals);
+fn carry(
+    planner: &Planner<'_>,
+    removals: &mut [Removal<'_>],
+    by_urn: &ByUrn<'_>,
+    below: &[Vec<usize>],
+    order: &[usize],
+) {
     let container = |removal: &Removal<'_>| -> Option<usize> {
         let at = by_urn.get(removal.entry, removal.entry.deleted_with.as_ref()?)?;
         let certain = matches!(removals[at].action, Action::Delete | Action::Vacate)
@@ -304,13 +315,11 @@ fn carry(planner: &Planner<'_>, removals: &mut [Removal<'_>]) {
             if free && touches { container(r) } else { None }
         })
         .collect();
-    let below = below(removals, &by_urn);
-    let order = dependencies_first(&below);
     let roots: BTreeSet<usize> = carriers.iter().flatten().copied().collect();
     let roots: Vec<usize> = roots.into_iter().collect();
     let mut connections: BTreeSet<(usize, usize)> = BTreeSet::new();
     for roots in roots.chunks(BLOCK) {
-        hold(removals, &below, &order, roots, &mut carriers, &mut connections);
+        hold(removals, below, order, roots, &mut carriers, &mut connections);
     }
     for (removal, carrier) in removals.iter_mut().zip(carriers) {
         removal.carried_by = carrier;
@@ -320,6 +329,28 @@ fn carry(planner: &Planner<'_>, removals: &mut [Removal<'_>]) {
 
 /// Roots that one walk over the removals takes: the bits of a word.
 const BLOCK: usize = u64::BITS as usize;
+
+/// Which steps a removal cannot wait for: what goes before something that is deleted first goes before everything that
+/// follows from making that again, even where that is the change of what still needs it.
+fn too_late(
+    planner: &Planner<'_>,
+    removals: &[Removal<'_>],
+    below: &[Vec<usize>],
+    order: &[usize],
+) -> impl Fn(usize, StepId) -> bool + use<> {
+    let mut early = vec![false; removals.len()];
+    for &at in order {
+        let before = |under: &usize| early[*under] || removals[*under].action == Action::Vacate;
+        early[at] = below[at].iter().any(before);
+    }
+    // Steps were made dependencies first.
+    let mut late = vec![false; planner.steps.len()];
+    for (at, step) in planner.steps.iter().enumerate() {
+        let follows = |before: &StepId| late.get(before.0 as usize).is_some_and(|late| *late);
+        late[at] = step.action == Action::Refill || step.after.iter().any(follows);
+    }
+    move |at, step| early[at] && late.get(step.0 as usize).is_some_and(|late| *late)
+}
 
 /// Takes from the containers `roots` (at most [`BLOCK`]) what they cannot carry, and finds the providers that connect to
 /// them. Each has a bit, so that one walk over the edges answers for all.
@@ -455,6 +486,7 @@ fn befores(
     planner: &Planner<'_>,
     removals: &[Removal<'_>],
     by_key: &BTreeMap<RecordKey, usize>,
+    by_urn: &ByUrn<'_>,
     dependents: &HashMap<&Urn, Vec<&Entry>>,
     at: usize,
     step: u32,
@@ -471,6 +503,10 @@ fn befores(
                 .filter(|_| removal.action != Action::Vacate);
             before.extend(successor.filter(|s| *s != step).map(StepId));
             let carried = removals[own].carried_by.is_some();
+            // What goes with its container needed what is of its own age: two generations would wait for each other.
+            if carried && by_urn.get(dependent, &removal.entry.record.urn) != Some(at) {
+                continue;
+            }
             if carried && provider_type(&dependent.record.kind).is_some() {
                 // A connection that goes with its cluster is needed by what is removed through it before.
                 let behind = dependents.get(&dependent.record.urn).into_iter().flatten();

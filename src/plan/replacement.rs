@@ -175,13 +175,15 @@ impl<'a> Planner<'a> {
             vacate.facts = Facts::of(entry);
             vacate.provider = entry.provider.as_ref().map(|p| p.urn.clone());
             let vacate = self.push(vacate);
-            self.outgoing.push((entry, Outgoing::Vacated(vacate)));
             let mut refill = self.step(node, Action::Refill, target, after);
             refill.after.push(StepId(vacate));
             refill.from = Some(entry.key_of());
             refill.desired = Some(inputs(node, overrides));
             refill.changes = shown(&diff.changes);
-            (self.push(refill), decide)
+            let refill = self.push(refill);
+            let else_kept = (!decide.is_empty()).then_some(refill);
+            self.outgoing.push((entry, Outgoing::Vacated { vacate, else_kept }));
+            (refill, decide)
         } else {
             let mut step = self.step(node, Action::Replace, target, after);
             step.from = Some(entry.key_of());

@@ -1,5 +1,7 @@
 //! Both orders of replacement, what follows from them, and what weakens at run time.
 
+use std::time::Duration;
+
 use epid::graph::ResourceGraph;
 use epid::plan::{Action, Mode, Observations, Selection};
 use epid::state::Role;
@@ -23,6 +25,65 @@ fn without_a_collision_the_new_one_comes_first() {
         let ran = stack.up(&text("square")).await;
         assert_eq!(ran.did(), ["Replaced a", "Updated b", "Deleted a"]);
         assert_eq!(stack.world.of("Tagged").len(), 1);
+    });
+}
+
+#[test]
+fn what_is_no_longer_needed_stays_until_what_needed_it_is_changed_in_place() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |shape: &str| {
+            format!(
+                r#"{{"a": {{"type": "Tagged", "properties": {{"shape": "{shape}"}}}},
+                     "b": {{"type": "Item", "properties": {{"name": "b", "shape": "${{a.version}}", "uses": ["${{a.id}}"]}}}}}}"#
+            )
+        };
+        stack.up(&text("round")).await;
+        // The version of the new `a` turns out to be the same, so `b` need not be replaced.
+        stack.world.fault(Fault::new(Effect::Delay(Duration::from_secs(30))).api(Api::Update));
+        let ran = stack.up(&text("square")).await;
+        assert_eq!(ran.did(), ["Replaced a", "Updated b", "Deleted a"]);
+    });
+}
+
+#[test]
+fn two_generations_of_a_container_leave_with_what_is_in_each() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |name: &str| {
+            format!(
+                r#"{{"box": {{"type": "Box", "properties": {{"name": "{name}"}}}},
+                     "child": {{"type": "Child", "properties": {{"box": "${{box.name}}", "name": "c"}}}}}}"#
+            )
+        };
+        stack.up(&text("one")).await;
+        stack.world.fault(Fault::new(Effect::Refuse).api(Api::Delete));
+        let ran = stack.run(&text("two")).await;
+        assert_eq!(ran.failed().len(), 1, "{:?}", ran.outcome);
+        assert_eq!(stack.world.of("Child").len(), 2);
+        stack.world.heal();
+        stack.destroy().await;
+        assert_eq!(stack.world.things(), Vec::new());
+    });
+}
+
+#[test]
+fn what_stands_on_something_deleted_first_goes_before_it_also_when_it_is_renamed() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |shape: &str, name: &str| {
+            format!(
+                r#"{{"a": {{"type": "Item", "properties": {{"name": "a", "shape": "{shape}"}}}},
+                     "{name}": {{"type": "Item", "properties": {{"value": "${{a.id}}"}}}},
+                     "c": {{"type": "Item", "properties": {{"value": "${{{name}.id}}"}}}}}}"#
+            )
+        };
+        stack.up(&text("round", "b")).await;
+        let ran = stack.up(&text("square", "bb")).await;
+        assert_eq!(
+            ran.did(),
+            ["Deleted b", "Vacated a", "Replaced a", "Created bb", "Updated c"]
+        );
     });
 }
 
