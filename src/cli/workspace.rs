@@ -329,7 +329,7 @@ impl Workspace {
     fn config(&self, stack: &StackFile, simulated: bool) -> (Map, Vec<Diagnostic>) {
         let mut secrets = BTreeMap::new();
         let mut problems = Vec::new();
-        for (name, (sealed, span)) in &stack.secrets {
+        for (name, (sealed, spans)) in &stack.secrets {
             match self.keys.unseal_config(name, sealed) {
                 Ok(value) => drop(secrets.insert(name.clone(), value)),
                 Err(crate::state::StateError::MissingKey { .. }) if simulated => {
@@ -340,12 +340,14 @@ impl Workspace {
                     let file = Path::new(&file);
                     let file = file.strip_prefix(&self.project.root).unwrap_or(file);
                     problems.push(
-                        Diagnostic::error(*span, format!("the key {id} of the secret `{name}` is not here")).about_a_secret().with_hint(
+                        Diagnostic::error(spans.value, format!("the key {id} of the secret `{name}` is not here")).about_a_secret().with_hint(
                             format!("restore {} from a backup or a colleague, or set every secret of the stack anew: epid config set --secret --new-key {name} --stack {}", file.display(), stack.name),
                         ),
                     );
                 }
-                Err(error) => problems.push(Diagnostic::error(*span, error.to_string()).about_a_secret()),
+                Err(error) => {
+                    problems.push(Diagnostic::error(spans.value, error.to_string()).about_a_secret());
+                }
             }
         }
         let (values, wrong) = draft_values(stack, &secrets);
@@ -393,7 +395,7 @@ impl Workspace {
     ) -> Result<Map, Error> {
         let mut found = Vec::new();
         let mut problems = Vec::new();
-        for (name, (producer, span)) in &stack.references {
+        for (name, (producer, spans)) in &stack.references {
             let location = self.location(world, producer);
             let outputs = self.store.outputs(&location).await?.map(|outputs| outputs.values);
             let value = match (outputs, self.project.stack(producer)) {
@@ -411,7 +413,7 @@ impl Workspace {
                             "references name stacks of this project".to_owned(),
                         )
                     };
-                    problems.push(Diagnostic::error(*span, message).with_hint(hint));
+                    problems.push(Diagnostic::error(spans.value, message).with_hint(hint));
                     continue;
                 }
             };

@@ -8,7 +8,7 @@ use epid_provider::{Map, Value};
 
 use super::declaration::ConfigDeclaration;
 use super::diagnostic::Diagnostic;
-use super::project::StackFile;
+use super::project::{Spans, StackFile};
 use crate::expression::Span;
 
 /// The values of `config` in a stack. `secrets` are the values of its `[secrets]`, unsealed and of any type; one that
@@ -39,15 +39,17 @@ pub fn draft_values(stack: &StackFile, secrets: &BTreeMap<Arc<str>, Value>) -> (
     };
     for name in stack.config.keys().filter(|name| sealed.contains(name)) {
         let message = format!("`{name}` is given twice: in clear under [config], and under [secrets]");
-        problems.push(Diagnostic::error(secret_span(stack, name), message).with_hint("take one of them out"));
+        problems.push(
+            Diagnostic::error(sealed_spans(stack, name).value, message).with_hint("take one of them out"),
+        );
     }
     for declaration in &stack.program.config {
         let name = &declaration.name;
         let value = match stack.config.get(name) {
-            Some((value, span)) if sealed.contains(name) => Ok((value.clone(), *span)),
-            Some((_, span)) if declaration.secret => Err(in_clear(stack, name, *span)),
-            Some((value, span)) => Ok((value.clone(), *span)),
-            None if sealed.contains(name) => Ok((opened(name), secret_span(stack, name))),
+            Some((value, spans)) if sealed.contains(name) => Ok((value.clone(), spans.value)),
+            Some((_, spans)) if declaration.secret => Err(in_clear(stack, name, spans.value)),
+            Some((value, spans)) => Ok((value.clone(), spans.value)),
+            None if sealed.contains(name) => Ok((opened(name), sealed_spans(stack, name).value)),
             None => match &declaration.default {
                 Some(value) if declaration.secret => Ok((value.clone().into_secret(), declaration.span)),
                 Some(value) => Ok((value.clone(), declaration.span)),
@@ -80,24 +82,28 @@ pub fn draft_values(stack: &StackFile, secrets: &BTreeMap<Arc<str>, Value>) -> (
     let clear = stack
         .config
         .iter()
-        .map(|(name, (value, span))| (name, value.clone(), *span));
+        .map(|(name, (value, spans))| (name, value.clone(), *spans));
     let given = clear.chain(
         sealed
             .iter()
-            .map(|name| (*name, opened(name), secret_span(stack, name))),
+            .map(|name| (*name, opened(name), sealed_spans(stack, name))),
     );
-    for (name, value, span) in given.filter(|(name, ..)| !declared.contains(name)) {
+    for (name, value, spans) in given.filter(|(name, ..)| !declared.contains(name)) {
         if stack.program.open_config {
             values.push((name.clone(), value));
         } else if !stack.program.incomplete.contains(name) {
-            problems.push(undeclared(name, &declared, span));
+            problems.push(undeclared(&stack.program.config, name, &value, spans));
         }
     }
     (values.into_iter().collect(), problems)
 }
 
-fn secret_span(stack: &StackFile, name: &str) -> Span {
-    stack.secrets.get(name).map(|(_, span)| *span).unwrap_or_default()
+fn sealed_spans(stack: &StackFile, name: &str) -> Spans {
+    stack
+        .secrets
+        .get(name)
+        .map(|(_, spans)| *spans)
+        .unwrap_or_default()
 }
 
 fn in_clear(stack: &StackFile, name: &str, span: Span) -> Diagnostic {
@@ -170,9 +176,17 @@ fn mistyped(declaration: &ConfigDeclaration, value: &Value, span: Span) -> Diagn
     }
 }
 
-fn undeclared(name: &str, declared: &BTreeSet<&Arc<str>>, span: Span) -> Diagnostic {
-    let problem = Diagnostic::error(span, format!("the program takes no configuration `{name}`"));
-    match nearest(name, declared.iter().map(|name| &***name)) {
+fn undeclared(declared: &[ConfigDeclaration], name: &str, value: &Value, spans: Spans) -> Diagnostic {
+    let message = format!("the program takes no configuration `{name}`");
+    let near = nearest(name, declared.iter().map(|d| &*d.name));
+    let meant = declared.iter().find(|d| near == Some(&*d.name));
+    let clear = !matches!(value, Value::Secret(_));
+    let problem = if clear && meant.is_some_and(|d| d.secret) {
+        Diagnostic::error(spans.value, message).about_a_secret()
+    } else {
+        Diagnostic::error(spans.name, message)
+    };
+    match near {
         Some(near) => problem.with_hint(format!("did you mean `{near}`?")),
         None => problem.with_hint(format!(
             "take it out, or declare it in the program: [config.{name}]"
@@ -201,6 +215,14 @@ mod tests {
         Span::new(SourceId(0), at..at + 1)
     }
 
+    /// The name stands 50 before the value.
+    fn spans(at: usize) -> Spans {
+        Spans {
+            name: span(at - 50),
+            value: span(at),
+        }
+    }
+
     fn stack(config: Vec<ConfigDeclaration>, clear: &[(&str, Value)], sealed: &[&str]) -> StackFile {
         StackFile {
             name: Arc::from("dev"),
@@ -212,11 +234,11 @@ mod tests {
             config: clear
                 .iter()
                 .enumerate()
-                .map(|(at, (name, value))| (Arc::from(*name), (value.clone(), span(100 + at))))
+                .map(|(at, (name, value))| (Arc::from(*name), (value.clone(), spans(100 + at))))
                 .collect(),
             secrets: sealed
                 .iter()
-                .map(|name| (Arc::from(*name), (Arc::from("sealed"), span(200))))
+                .map(|name| (Arc::from(*name), (Arc::from("sealed"), spans(200))))
                 .collect(),
             references: BTreeMap::new(),
             key: None,
@@ -313,11 +335,27 @@ mod tests {
                 "100: `count` takes an integer, not a string (write it without quotes: `count = 3`)",
                 "200: `sealed` takes an integer, not a string ()",
                 "1: stack `dev` gives no `key`, which its program takes (run: epid config set --secret key --stack dev)",
-                "101: the program takes no configuration `environmnt` (did you mean `environment`?)",
-                "103: the program takes no configuration `zzz` (take it out, or declare it in the program: [config.zzz])",
+                "51: the program takes no configuration `environmnt` (did you mean `environment`?)",
+                "53: the program takes no configuration `zzz` (take it out, or declare it in the program: [config.zzz])",
             ]
         );
         assert!(!told.join("").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_secret_under_a_mistyped_name_is_not_shown() {
+        let secret = ConfigDeclaration {
+            secret: true,
+            ..declared("password", ConfigType::String, 1)
+        };
+        let told = |clear: &[(&str, Value)], sealed: &[&str]| {
+            let problems = config_values(&stack(vec![secret.clone()], clear, sealed), &unsealed(&[]));
+            let undeclared = problems.unwrap_err().pop().unwrap();
+            (undeclared.span.unwrap().start, undeclared.secret)
+        };
+        assert_eq!(told(&[("pasword", Value::str("hunter2"))], &[]), (100, true));
+        assert_eq!(told(&[("colour", Value::str("red"))], &[]), (50, false));
+        assert_eq!(told(&[], &["pasword"]), (150, false));
     }
 
     #[test]

@@ -35,5 +35,5 @@ pub use diagnostic::{Diagnostic, Severity, Source, Sources};
 pub use edit::{EditError, set_config, set_key, set_secret, unset};
 pub use expand::{Expanded, Instance, Setting, Target, expand, expand_what_can_be};
 pub use load::{Loaded, find_project, load, load_with, parse_program, read_files};
-pub use project::{Backend, Project, StackFile};
+pub use project::{Backend, Project, Spans, StackFile};
 pub use render::render;

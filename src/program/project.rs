@@ -43,6 +43,15 @@ pub struct Backend {
     pub span: Span,
 }
 
+/// Where a stack file gives a value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spans {
+    /// Its name.
+    pub name: Span,
+    /// Its value.
+    pub value: Span,
+}
+
 /// One stack: a program and what it runs with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StackFile {
@@ -52,12 +61,12 @@ pub struct StackFile {
     pub path: PathBuf,
     /// What it runs.
     pub program: Program,
-    /// Configuration in clear, with the place of the value.
-    pub config: BTreeMap<Arc<str>, (Value, Span)>,
-    /// Sealed configuration, with the place of the value.
-    pub secrets: BTreeMap<Arc<str>, (Arc<str>, Span)>,
-    /// Stacks it refers to, by the name it uses for them, with the place of the value.
-    pub references: BTreeMap<Arc<str>, (Arc<str>, Span)>,
+    /// Configuration in clear.
+    pub config: BTreeMap<Arc<str>, (Value, Spans)>,
+    /// Sealed configuration.
+    pub secrets: BTreeMap<Arc<str>, (Arc<str>, Spans)>,
+    /// Stacks it refers to, by the name it uses for them.
+    pub references: BTreeMap<Arc<str>, (Arc<str>, Spans)>,
     /// The id of the key that its secrets are sealed with.
     pub key: Option<Arc<str>>,
     /// It always runs in the sandbox.

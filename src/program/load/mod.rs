@@ -376,18 +376,18 @@ impl<'a> Loader<'a> {
         };
         let (found, mut problems, mut legible) = document(source, &text, stack::read);
         drop(text);
-        for (other, span) in found.references.values() {
+        for (other, spans) in found.references.values() {
             if !manifest::is_file_name(other) {
                 // That is reported already.
             } else if !names.contains(other) {
-                let problem = Diagnostic::error(*span, format!("there is no stack `{other}`"));
+                let problem = Diagnostic::error(spans.value, format!("there is no stack `{other}`"));
                 problems.push(match nearest(other, names.iter().map(|n| &**n)) {
                     Some(near) => problem.with_hint(format!("did you mean `{near}`?")),
                     None => problem.with_hint(format!("a stack is a file: stacks/{other}.toml")),
                 });
             } else if other == name {
                 problems.push(
-                    Diagnostic::error(*span, format!("the stack `{name}` refers to itself"))
+                    Diagnostic::error(spans.value, format!("the stack `{name}` refers to itself"))
                         .with_hint("within a stack, resources are referred to by their names"),
                 );
             }
@@ -549,7 +549,7 @@ fn rounds(read: &[(Arc<str>, Option<StackFile>, Vec<Diagnostic>)]) -> Vec<(Arc<s
             .references
             .values()
             .find(|(name, _)| **name == *next)
-            .map_or(Span::NONE, |(_, span)| *span);
+            .map_or(Span::NONE, |(_, spans)| spans.value);
         let shown: Vec<String> = path.iter().map(|name| format!("`{name}`")).collect();
         let message = format!("stacks refer to each other: {}", shown.join(" → "));
         let problem = Diagnostic::error(span, message);

@@ -11,7 +11,7 @@ use super::document::{Entry, Reader, Table};
 use super::manifest::is_file_name;
 use super::value::value;
 use crate::expression::Span;
-use crate::program::{Diagnostic, Program};
+use crate::program::{Diagnostic, Program, Spans};
 
 const STACK: [&str; 9] = [
     "program",
@@ -32,9 +32,9 @@ pub(super) struct Stack {
     pub(super) program: Option<(Arc<str>, Span)>,
     /// What it declares itself: beside a program only providers.
     pub(super) own: Program,
-    pub(super) config: BTreeMap<Arc<str>, (Value, Span)>,
-    pub(super) secrets: BTreeMap<Arc<str>, (Arc<str>, Span)>,
-    pub(super) references: BTreeMap<Arc<str>, (Arc<str>, Span)>,
+    pub(super) config: BTreeMap<Arc<str>, (Value, Spans)>,
+    pub(super) secrets: BTreeMap<Arc<str>, (Arc<str>, Spans)>,
+    pub(super) references: BTreeMap<Arc<str>, (Arc<str>, Spans)>,
     pub(super) key: Option<Arc<str>>,
     pub(super) sandbox: bool,
 }
@@ -66,9 +66,10 @@ pub(super) fn read(reader: &mut Reader<'_>, mut root: Table<'_, '_>) -> Stack {
         stack.secrets = texts(reader, &entry);
         stack.own.incomplete.extend(no_texts(&entry));
     }
-    for (name, (_, span)) in &stack.secrets {
+    for (name, (_, sealed)) in &stack.secrets {
         if let Some((_, clear)) = stack.config.get(name) {
-            let later = if clear.start > span.start { *clear } else { *span };
+            let (clear, sealed) = (clear.value, sealed.value);
+            let later = if clear.start > sealed.start { clear } else { sealed };
             reader.report(
                 Diagnostic::error(
                     later,
@@ -134,7 +135,7 @@ fn config(reader: &mut Reader<'_>, entry: &Entry<'_, '_>, inline: bool, stack: &
                 .with_hint("expressions stand in properties and outputs of the program"),
             );
         }
-        stack.config.insert(Arc::from(entry.key), (value, entry.span));
+        stack.config.insert(Arc::from(entry.key), (value, spans(&entry)));
     }
 }
 
@@ -147,12 +148,19 @@ fn has_expression(value: &Value) -> bool {
     }
 }
 
-fn texts(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> BTreeMap<Arc<str>, (Arc<str>, Span)> {
+fn spans(entry: &Entry<'_, '_>) -> Spans {
+    Spans {
+        name: entry.key_span,
+        value: entry.span,
+    }
+}
+
+fn texts(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> BTreeMap<Arc<str>, (Arc<str>, Spans)> {
     let mut found = BTreeMap::new();
     for entry in reader.table(entry).map(Table::rest).unwrap_or_default() {
         check_name(reader, &entry);
         if let Some(text) = reader.text(&entry) {
-            found.insert(Arc::from(entry.key), (text, entry.span));
+            found.insert(Arc::from(entry.key), (text, spans(&entry)));
         }
     }
     found
@@ -167,12 +175,12 @@ fn no_texts(entry: &Entry<'_, '_>) -> Vec<Arc<str>> {
     others.map(|(name, _)| Arc::from(&**name.get_ref())).collect()
 }
 
-fn references(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> BTreeMap<Arc<str>, (Arc<str>, Span)> {
+fn references(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> BTreeMap<Arc<str>, (Arc<str>, Spans)> {
     let found = texts(reader, entry);
-    for (stack, span) in found.values() {
+    for (stack, spans) in found.values() {
         if !is_file_name(stack) {
             reader.report(
-                Diagnostic::error(*span, format!("`{stack}` is not a stack's name"))
+                Diagnostic::error(spans.value, format!("`{stack}` is not a stack's name"))
                     .with_hint("name a stack of this project: the file without folder and `.toml`"),
             );
         }
