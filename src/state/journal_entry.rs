@@ -105,7 +105,6 @@ impl Intent {
             inputs: epid_provider::Resolved::new(inputs)?,
             record: self.before.as_ref().map(|before| before.record.clone()),
             partial: self.partial.clone(),
-            begun: self.begun,
         })
     }
 }

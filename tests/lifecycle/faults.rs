@@ -106,6 +106,18 @@ fn a_lost_answer_is_looked_into_and_nothing_is_made_twice() {
 }
 
 #[test]
+fn a_request_that_is_sent_again_is_looked_for_as_long_as_the_first() {
+    on_clock(async {
+        let stack = Stack::new();
+        for (nth, effect) in [(1, Effect::LoseRequest), (2, Effect::LoseAnswer)] {
+            stack.world.fault(Fault::new(effect).api(Api::Create).nth(nth));
+        }
+        stack.up(r#"{"a": {"type": "Tagged"}}"#).await;
+        assert_eq!(stack.world.of("Tagged").len(), 1);
+    });
+}
+
+#[test]
 fn an_answer_that_cannot_be_found_leaves_the_intent_for_the_next_run() {
     on_clock(async {
         let stack = Stack::new();

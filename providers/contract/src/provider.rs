@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::call::{Call, Partial, Timestamp, Token};
+use crate::call::{Call, Partial, Token};
 use crate::check::{Problem, check};
 use crate::diff::{Diff, diff, drift};
 use crate::failure::Failure;
@@ -208,8 +208,6 @@ pub struct Intent {
     pub record: Option<Record>,
     /// The last durable note of the operation, where it wrote one.
     pub partial: Option<Partial>,
-    /// When it was begun.
-    pub begun: Timestamp,
 }
 
 /// What became of an intent.
@@ -338,7 +336,8 @@ pub trait Connection: Send + Sync {
     /// A [`Failure`] whose outcome says what is known.
     async fn delete(&self, cx: &Call, record: &Record) -> Result<(), Failure>;
 
-    /// Finds out what became of a call whose answer was lost.
+    /// Finds out what became of a call whose answer was lost. The request may have been sent a moment ago, whenever the call
+    /// was begun: where absence counts only after a while, that while begins with the first look here.
     ///
     /// # Errors
     /// Where that cannot be told yet; nothing is assumed then.

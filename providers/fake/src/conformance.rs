@@ -2,7 +2,7 @@
 
 use epid_provider::{
     Call, Connection, Desired, Failure, Intent, Kind, Observed, Operation, Provider, Query, Record, Recorded,
-    Recovered, Resolved, Timestamp, Token, Urn, Value,
+    Recovered, Resolved, Token, Urn, Value,
 };
 
 /// A kind, and a life to lead it through.
@@ -109,7 +109,6 @@ impl Life<'_> {
             inputs: inputs.clone(),
             record: record.cloned(),
             partial: None,
-            begun: Timestamp(cx.now().0),
         }
     }
 
@@ -158,10 +157,8 @@ impl Life<'_> {
         let (kind, connection) = (&case.kind, self.connection);
         let inputs = self.inputs(kind, &case.create)?;
         let cx = self.call();
-        let begun = cx.now();
         let made = connection.create(&cx, kind, &inputs).await?;
         let create = Intent {
-            begun,
             ..self.intent(&cx, Operation::Create, kind, &inputs, None)
         };
         match connection.recover(&cx, &create).await? {
@@ -329,7 +326,6 @@ mod tests {
             inputs,
             record: None,
             partial: None,
-            begun: cx.now(),
         };
         let id: Arc<str> = world.of("Tagged")[0].id.clone();
         let found = connection.recover(&runtime.call(&urn), &intent).await.unwrap();

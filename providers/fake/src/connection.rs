@@ -469,6 +469,7 @@ impl Connection for FakeConnection {
         let after = self.before(cx, Api::Recover, &intent.kind).await?;
         self.after(cx, after).await?;
         let given = intent.inputs.reveal();
+        let first = cx.now();
         let what_is = |thing: &Thing| {
             if thing.missing.is_empty() {
                 self.recorded(&thing.id, &given).map(Recovered::Done)
@@ -483,7 +484,6 @@ impl Connection for FakeConnection {
         };
         match (intent.operation, &intent.record) {
             (Operation::Create, _) => loop {
-                let b = self.behaviour(&intent.kind)?;
                 let found = {
                     let inner = self.world.lock();
                     let mut mine = inner.things.made_with(intent.token.as_str());
@@ -492,7 +492,7 @@ impl Connection for FakeConnection {
                 if let Some(thing) = found {
                     return what_is(&thing);
                 }
-                if !b.tokenless || cx.now() >= intent.begun.after(QUIET) {
+                if !self.behaviour(&intent.kind)?.tokenless || cx.now().since(first) >= QUIET {
                     return Ok(Recovered::NotDone);
                 }
                 cx.sleep(Duration::from_secs(1)).await?;

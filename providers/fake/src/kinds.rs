@@ -215,5 +215,5 @@ pub fn all() -> Vec<Behaviour> {
     ]
 }
 
-/// How long absence of a token-less thing means nothing, after its create was begun.
+/// How long absence of a token-less thing means nothing, from the first look for it.
 pub const QUIET: Duration = Duration::from_secs(20);

@@ -277,7 +277,6 @@ mod tests {
             inputs: Resolved::default(),
             record: Some(record),
             partial: None,
-            begun: cx.now(),
         };
         let cluster = connected(3, None, &cx).await;
         assert_eq!(cluster.recover(&cx, &intent).await.unwrap(), Recovered::Deleted);

@@ -3,7 +3,7 @@
 use epid_fake::conformance::{case, conformance};
 use epid_provider::{
     Desired, Intent, Kind, Observed, Operation, Outcome, Provider, Query, Record, Recovered, Replace,
-    Resolved, Timestamp, Token, Urn, Value,
+    Resolved, Token, Urn, Value,
 };
 use epid_sandbox::FaultScript;
 use epid_sandbox::faults::{Fault, When};
@@ -234,7 +234,6 @@ async fn a_cluster_on_its_way_is_recovered_as_half_made_and_finished_by_an_updat
         inputs: resolved.clone(),
         record: None,
         partial: None,
-        begun: Timestamp(0),
     };
     let Recovered::Partial(partial) = lab.connection.recover(&lab.call(&urn), &intent).await.unwrap() else {
         panic!("not half made")

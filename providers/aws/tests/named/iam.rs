@@ -2,8 +2,8 @@
 
 use epid_fake::conformance::{case, conformance};
 use epid_provider::{
-    Intent, Kind, Observed, Operation, Outcome, Provider, Query, Record, Recovered, Resolved, Timestamp,
-    Token, Urn, Value,
+    Intent, Kind, Observed, Operation, Outcome, Provider, Query, Record, Recovered, Resolved, Token, Urn,
+    Value,
 };
 use epid_sandbox::FaultScript;
 use epid_sandbox::faults::{Fault, When};
@@ -175,7 +175,6 @@ async fn a_lost_create_is_recovered_once() {
             inputs: Resolved::new(inputs.clone()).unwrap(),
             record: None,
             partial: None,
-            begun: Timestamp(0),
         };
         let token = Token::from_bytes(0xabcd_u128.to_be_bytes());
         let found = lab
@@ -328,7 +327,6 @@ async fn a_role_that_reads_do_not_see_yet_is_still_ones_own() {
             inputs: inputs.clone(),
             record: (operation != Operation::Create).then(|| record.clone()),
             partial: None,
-            begun: Timestamp(0),
         };
         let recovered = lab.connection.recover(&call, &intent).await.unwrap();
         let expected = matches!(
@@ -367,7 +365,6 @@ async fn an_update_that_took_half_is_half_done() {
         inputs: Resolved::new(inputs("new", &[admin, "ReadOnlyAccess"])).unwrap(),
         record: Some(record.clone()),
         partial: None,
-        begun: Timestamp(0),
     };
     let recover = async || {
         lab.connection

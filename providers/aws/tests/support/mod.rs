@@ -239,7 +239,6 @@ impl Rig {
             inputs: resolved(inputs),
             record: None,
             partial: None,
-            begun: cx.now(),
         }
     }
 

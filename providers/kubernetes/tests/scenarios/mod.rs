@@ -573,7 +573,6 @@ pub(crate) async fn finalizers_hold_a_deletion(lab: &Lab) {
         inputs: Resolved::default(),
         record: Some(made.clone()),
         partial: None,
-        begun: lab.runtime.now(),
     };
     let short = lab.call_for(&made.urn, Duration::from_secs(2));
     let unclear = lab.connection.recover(&short, &intent).await.unwrap_err();
@@ -689,7 +688,6 @@ pub(crate) async fn lost_answers_are_recovered(lab: &Lab) {
         inputs: inputs.clone(),
         record: record.cloned(),
         partial: None,
-        begun: cx.now(),
     };
     let before = lab
         .connection
