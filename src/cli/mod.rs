@@ -47,6 +47,8 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 
 pub use exit::Exit;
+#[cfg(feature = "sandbox")]
+pub use world::providers_of;
 
 use args::{Cli, Color, Command, SandboxCommand};
 use error::Error;

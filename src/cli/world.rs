@@ -104,11 +104,9 @@ impl World {
 
     #[cfg(feature = "sandbox")]
     fn within(sandbox: epid_sandbox::Sandbox) -> Self {
-        let time = sandbox.clock().clone();
-        let now = move || Timestamp(time.now().as_millis());
         Self {
-            clock: clock(now()),
-            providers: simulated(epid_sandbox::Way::Here(sandbox.clone()), now),
+            clock: clock(Timestamp(sandbox.clock().now().as_millis())),
+            providers: providers_of(&sandbox),
             id: sandbox.id(),
             simulated: true,
             sandbox: Some(sandbox),
@@ -145,6 +143,15 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// The providers of a sandbox in this process, as `epid --sandbox` has them: for programs that run the engine on one.
+#[cfg(feature = "sandbox")]
+#[must_use]
+pub fn providers_of(sandbox: &epid_sandbox::Sandbox) -> Providers {
+    let time = sandbox.clock().clone();
+    let now = move || Timestamp(time.now().as_millis());
+    simulated(epid_sandbox::Way::Here(sandbox.clone()), now)
 }
 
 /// The providers of a simulated world whose clock is `now`.

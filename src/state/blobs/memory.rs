@@ -1,6 +1,7 @@
 //! Blobs in memory, which can be made to fail at any write: for tests.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +16,10 @@ pub struct MemoryBlobs {
     disk: Arc<Mutex<Disk>>,
 }
 
-#[derive(Debug, Default)]
+/// Looks at everything there is.
+type Watcher = Box<dyn Fn(&BTreeMap<String, Vec<u8>>) + Send>;
+
+#[derive(Default)]
 struct Disk {
     blobs: BTreeMap<String, Vec<u8>>,
     locks: BTreeSet<String>,
@@ -26,6 +30,16 @@ struct Disk {
     /// Grows with every revival: what was held before is void.
     life: u64,
     written: Vec<Vec<u8>>,
+    watcher: Option<Watcher>,
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disk")
+            .field("blobs", &self.blobs.keys())
+            .field("writes", &self.writes)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What happens at a write.
@@ -44,6 +58,19 @@ impl MemoryBlobs {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Blobs that are there already, by name.
+    #[must_use]
+    pub fn of(blobs: BTreeMap<String, Vec<u8>>) -> Self {
+        let new = Self::default();
+        new.disk().blobs = blobs;
+        new
+    }
+
+    /// Lets `look` see everything after each write, before who wrote learns that it was done. It may not use the blobs.
+    pub fn watch(&self, look: impl Fn(&BTreeMap<String, Vec<u8>>) + Send + 'static) {
+        self.disk().watcher = Some(Box::new(look));
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -115,6 +142,9 @@ impl Disk {
         match fault {
             None => {
                 write(self);
+                if let Some(look) = &self.watcher {
+                    look(&self.blobs);
+                }
                 return Ok(());
             }
             Some(Fault::CrashAfter) => {

@@ -1,0 +1,143 @@
+//! A run dies, and the next one has to make everything as if it had not.
+
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use epid_sandbox::FaultScript;
+
+use crate::inventory::Inventory;
+use crate::machine::{Failed, Machine, Process};
+use crate::moments::{Moment, Recorder};
+
+/// What a run is to reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Goal {
+    /// The stack is what it declares.
+    Up(String),
+    /// The stack is no more.
+    Destroyed(String),
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Up(stack) => write!(f, "epid up --stack {stack}"),
+            Self::Destroyed(stack) => write!(f, "epid destroy --stack {stack}"),
+        }
+    }
+}
+
+/// A run from beginning to end, and all moments at which it might have died.
+#[derive(Debug)]
+pub struct Recorded {
+    /// What it was to reach.
+    pub goal: Goal,
+    /// The moments, from the first to the last.
+    pub moments: Vec<Moment>,
+    /// What exists at the end of it, and of every run that goes on from one of its moments.
+    pub wanted: Inventory,
+}
+
+async fn run(process: &Process<'_>, goal: &Goal) -> Result<(), Failed> {
+    match goal {
+        Goal::Up(stack) => process.up(stack).await,
+        Goal::Destroyed(stack) => process.destroy(stack).await,
+    }
+}
+
+/// Runs to a goal and, where `settled`, makes sure that it was reached. Gives what exists then.
+fn reach(machine: &Machine, at: &Moment, goal: &Goal) -> Result<Inventory, Failed> {
+    let (disk, world) = at.restored();
+    let mut after = world.clone();
+    machine.process(disk, world, FaultScript::default(), async |process| {
+        run(process, goal).await?;
+        if let Goal::Up(stack) = goal {
+            process.is_settled(stack).await?;
+        }
+        process.rest().await;
+        process.inventory(&mut after)
+    })
+}
+
+impl Recorded {
+    /// Runs from a moment to a goal, which has to be reached, and records it.
+    ///
+    /// # Errors
+    /// Where it is not reached.
+    pub fn of(machine: &Machine, from: &Moment, goal: Goal) -> Result<Self, Failed> {
+        let moments = record(machine, from, &goal, FaultScript::default())?;
+        let last = moments.last().ok_or("nothing was recorded")?;
+        let wanted = reach(machine, last, &goal)?;
+        Ok(Self {
+            goal,
+            moments,
+            wanted,
+        })
+    }
+
+    /// What is there at the end.
+    #[must_use]
+    pub fn last(&self) -> &Moment {
+        &self.moments[self.moments.len() - 1]
+    }
+
+    /// Lets a plain run go on from a moment. It has to reach the goal, and to leave exactly what a run leaves that did not die.
+    ///
+    /// # Errors
+    /// What is otherwise.
+    pub fn go_on(&self, machine: &Machine, from: &Moment) -> Result<(), Failed> {
+        let found = reach(machine, from, &self.goal)?;
+        match found.difference(&self.wanted) {
+            different if different.is_empty() => Ok(()),
+            different => Err(different.join(", ").into()),
+        }
+    }
+
+    /// Dies at every moment, power cuts in the middle of an append included, and goes on from each, on all processors. Gives
+    /// how many deaths that were.
+    ///
+    /// # Errors
+    /// The moments from which a plain run did not go on as it should, and why.
+    pub fn die_everywhere(&self, machine: &Machine) -> Result<usize, Failed> {
+        let mut deaths = self.moments.clone();
+        let pairs = self.moments.windows(2);
+        deaths.extend(pairs.flat_map(|pair| pair[1].torn(&pair[0])));
+        let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        std::thread::scope(|scope| {
+            for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+                scope.spawn(|| {
+                    while let Some(moment) = deaths.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        if let Err(error) = self.go_on(machine, moment)
+                            && let Ok(mut failed) = failed.lock()
+                        {
+                            failed.push(format!("after `{}`: {error}", moment.after));
+                        }
+                    }
+                });
+            }
+        });
+        match failed.into_inner().unwrap_or_default() {
+            failed if failed.is_empty() => Ok(deaths.len()),
+            failed => Err(format!("{}:\n{}", self.goal, failed.join("\n")).into()),
+        }
+    }
+}
+
+/// The moments of a run with faults; it need not reach its goal.
+///
+/// # Errors
+/// Without faults: where the goal is not reached.
+pub fn record(
+    machine: &Machine,
+    from: &Moment,
+    goal: &Goal,
+    faults: FaultScript,
+) -> Result<Vec<Moment>, Failed> {
+    let faulty = !faults.rules.is_empty();
+    let (recorder, disk, world) = Recorder::begin(from);
+    match machine.process(disk, world, faults, async |process| run(process, goal).await) {
+        Err(error) if !faulty => Err(error),
+        _ => Ok(recorder.moments()),
+    }
+}

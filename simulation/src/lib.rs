@@ -1,0 +1,17 @@
+//! Runs of epid that die anywhere, and what becomes of them.
+//!
+//! What survives a process is its disk and the cloud. Both are kept in memory here, so that a run can be recorded at every
+//! moment at which one of them changed: between any two of those a process that dies leaves the same behind. From each
+//! moment a plain run follows, and then everything has to be as if nothing had happened.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`machine`] | one process on a disk and a sandbox: what `epid up` and `epid destroy` do, from recovery to the last write |
+//! | [`moments`] | recording what a run leaves behind, moment by moment |
+//! | [`deaths`] | letting a run die at any of them, and the next one go on |
+//! | [`inventory`] | what exists in a sandbox, without what differs from run to run |
+
+pub mod deaths;
+pub mod inventory;
+pub mod machine;
+pub mod moments;
