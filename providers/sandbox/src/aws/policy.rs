@@ -69,36 +69,44 @@ fn strings(value: &Value) -> impl Iterator<Item = &str> {
 }
 
 fn like_action(pattern: &str, action: &str) -> bool {
-    like(&pattern.to_ascii_lowercase(), &action.to_ascii_lowercase())
+    matches(pattern, action, |a, b| a.eq_ignore_ascii_case(&b))
 }
 
 /// Whether `text` matches `pattern`, where `*` is any run of characters and `?` is one.
 pub(crate) fn like(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-    // One row of the usual dynamic programme: `row[j]` tells whether the pattern so far matches `text[..j]`.
-    let mut row = vec![false; text.len() + 1];
-    if let Some(empty) = row.first_mut() {
-        *empty = true;
-    }
-    for symbol in pattern {
-        let mut next = Vec::with_capacity(row.len());
-        let mut previous = None;
-        for (place, matched) in row.iter().enumerate() {
-            let before = place.checked_sub(1);
-            let diagonal = before
-                .and_then(|before| row.get(before))
-                .copied()
-                .unwrap_or(false);
-            next.push(match symbol {
-                '*' => *matched || previous.unwrap_or(false),
-                '?' => diagonal,
-                letter => diagonal && before.and_then(|before| text.get(before)) == Some(&letter),
-            });
-            previous = next.last().copied();
+    matches(pattern, text, |a, b| a == b)
+}
+
+/// Each `*` takes as little as it can; where that turns out too little, only the last one takes more.
+fn matches(pattern: &str, text: &str, same: impl Fn(char, char) -> bool) -> bool {
+    let (mut pattern, mut text) = (pattern.chars(), text.chars());
+    let mut last = None;
+    loop {
+        let (mut symbols, mut letters) = (pattern.clone(), text.clone());
+        let fits = match (symbols.next(), letters.next()) {
+            (Some('*'), _) => {
+                last = Some((symbols.clone(), text.clone()));
+                pattern = symbols;
+                continue;
+            }
+            (None, None) => return true,
+            (Some('?'), Some(_)) => true,
+            (Some(symbol), Some(letter)) => same(symbol, letter),
+            (None, Some(_)) => false,
+            (Some(_), None) => return false,
+        };
+        if fits {
+            (pattern, text) = (symbols, letters);
+            continue;
         }
-        row = next;
+        let Some((after, from)) = &mut last else {
+            return false;
+        };
+        if from.next().is_none() {
+            return false;
+        }
+        (pattern, text) = (after.clone(), from.clone());
     }
-    row.last().copied().unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -110,6 +118,24 @@ mod tests {
     fn patterns() {
         assert!(like("*", "") && like("a*c", "abbc") && like("a?c", "abc") && like("ns-*", "ns-prod"));
         assert!(!like("a?c", "ac") && !like("a*c", "abcd") && !like("", "a"));
+    }
+
+    /// By the definition: what is left of a pattern matches what is left of a text.
+    fn plainly(pattern: &[char], text: &[char]) -> bool {
+        match pattern {
+            [] => text.is_empty(),
+            ['*', rest @ ..] => (0..=text.len()).any(|taken| plainly(rest, &text[taken..])),
+            ['?', rest @ ..] => !text.is_empty() && plainly(rest, &text[1..]),
+            [letter, rest @ ..] => text.first() == Some(letter) && plainly(rest, &text[1..]),
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn patterns_match_what_they_say(pattern in "[ab?*]{0,8}", text in "[ab]{0,9}") {
+            let chars = |text: &str| text.chars().collect::<Vec<char>>();
+            assert_eq!(like(&pattern, &text), plainly(&chars(&pattern), &chars(&text)));
+        }
     }
 
     #[test]
