@@ -76,6 +76,25 @@ impl Recorded {
         })
     }
 
+    /// Runs from a moment to a goal with faults on the way, which need not be reached. A plain run has to leave what `wanted`
+    /// says.
+    ///
+    /// # Errors
+    /// Where the sandbox cannot be opened.
+    pub fn faulty(
+        machine: &Machine,
+        from: &Moment,
+        goal: Goal,
+        faults: FaultScript,
+        wanted: Inventory,
+    ) -> Result<Self, Failed> {
+        Ok(Self {
+            moments: record(machine, from, &goal, faults)?,
+            goal,
+            wanted,
+        })
+    }
+
     /// What is there at the end.
     #[must_use]
     pub fn last(&self) -> &Moment {
@@ -124,16 +143,8 @@ impl Recorded {
     }
 }
 
-/// The moments of a run with faults; it need not reach its goal.
-///
-/// # Errors
-/// Without faults: where the goal is not reached.
-pub fn record(
-    machine: &Machine,
-    from: &Moment,
-    goal: &Goal,
-    faults: FaultScript,
-) -> Result<Vec<Moment>, Failed> {
+/// The moments of a run. With faults it need not reach its goal.
+fn record(machine: &Machine, from: &Moment, goal: &Goal, faults: FaultScript) -> Result<Vec<Moment>, Failed> {
     let faulty = !faults.rules.is_empty();
     let (recorder, disk, world) = Recorder::begin(from);
     match machine.process(disk, world, faults, async |process| run(process, goal).await) {

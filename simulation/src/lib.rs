@@ -9,9 +9,13 @@
 //! | [`machine`] | one process on a disk and a sandbox: what `epid up` and `epid destroy` do, from recovery to the last write |
 //! | [`moments`] | recording what a run leaves behind, moment by moment |
 //! | [`deaths`] | letting a run die at any of them, and the next one go on |
+//! | [`programs`] | random programs for the sandbox, and edits of them |
+//! | [`trial`] | one random run, with faults and deaths |
 //! | [`inventory`] | what exists in a sandbox, without what differs from run to run |
 
 pub mod deaths;
 pub mod inventory;
 pub mod machine;
 pub mod moments;
+pub mod programs;
+pub mod trial;

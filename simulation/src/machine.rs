@@ -11,7 +11,7 @@ use epid::cli::providers_of;
 use epid::graph::{Inputs, Providers, ResourceGraph, build};
 use epid::observe::{Depth, Looking, observe};
 use epid::plan::{Action, Mode, Plan, Refresh, Request, Selection, plan};
-use epid::program::{Components, Project, StackFile, draft_values};
+use epid::program::{Components, Project, Severity, StackFile, draft_values};
 use epid::state::blobs::MemoryBlobs;
 use epid::state::{
     Entropy, Header, Holder, KeyDirectory, Location, Opening, Run, Session, Snapshot, Store,
@@ -33,7 +33,7 @@ pub struct Machine {
     components: Components,
     keys: KeyDirectory,
     /// Held so that the key files live.
-    _folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
 }
 
 impl fmt::Debug for Machine {
@@ -50,18 +50,25 @@ impl Machine {
     /// # Errors
     /// What is wrong with its files, or with the temporary folder that the keys are in.
     pub fn of(root: &Path) -> Result<Self, Failed> {
-        let loaded = epid::program::load(root);
-        let wrong = loaded.diagnostics.first().map(|d| d.message.clone());
-        if let Some(wrong) = wrong.filter(|_| loaded.project.as_ref().is_none_or(|p| p.stacks.is_empty())) {
-            return Err(wrong.into());
-        }
-        let project = loaded.project.ok_or("there is no project")?;
-        let folder = tempfile::tempdir()?;
+        let folder = Arc::new(tempfile::tempdir()?);
         Ok(Self {
-            project,
+            project: project(root)?,
             components: epid::components::all(),
             keys: KeyDirectory::new(folder.path()),
-            _folder: folder,
+            folder,
+        })
+    }
+
+    /// With the same keys, and the project as it is now in `root`.
+    ///
+    /// # Errors
+    /// What is wrong with its files.
+    pub fn with(&self, root: &Path) -> Result<Self, Failed> {
+        Ok(Self {
+            project: project(root)?,
+            components: epid::components::all(),
+            keys: self.keys.clone(),
+            folder: self.folder.clone(),
         })
     }
 
@@ -101,6 +108,14 @@ impl Machine {
             act(&process).await
         })
     }
+}
+
+fn project(root: &Path) -> Result<Project, Failed> {
+    let loaded = epid::program::load(root);
+    if let Some(wrong) = loaded.diagnostics.iter().find(|d| d.severity == Severity::Error) {
+        return Err(wrong.message.clone().into());
+    }
+    Ok(loaded.project.ok_or("there is no project")?)
 }
 
 /// Bytes that are random enough for keys that seal nothing of value.

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use epid_provider::{
-    Failure, Field, Intent, KindSchema, Object, Observed, Output, Present, Query, Record, Recorded, Type,
-    Value,
+    Desired, Diff, Failure, Field, Intent, KindSchema, Object, Observed, Output, Present, Query, Record,
+    Recorded, Replace, Type, Value,
 };
 use serde::Deserialize;
 
@@ -117,13 +117,29 @@ impl ResourceKind for InternetGateway {
         let fields = [
             Field::new("vpcId", Type::String)
                 .exclusive()
-                .doc("the network it is attached to, which can have one only"),
+                .doc("the network it is attached to, which can have one only; for another network it is replaced"),
             tags_field(),
         ];
         let doc = "The way of a network to the internet.";
         let mut schema = shared_schema("aws:ec2:InternetGateway", doc, Object::of(fields), 2);
         schema.outputs = vec![Output::new("internetGatewayId", "the id of the gateway")];
         schema
+    }
+
+    /// Another network gets another gateway: this one cannot leave its network while addresses there are mapped, which may be
+    /// until that network goes. Where somebody has detached it, it is attached again.
+    fn diff(&self, schema: &KindSchema, record: &Record, desired: &Desired) -> Diff {
+        let mut diff = epid_provider::diff(schema, &record.applied, &desired.properties);
+        let moves = diff.changes.iter_mut().filter(|change| {
+            change.path.to_string() == "vpcId" && !change.before.is_null() && !change.after.is_null()
+        });
+        for change in moves {
+            change.replace = match change.after.has_unknown() {
+                true => Replace::IfChanged,
+                false => Replace::Yes,
+            };
+        }
+        diff
     }
 
     async fn observe(&self, cx: Cx<'_>, queries: &[&Query]) -> Vec<Result<Observed, Failure>> {
