@@ -13,9 +13,7 @@ use epid::observe::{Depth, Looking, observe};
 use epid::plan::{Action, Mode, Plan, Refresh, Request, Selection, plan};
 use epid::program::{Components, Project, Severity, StackFile, draft_values};
 use epid::state::blobs::MemoryBlobs;
-use epid::state::{
-    Entropy, Header, Holder, KeyDirectory, Location, Opening, Run, Session, Snapshot, Store,
-};
+use epid::state::{Entropy, Header, Holder, KeyDirectory, Location, Opening, Run, Session, Snapshot, Store};
 use epid_provider::{Map, Timestamp, Token, Value};
 use epid_sandbox::{FaultScript, Sandbox, Settings, WorldStore};
 
@@ -226,7 +224,10 @@ impl Process<'_> {
             .filter(|step| !matches!(step.action, Action::Nothing | Action::Connect))
             .map(|step| format!("{:?} {}", step.action, step.address))
             .collect();
-        let drifted = plan.drift.iter().map(|drift| format!("{} drifted", drift.urn.path()));
+        let drifted = plan
+            .drift
+            .iter()
+            .map(|drift| format!("{} drifted", drift.urn.path()));
         match left.into_iter().chain(drifted).next() {
             Some(left) => Err(format!("left to do: {left}").into()),
             None => Ok(()),
@@ -382,7 +383,11 @@ fn succeeded(outcome: &Outcome) -> Result<(), Failed> {
         .map(|f| format!("{}: {}: {}", f.urn.path(), f.trouble.code, f.trouble.message))
         .collect();
     told.extend(outcome.journal.as_ref().map(ToString::to_string));
-    told.extend(outcome.unknown_outputs.iter().map(|(name, why)| format!("output {name}: {why}")));
+    told.extend(
+        outcome
+            .unknown_outputs
+            .iter()
+            .map(|(name, why)| format!("output {name}: {why}")),
+    );
     Err(listed(told.into_iter()))
 }
-

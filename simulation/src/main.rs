@@ -54,11 +54,15 @@ fn main() -> ExitCode {
     let deaths = deaths.into_inner();
     match wrong.into_inner().unwrap_or_default() {
         None => {
-            println!("{runs} runs from seed {seed}: {deaths} deaths, and each time a plain run made everything as it should be");
+            println!(
+                "{runs} runs from seed {seed}: {deaths} deaths, and each time a plain run made everything as it should be"
+            );
             ExitCode::SUCCESS
         }
         Some((seed, error)) => {
-            eprintln!("run {seed} went wrong:\n{error}\n\nagain: cargo run -p epid-simulation -- simulate --seed {seed} --runs 1");
+            eprintln!(
+                "run {seed} went wrong:\n{error}\n\nagain: cargo run -p epid-simulation -- simulate --seed {seed} --runs 1"
+            );
             ExitCode::FAILURE
         }
     }

@@ -26,7 +26,10 @@ impl Moment {
     /// A fresh disk on which this is, and a cloud. Neither changes this.
     #[must_use]
     pub fn restored(&self) -> (MemoryBlobs, MemoryStore) {
-        (MemoryBlobs::of(self.disk.clone()), MemoryStore::of(self.world.clone()))
+        (
+            MemoryBlobs::of(self.disk.clone()),
+            MemoryStore::of(self.world.clone()),
+        )
     }
 
     /// What a power cut may leave instead where the last thing that happened is that a log grew by an append that was not
@@ -48,7 +51,9 @@ impl Moment {
             torn
         };
         vec![
-            with("torn in the middle", &|bytes| bytes.truncate(old.midpoint(bytes.len()))),
+            with("torn in the middle", &|bytes| {
+                bytes.truncate(old.midpoint(bytes.len()))
+            }),
             with("its length without its content", &|bytes| {
                 bytes.truncate(old.midpoint(bytes.len()));
                 bytes.resize(self.disk[name].len(), 0);
@@ -106,7 +111,11 @@ impl Recorder {
             .find(|(name, bytes)| recorded.now.disk.get(*name) != Some(bytes))
             .map(|(name, _)| format!("wrote {name}"))
             .or_else(|| {
-                let gone = recorded.now.disk.keys().find(|name| !contents.contains_key(*name))?;
+                let gone = recorded
+                    .now
+                    .disk
+                    .keys()
+                    .find(|name| !contents.contains_key(*name))?;
                 Some(format!("removed {gone}"))
             });
         let Some(after) = changed else { return };
@@ -156,7 +165,13 @@ impl WorldStore for Recording {
 fn request(line: &[u8]) -> Option<String> {
     let line: serde_json::Value = serde_json::from_slice(line).ok()?;
     let request = line.get("request")?;
-    let text = |key: &str| request.get(key).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+    let text = |key: &str| {
+        request
+            .get(key)
+            .and_then(|v| v.as_str())
+            .unwrap_or_default()
+            .to_owned()
+    };
     let body = text("body");
     let action = body.split('&').find_map(|part| part.strip_prefix("Action="));
     Some(match action {

@@ -79,7 +79,9 @@ impl Program {
         self.access(&mut declare, &tags);
         if self.knob("cluster") > 0 {
             self.workloads(&mut declare);
-            text.push_str("\n[providers.cluster]\ntype = \"kubernetes\"\nproperties.cluster = \"${cluster.cluster}\"\n");
+            text.push_str(
+                "\n[providers.cluster]\ntype = \"kubernetes\"\nproperties.cluster = \"${cluster.cluster}\"\n",
+            );
         }
         text
     }
@@ -102,18 +104,28 @@ impl Program {
             declare(
                 &format!("subnet{n}"),
                 "aws:ec2:Subnet",
-                &format!("vpcId = \"${{vpc.vpcId}}\", cidrBlock = \"10.{range}.{n}.0/24\", availabilityZone = \"us-east-1{zone}\", {tags}"),
+                &format!(
+                    "vpcId = \"${{vpc.vpcId}}\", cidrBlock = \"10.{range}.{n}.0/24\", availabilityZone = \"us-east-1{zone}\", {tags}"
+                ),
                 "",
             );
         }
         let gateway = self.knob("gateway") > 0;
         if gateway {
             let vpc = "vpcId = \"${vpc.vpcId}\"";
-            declare("gateway", "aws:ec2:InternetGateway", &format!("{vpc}, {tags}"), "");
+            declare(
+                "gateway",
+                "aws:ec2:InternetGateway",
+                &format!("{vpc}, {tags}"),
+                "",
+            );
             if self.knob("routes") > 0 {
-                let subnet = if subnets > 0 { "\"${subnet0.subnetId}\"" } else { "" };
-                let routes =
-                    "routes = [{ destinationCidrBlock = \"0.0.0.0/0\", gatewayId = \"${gateway.internetGatewayId}\" }]";
+                let subnet = if subnets > 0 {
+                    "\"${subnet0.subnetId}\""
+                } else {
+                    ""
+                };
+                let routes = "routes = [{ destinationCidrBlock = \"0.0.0.0/0\", gatewayId = \"${gateway.internetGatewayId}\" }]";
                 let properties = format!("{vpc}, {routes}, subnetIds = [{subnet}]");
                 declare(&format!("routes{renamed}"), "aws:ec2:RouteTable", &properties, "");
             }
@@ -130,7 +142,10 @@ impl Program {
             };
             let rules: Vec<String> = (0..self.knob("rules"))
                 .map(|n| {
-                    format!("{{ ipProtocol = \"tcp\", fromPort = {0}, toPort = {0}, cidrIpv4 = \"10.0.0.0/8\" }}", 80 + u16::from(n))
+                    format!(
+                        "{{ ipProtocol = \"tcp\", fromPort = {0}, toPort = {0}, cidrIpv4 = \"10.0.0.0/8\" }}",
+                        80 + u16::from(n)
+                    )
                 })
                 .collect();
             let properties = format!(
@@ -144,7 +159,9 @@ impl Program {
 
     fn access(&self, declare: &mut impl FnMut(&str, &str, &str, &str), tags: &str) {
         let statement = |action: &str| {
-            format!("{{ Version = \"2012-10-17\", Statement = [{{ Effect = \"Allow\", Action = \"{action}\", Resource = \"*\" }}] }}")
+            format!(
+                "{{ Version = \"2012-10-17\", Statement = [{{ Effect = \"Allow\", Action = \"{action}\", Resource = \"*\" }}] }}"
+            )
         };
         let actions = ["s3:GetObject", "s3:PutObject", "ec2:DescribeVpcs"];
         let document = statement(actions[usize::from(self.knob("document"))]);
@@ -162,7 +179,9 @@ impl Program {
                 0 => String::new(),
                 n => format!("roleName = \"reader-{n}\", "),
             };
-            let arns: Vec<String> = (0..self.knob("policies")).map(|n| format!("\"${{policy{n}.arn}}\"")).collect();
+            let arns: Vec<String> = (0..self.knob("policies"))
+                .map(|n| format!("\"${{policy{n}.arn}}\""))
+                .collect();
             let trust = "{ Version = \"2012-10-17\", Statement = [{ Effect = \"Allow\", Principal = { Service = \"eks.amazonaws.com\" }, Action = \"sts:AssumeRole\" }] }";
             let inline = if self.knob("role") > 2 {
                 format!(", inlinePolicies = {{ own = {document} }}")
@@ -190,7 +209,11 @@ impl Program {
         );
         let provider = "provider = \"cluster\"";
         for n in 0..self.knob("objects") {
-            let name = if self.knob("names") > 0 { "settings" } else { "options" };
+            let name = if self.knob("names") > 0 {
+                "settings"
+            } else {
+                "options"
+            };
             let metadata = format!("metadata = {{ name = \"{name}-{n}\", namespace = \"default\" }}");
             declare(
                 &format!("settings{n}"),

@@ -43,10 +43,20 @@ fn tried(random: &mut Rng, first: &Program, second: &Program, destroys: bool) ->
     let before = Recorded::of(&machine, &Moment::default(), up())?;
     second.write(folder.path())?;
     let machine = machine.with(folder.path())?;
-    let goal = if destroys { Goal::Destroyed(STACK.to_owned()) } else { up() };
+    let goal = if destroys {
+        Goal::Destroyed(STACK.to_owned())
+    } else {
+        up()
+    };
     // Made from nothing, or never made, it leaves the same.
     let wanted = Recorded::of(&machine, &Moment::default(), goal.clone())?.wanted;
-    let going = Recorded::faulty(&machine, before.last(), goal.clone(), faults(random), wanted.clone())?;
+    let going = Recorded::faulty(
+        &machine,
+        before.last(),
+        goal.clone(),
+        faults(random),
+        wanted.clone(),
+    )?;
     let mut deaths = 0;
     for _ in 0..DEATHS.min(going.moments.len()) {
         let mut moment = die(random, &going);
@@ -66,7 +76,9 @@ fn tried(random: &mut Rng, first: &Program, second: &Program, destroys: bool) ->
 fn die(random: &mut Rng, going: &Recorded) -> Moment {
     let at = random.usize(..going.moments.len());
     let moment = &going.moments[at];
-    let torn = at.checked_sub(1).map(|before| moment.torn(&going.moments[before]));
+    let torn = at
+        .checked_sub(1)
+        .map(|before| moment.torn(&going.moments[before]));
     let mut ways = torn.unwrap_or_default();
     ways.push(moment.clone());
     ways.swap_remove(random.usize(..ways.len()))

@@ -13,7 +13,8 @@ static MACHINE: LazyLock<Machine> = LazyLock::new(|| {
     Machine::of(root).expect("the stacks of this repository can be read")
 });
 
-static PLATFORM: LazyLock<Recorded> = LazyLock::new(|| recorded(&Moment::default(), Goal::Up("platform".into())));
+static PLATFORM: LazyLock<Recorded> =
+    LazyLock::new(|| recorded(&Moment::default(), Goal::Up("platform".into())));
 static DEV: LazyLock<Recorded> = LazyLock::new(|| recorded(PLATFORM.last(), Goal::Up("dev".into())));
 
 fn recorded(from: &Moment, goal: Goal) -> Recorded {

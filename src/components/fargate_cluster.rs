@@ -38,6 +38,10 @@ impl Default for FargateCluster {
             Field::new("podSubnetIds", Type::list(Type::String))
                 .doc("Private subnets in which pods run.")
                 .required(),
+            string(
+                "vpcId",
+                "The VPC of the subnets. Where the program makes it too: with a new VPC the cluster is made anew, as it cannot move.",
+            ),
             Field::new("profiles", Type::keyed(&["name"], profile)).doc(
                 "Fargate profiles. Default: `fp-default` for the namespaces `default` and `kube-system`.",
             ),
@@ -273,6 +277,7 @@ fn control_plane(x: &Expansion<'_>, role: &Child) -> Located {
     let or = |name: &str, default: Located| x.property(name).unwrap_or(default);
     let network = some(vec![
         ("subnetIds", x.property("subnetIds")),
+        ("vpcId", x.property("vpcId")),
         (
             "endpointPublicAccess",
             Some(or("endpointPublicAccess", true.into())),

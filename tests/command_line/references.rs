@@ -1,6 +1,6 @@
 //! Stacks that use each other's outputs.
 
-use crate::place::{Place, VALUES};
+use crate::place::{Look, Place, VALUES};
 
 const USER: &str = "references.one = \"one\"\n[resources.x]\ntype = \"epid:data:Value\"\n\
      properties.value = \"${stacks.one.b}\"\n";
@@ -155,4 +155,39 @@ fn what_is_replaced_goes_only_where_its_outputs_stay() {
     // The value is the same afterwards.
     place.run("up --stack one --yes --replace b").ends(0);
     place.run("preview --all --expect-no-changes").ends(0);
+}
+
+#[test]
+fn a_platform_moves_to_other_addresses_once_nobody_uses_it() {
+    let place = Place::seed_up();
+    let file = std::fs::read_to_string(place.path("stacks/platform.toml")).unwrap();
+    place.write(
+        "stacks/platform.toml",
+        &format!("{file}cidrBlock = \"10.20.0.0/16\"\n"),
+    );
+    place
+        .run("up --stack platform --sandbox --yes")
+        .ends(1)
+        .says("is used by `dev` and `prod`");
+    place.run("destroy --stack dev --sandbox --yes").ends(0);
+    place.run("destroy --stack prod --sandbox --yes").ends(0);
+    place
+        .run("preview --stack platform --sandbox")
+        .ends(0)
+        .says("replaced only if resourcesVpcConfig.vpcId changes");
+    place.run("up --stack platform --sandbox --yes").ends(0);
+    place.run("up --all --sandbox --yes").ends(0);
+    let counts = Look::at(&place).counts();
+    assert_eq!(
+        (
+            counts["clusters"],
+            counts["vpcs"],
+            counts["gateways"],
+            counts["nats"]
+        ),
+        (1, 1, 1, 1)
+    );
+    place
+        .run("preview --all --sandbox --refresh --expect-no-changes")
+        .ends(0);
 }

@@ -115,9 +115,9 @@ async fn detach(cx: Cx<'_>, id: &str, network: &str) -> Result<(), Failure> {
 impl ResourceKind for InternetGateway {
     fn schema(&self) -> KindSchema {
         let fields = [
-            Field::new("vpcId", Type::String)
-                .exclusive()
-                .doc("the network it is attached to, which can have one only; for another network it is replaced"),
+            Field::new("vpcId", Type::String).exclusive().doc(
+                "the network it is attached to, which can have one only; for another network it is replaced",
+            ),
             tags_field(),
         ];
         let doc = "The way of a network to the internet.";

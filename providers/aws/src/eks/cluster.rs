@@ -215,12 +215,15 @@ impl Named for Cluster {
 
     fn diff(&self, record: &Record, desired: &Value) -> Diff {
         let mut diff = crate::named::diff_of(self, record, desired);
-        // A key can be added to a cluster, and then neither changed nor taken away.
         let first = |segments: &[Segment]| matches!(segments.first(), Some(Segment::Key(key)) if &**key == "encryptionConfig");
         let had = given::at(&record.applied, "encryptionConfig")
             .is_some_and(|had| had.as_list().is_some_and(|l| !l.is_empty()));
         for change in &mut diff.changes {
-            if first(change.path.segments()) && (had || change.op != Op::Add) {
+            // A key can be added to a cluster, and then neither changed nor taken away.
+            let key = first(change.path.segments()) && (had || change.op != Op::Add);
+            // To say where a cluster is does not move it.
+            let moves = change.op == Op::Change && change.path.to_string() == "resourcesVpcConfig.vpcId";
+            if key || moves {
                 change.replace = if change.after.has_unknown() {
                     Replace::IfChanged
                 } else {

@@ -19,6 +19,9 @@ pub(super) fn schema() -> KindSchema {
         Field::new("subnetIds", Type::set(Type::String))
             .required()
             .doc("Subnets of two zones or more for the control plane's interfaces; they stay in their VPC and zones."),
+        Field::new("vpcId", Type::String).doc(
+            "The VPC of the subnets. EKS finds it out by itself; where it is given, another one replaces the cluster, which cannot move.",
+        ),
         Field::new("securityGroupIds", Type::set(Type::String))
             .doc("Further security groups of the control plane's interfaces: four at most."),
         Field::new("endpointPublicAccess", Type::Bool)
@@ -236,6 +239,7 @@ pub(super) fn properties(cluster: &Cluster) -> Value {
     let network = cluster.resources_vpc_config.as_ref().map(|network| {
         map([
             ("subnetIds", texts(network.subnet_ids.as_ref())),
+            ("vpcId", string(network.vpc_id.as_ref())),
             ("securityGroupIds", texts(network.security_group_ids.as_ref())),
             (
                 "endpointPublicAccess",
