@@ -52,7 +52,7 @@ impl Moment {
         };
         vec![
             with("torn in the middle", &|bytes| {
-                bytes.truncate(old.midpoint(bytes.len()))
+                bytes.truncate(old.midpoint(bytes.len()));
             }),
             with("its length without its content", &|bytes| {
                 bytes.truncate(old.midpoint(bytes.len()));

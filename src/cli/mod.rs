@@ -166,7 +166,7 @@ fn start(built: Option<Built>) -> Exit {
                 drop(error.print());
                 return Exit::Done;
             }
-            if std::env::args_os().any(|word| word == "--json") {
+            if surroundings::words().any(|word| word == "--json") {
                 let text = error.render().to_string();
                 let text = text.trim_start_matches("error: ").trim_end();
                 Error::invalid(text).show(Terminal::new(Color::Never, true, &surroundings::variable));
@@ -195,13 +195,7 @@ fn start(built: Option<Built>) -> Exit {
 
 /// The project around a program that was built in Rust.
 fn around(built: Built, folder: &Path) -> Result<Loaded, Error> {
-    let root = crate::program::find_project(folder).ok_or_else(|| {
-        Error::invalid(format!(
-            "there is no Epid.toml in {} or above it",
-            folder.display()
-        ))
-        .hint("run the program within a project, or name its folder with --cwd DIR")
-    })?;
+    let root = workspace::root(folder)?;
     let (file, built) = built;
     Ok(crate::program::load_with(&root, Path::new(file), built))
 }
@@ -221,8 +215,7 @@ fn folder(asked: Option<&Path>) -> Result<PathBuf, Error> {
 /// `set`, and is left out.
 fn command_line() -> String {
     let mut words: Vec<String> = vec!["epid".to_owned()];
-    let given = std::env::args_os().skip(1);
-    words.extend(given.map(|word| word.to_string_lossy().into_owned()));
+    words.extend(surroundings::words());
     if words.iter().any(|word| word == "config")
         && let Some(set) = words.iter().position(|word| word == "set")
     {

@@ -17,6 +17,12 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// The words of the command line after the program's name. What is no text has its strange bytes replaced.
+pub(crate) fn words() -> impl Iterator<Item = String> {
+    let words = std::env::args_os().skip(1);
+    words.map(|word| word.to_string_lossy().into_owned())
+}
+
 /// The folder the process was started in.
 pub(crate) fn folder() -> std::io::Result<PathBuf> {
     std::env::current_dir()

@@ -37,6 +37,17 @@ pub(crate) struct Workspace {
     pub(crate) keys: KeyDirectory,
 }
 
+/// The folder of the project that `folder` is in.
+pub(crate) fn root(folder: &Path) -> Result<PathBuf, Error> {
+    crate::program::find_project(folder).ok_or_else(|| {
+        Error::invalid(format!(
+            "there is no Epid.toml in {} or above it",
+            folder.display()
+        ))
+        .hint("run epid within a project, or name its folder with --cwd DIR")
+    })
+}
+
 /// What is recorded of a stack.
 pub(crate) struct Recorded {
     /// The records.
@@ -50,16 +61,7 @@ impl Workspace {
     pub(crate) fn find(folder: &Path, loaded: Option<Loaded>) -> Result<Self, Error> {
         let mut loaded = match loaded {
             Some(loaded) => loaded,
-            None => {
-                let root = crate::program::find_project(folder).ok_or_else(|| {
-                    Error::invalid(format!(
-                        "there is no Epid.toml in {} or above it",
-                        folder.display()
-                    ))
-                    .hint("run epid within a project, or name its folder with --cwd DIR")
-                })?;
-                crate::program::load(&root)
-            }
+            None => crate::program::load(&root(folder)?),
         };
         let Some(project) = loaded.project.take() else {
             return Err(Error::Input(loaded.diagnostics.clone(), loaded.sources.clone()));
