@@ -1,0 +1,195 @@
+//! What must come before what.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use epid::state::{Entry, RecordKey};
+use epid_provider::Urn;
+
+use super::declared::All;
+use super::recorded::{node_of, stands_on};
+use super::{Case, Left, Made, Moment, is_provider, needs};
+
+type Before = BTreeSet<(Moment, Moment)>;
+
+pub(super) fn all(case: Case<'_>, declared: &All, left: &BTreeMap<RecordKey, Left>) -> Before {
+    let ordering = Ordering { case, declared, left };
+    let mut before = Before::new();
+    ordering.forward(&mut before);
+    ordering.replacements(&mut before);
+    ordering.removals(&mut before);
+    ordering.names(&mut before);
+    let mut before = closed(before);
+    // What is not needed any more stays until what needed it is changed in place, unless that needs the next generation.
+    let mut late = Before::new();
+    for (one, other) in ordering.changed_before_vacated() {
+        if !before.contains(&(other.clone(), one.clone())) {
+            late.insert((one, other));
+        }
+    }
+    before.extend(late);
+    closed(before)
+}
+
+/// With everything that follows from it.
+fn closed(mut before: Before) -> Before {
+    loop {
+        let more: Before = before
+            .iter()
+            .flat_map(|(one, middle)| {
+                let further = before.iter().filter(move |(from, _)| from == middle);
+                further.map(move |(_, other)| (one.clone(), other.clone()))
+            })
+            .filter(|pair| !before.contains(pair))
+            .collect();
+        if more.is_empty() {
+            return before;
+        }
+        before.extend(more);
+    }
+}
+
+struct Ordering<'a> {
+    case: Case<'a>,
+    declared: &'a All,
+    left: &'a BTreeMap<RecordKey, Left>,
+}
+
+impl Ordering<'_> {
+    /// The moment at which a record is gone; `None` where it stays.
+    fn gone(&self, key: &RecordKey) -> Option<Moment> {
+        match self.left.get(key)? {
+            Left::Stays | Left::Followed => None,
+            Left::With(with) => Some(Moment::Gone(with.clone())),
+            _ => Some(Moment::Gone(key.clone())),
+        }
+    }
+
+    fn is_inside(&self, urn: &Urn) -> bool {
+        self.declared.get(urn).is_some_and(|d| d.made != Made::Outside)
+    }
+
+    /// What a resource needs is there before it.
+    fn forward(&self, before: &mut Before) {
+        for node in self.case.graph.nodes().filter(|n| self.is_inside(&n.urn)) {
+            for needed in needs(node).into_iter().filter(|needed| self.is_inside(needed)) {
+                before.insert((Moment::Done(needed.clone()), Moment::Done(node.urn.clone())));
+            }
+        }
+    }
+
+    fn replacements(&self, before: &mut Before) {
+        for node in self.case.graph.nodes() {
+            let declared = &self.declared[&node.urn];
+            let Some(gone) = declared.record.as_ref().and_then(|record| self.gone(record)) else {
+                continue;
+            };
+            let done = Moment::Done(node.urn.clone());
+            match declared.made {
+                Made::DeleteFirst { surely } => {
+                    before.insert((gone.clone(), done));
+                    if !surely {
+                        self.decision(&node.urn, &gone, before);
+                    }
+                }
+                Made::CreateFirst => drop(before.insert((done, gone))),
+                _ => {}
+            }
+        }
+    }
+
+    /// Everything it is decided by comes before the first delete.
+    fn decision(&self, urn: &Urn, gone: &Moment, before: &mut Before) {
+        let node = self.case.graph.node(urn).unwrap();
+        let decided = Moment::Decided(urn.clone());
+        for needed in needs(node).into_iter().filter(|needed| self.is_inside(needed)) {
+            match self.declared[needed].made {
+                Made::DeleteFirst { surely: false } => {
+                    before.insert((Moment::Decided(needed.clone()), decided.clone()));
+                }
+                Made::DeleteFirst { .. } => {}
+                _ if self.declared[urn].undecided => {
+                    before.insert((Moment::Done(needed.clone()), decided.clone()));
+                }
+                _ => {}
+            }
+        }
+        before.insert((decided, gone.clone()));
+    }
+
+    /// Whatever depends on something goes before it, or has been changed before.
+    fn removals(&self, before: &mut Before) {
+        for entry in self.case.entries() {
+            let Some(gone) = self.gone(&entry.key_of()) else { continue };
+            let of = node_of(self.declared, entry).map(|urn| self.declared[urn].made);
+            let vacated = matches!(of, Some(Made::DeleteFirst { .. }));
+            for other in self.case.entries().filter(|other| stands_on(other, entry)) {
+                if let Some(first) = self.gone(&other.key_of()).filter(|first| *first != gone) {
+                    before.insert((first, gone.clone()));
+                }
+                if let Some(node) = node_of(self.declared, other)
+                    && self.is_inside(node)
+                    && !vacated
+                    && !is_provider(&entry.record.kind)
+                {
+                    before.insert((Moment::Done(node.clone()), gone.clone()));
+                }
+            }
+            self.through(entry, &gone, before);
+        }
+    }
+
+    /// What is removed through a connection goes before whatever that needs.
+    fn through(&self, entry: &Entry, gone: &Moment, before: &mut Before) {
+        let provider = entry.provider.as_ref().and_then(|key| self.case.snapshot.get(key));
+        for needed in provider.into_iter().flat_map(Entry::edges) {
+            for record in self.case.snapshot.of(needed) {
+                if let Some(later) = self.gone(&record.key_of()).filter(|later| later != gone) {
+                    before.insert((gone.clone(), later));
+                }
+            }
+        }
+    }
+
+    fn changed_before_vacated(&self) -> Before {
+        let mut found = Before::new();
+        for entry in self.case.entries() {
+            let Some(gone) = self.gone(&entry.key_of()) else { continue };
+            for other in self.case.entries().filter(|other| stands_on(other, entry)) {
+                if let Some(node) = node_of(self.declared, other)
+                    && matches!(self.declared[node].made, Made::Update | Made::CreateFirst)
+                    && !is_provider(&entry.record.kind)
+                {
+                    found.insert((Moment::Done(node.clone()), gone.clone()));
+                }
+            }
+        }
+        found
+    }
+
+    /// A name is free before it is taken.
+    fn names(&self, before: &mut Before) {
+        for node in self.case.graph.nodes() {
+            let declared = &self.declared[&node.urn];
+            let takes = matches!(
+                declared.made,
+                Made::Create | Made::CreateFirst | Made::DeleteFirst { .. }
+            );
+            let Some(key) = declared.key.as_ref().filter(|_| takes) else { continue };
+            let connection = node.provider.as_ref().map(|p| &self.declared[p]);
+            if connection.is_some_and(|c| c.made == Made::Reconnect) {
+                continue;
+            }
+            for entry in self.case.entries() {
+                let same = entry.provider.as_ref() == connection.and_then(|c| c.record.as_ref());
+                let own = declared.record.as_ref() == Some(&entry.key_of());
+                if !own
+                    && same
+                    && entry.key.as_ref() == Some(key)
+                    && let Some(gone) = self.gone(&entry.key_of())
+                {
+                    before.insert((gone, Moment::Done(node.urn.clone())));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What becomes of each record, and what is refused because of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use epid::state::{Entry, RecordKey, Role};
+use epid_provider::Urn;
+
+use super::declared::All;
+use super::{Case, Left, Made, is_provider};
+
+/// Why a record leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// It is not in the program, or was replaced by an earlier run.
+    Unwanted,
+    /// The next generation is made first: it leaves if that really happens.
+    Replaced,
+    /// It makes room for the next generation.
+    Vacated { surely: bool },
+    /// Nothing is left of it in the cloud.
+    Gone,
+}
+
+struct Looking<'a> {
+    case: Case<'a>,
+    declared: &'a All,
+}
+
+pub(super) fn all(case: Case<'_>, declared: &All, refused: &mut BTreeSet<String>) -> BTreeMap<RecordKey, Left> {
+    let looking = Looking { case, declared };
+    let left: BTreeMap<RecordKey, Left> = case
+        .entries()
+        .map(|entry| (entry.key_of(), looking.left(entry, &mut Vec::new())))
+        .collect();
+    for entry in case.entries() {
+        looking.refuse(entry, &left, refused);
+    }
+    left
+}
+
+/// The resource of the program that a live record is of.
+pub(super) fn node_of<'a>(declared: &'a All, entry: &Entry) -> Option<&'a Urn> {
+    let key = entry.key_of();
+    let live = entry.role == Role::Live;
+    declared
+        .iter()
+        .find(|(_, d)| live && d.record.as_ref() == Some(&key))
+        .map(|(urn, _)| urn)
+}
+
+/// True where a record has an edge to another's resource, or was made through it.
+pub(super) fn stands_on(entry: &Entry, other: &Entry) -> bool {
+    entry.urn() != other.urn()
+        && (entry.edges().any(|edge| edge == other.urn()) && !is_provider(&other.record.kind)
+            || entry.provider == Some(other.key_of())
+            || is_provider(&other.record.kind)
+                && is_provider(&entry.record.kind)
+                && entry.edges().any(|edge| edge == other.urn()))
+}
+
+impl Looking<'_> {
+    fn why(&self, entry: &Entry) -> Option<Why> {
+        let node = node_of(self.declared, entry);
+        let inside = self.case.inside(entry.urn());
+        match (entry.role, node) {
+            (_, Some(urn)) => match self.declared[urn].made {
+                Made::CreateFirst | Made::Reconnect => Some(Why::Replaced),
+                Made::DeleteFirst { surely } => Some(Why::Vacated { surely }),
+                Made::Create => Some(Why::Gone),
+                _ => None,
+            },
+            (_, None) if !inside || self.is_kept(entry, &mut Vec::new()) => None,
+            (Role::Vacant, None) => Some(Why::Gone),
+            (Role::Live, None) if self.case.gone(entry) => Some(Why::Gone),
+            _ => Some(Why::Unwanted),
+        }
+    }
+
+    /// True where something that is excluded stands on it, or on what does.
+    fn is_kept(&self, entry: &Entry, seen: &mut Vec<RecordKey>) -> bool {
+        if self.case.selection.excludes.is_empty() || seen.contains(&entry.key_of()) {
+            return false;
+        }
+        seen.push(entry.key_of());
+        self.case.entries().any(|other| {
+            stands_on(other, entry)
+                && (self.case.excluded(other.urn())
+                    || node_of(self.declared, other).is_none() && self.is_kept(other, seen))
+        })
+    }
+
+    fn left(&self, entry: &Entry, seen: &mut Vec<RecordKey>) -> Left {
+        let Some(why) = self.why(entry) else {
+            return Left::Stays;
+        };
+        let followed = self.declared.get(entry.urn()).is_some_and(|d| {
+            matches!(d.made, Made::Create | Made::Import | Made::Adopt | Made::Connect | Made::Read)
+        }) || node_of(self.declared, entry).is_some();
+        match why {
+            Why::Gone if followed => return Left::Followed,
+            Why::Gone => return Left::Drop,
+            _ => {}
+        }
+        if let Some(with) = self.carried_with(entry, why, seen) {
+            return Left::With(with);
+        }
+        if is_provider(&entry.record.kind) || self.case.is_lookup(&entry.record.kind) {
+            return Left::Drop;
+        }
+        if self.is_held_by_another(entry) {
+            return Left::Drop;
+        }
+        match why {
+            Why::Vacated { .. } => Left::Vacate,
+            _ if entry.retain_on_delete => Left::Forget,
+            _ => Left::Delete,
+        }
+    }
+
+    /// True where what the cloud calls so is recorded as another, live one.
+    fn is_held_by_another(&self, entry: &Entry) -> bool {
+        entry.key.is_some()
+            && self.case.entries().any(|other| {
+                other.role == Role::Live
+                    && other.key_of() != entry.key_of()
+                    && other.key == entry.key
+                    && other.provider == entry.provider
+            })
+    }
+
+    /// What it is in: of several generations the one that was there when it was made.
+    fn container(&self, entry: &Entry) -> Option<&Entry> {
+        let urn = entry.deleted_with.as_ref()?;
+        let all = || self.case.snapshot.of(urn).map(|e| &**e).filter(|e| e.role != Role::Vacant);
+        all()
+            .rfind(|container| container.order < entry.order)
+            .or_else(|| all().next_back())
+    }
+
+    /// The record with whose deletion it goes, without a step of its own.
+    fn carried_with(&self, entry: &Entry, why: Why, seen: &mut Vec<RecordKey>) -> Option<RecordKey> {
+        if seen.contains(&entry.key_of()) {
+            return None;
+        }
+        seen.push(entry.key_of());
+        let found = self.carrier(entry, why, seen);
+        seen.pop();
+        found
+    }
+
+    fn carrier(&self, entry: &Entry, why: Why, seen: &mut Vec<RecordKey>) -> Option<RecordKey> {
+        let container = self.container(entry)?;
+        if entry.outside || !entry.served_by.is_empty() || entry.retain_on_delete || entry.protect {
+            return None;
+        }
+        if why == Why::Replaced && !is_provider(&entry.record.kind) {
+            return None;
+        }
+        let surely = match self.why(container)? {
+            Why::Unwanted => true,
+            Why::Vacated { surely } => surely,
+            Why::Replaced | Why::Gone => false,
+        };
+        if !surely {
+            return None;
+        }
+        let with = match self.left(container, seen) {
+            Left::Delete | Left::Vacate => container.key_of(),
+            Left::With(with) => with,
+            _ => return None,
+        };
+        let goes_before_it = self.case.entries().any(|other| {
+            stands_on(entry, other)
+                && other.key_of() != container.key_of()
+                && !is_provider(&entry.record.kind)
+                && matches!(self.left(other, seen), Left::Delete | Left::Vacate | Left::Forget)
+                && self.reaches(other, container.urn(), &mut Vec::new())
+        });
+        (!goes_before_it).then_some(with)
+    }
+
+    /// True where one edge after another leads from a record to a resource.
+    fn reaches(&self, entry: &Entry, to: &Urn, seen: &mut Vec<RecordKey>) -> bool {
+        if seen.contains(&entry.key_of()) {
+            return false;
+        }
+        seen.push(entry.key_of());
+        entry.edges().any(|edge| {
+            edge == to || self.case.snapshot.of(edge).any(|next| self.reaches(next, to, seen))
+        })
+    }
+
+    fn refuse(&self, entry: &Entry, left: &BTreeMap<RecordKey, Left>, refused: &mut BTreeSet<String>) {
+        let path = entry.urn().path();
+        let key = entry.key_of();
+        let removed = matches!(left[&key], Left::Delete | Left::Vacate | Left::With(_));
+        let node = node_of(self.declared, entry);
+        let declared = node.map(|urn| &self.declared[urn]);
+        let replaced =
+            declared.is_some_and(|d| matches!(d.made, Made::CreateFirst | Made::DeleteFirst { .. }));
+        let protects = node.and_then(|urn| self.case.graph.node(urn)).is_some_and(|n| n.options.protect);
+        if (entry.protect && (removed || replaced)) || (protects && replaced) {
+            refused.insert(format!("{path} is protected"));
+        }
+        if entry.retain_on_delete
+            && self.why(entry).is_some()
+            && !matches!(left[&key], Left::Drop | Left::Followed)
+            && let Some(container) = self.container(entry)
+            && matches!(left[&container.key_of()], Left::Delete | Left::Vacate | Left::With(_))
+        {
+            refused.insert(format!("{path} is retained in what is deleted"));
+        }
+        if left[&key] != Left::Stays && left[&key] != Left::Followed {
+            for other in self.case.entries() {
+                if stands_on(other, entry) && !self.case.inside(other.urn()) && other.role != Role::Vacant {
+                    refused.insert(format!("{path} would go under {}", other.urn().path()));
+                }
+            }
+        }
+    }
+}
