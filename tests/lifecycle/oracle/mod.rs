@@ -86,6 +86,13 @@ pub(crate) struct Ruling {
 /// The ruling on a case.
 pub(crate) fn rule(case: Case<'_>) -> Ruling {
     let mut refused = BTreeSet::new();
+    let names = case.selection;
+    for selector in names.targets.iter().chain(&names.excludes).chain(&names.replace) {
+        let mut all = case.graph.nodes().map(|node| &node.urn).chain(case.snapshot.entries.keys().map(|key| &key.urn));
+        if !all.any(|urn| selector.matches(urn)) {
+            refused.insert(format!("{selector} is nothing"));
+        }
+    }
     let declared = declared::all(case, &mut refused);
     let left = recorded::all(case, &declared, &mut refused);
     let before = order::all(case, &declared, &left);

@@ -129,7 +129,6 @@ impl Ordering<'_> {
                 if let Some(node) = node_of(self.declared, other)
                     && self.is_inside(node)
                     && !vacated
-                    && !is_provider(&entry.record.kind)
                 {
                     before.insert((Moment::Done(node.clone()), gone.clone()));
                 }

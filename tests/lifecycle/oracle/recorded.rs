@@ -169,10 +169,16 @@ impl Looking<'_> {
             Left::With(with) => with,
             _ => return None,
         };
+        // The record of a connection goes with what is called through it.
+        if is_provider(&entry.record.kind) {
+            let carries = self.case.entries().any(|behind| {
+                behind.provider == Some(entry.key_of()) && self.left(behind, seen) == Left::With(with.clone())
+            });
+            return carries.then_some(with);
+        }
         let goes_before_it = self.case.entries().any(|other| {
             stands_on(entry, other)
                 && other.key_of() != container.key_of()
-                && !is_provider(&entry.record.kind)
                 && matches!(self.left(other, seen), Left::Delete | Left::Vacate | Left::Forget)
                 && self.reaches(other, container.urn(), &mut Vec::new())
         });
