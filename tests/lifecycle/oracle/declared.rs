@@ -229,7 +229,7 @@ fn changed(
         match () {
             () if must != Must::No => Made::Reconnect,
             () if !diff.is_empty() => Made::Reconfigure,
-            () if differs(case, node, entry, &inputs) => Made::Reconfigure,
+            () if differs(case, node, entry, &inputs) => Made::Record,
             () => Made::Nothing,
         }
     } else if node.schema.lookup {
@@ -314,7 +314,7 @@ fn replaced(
 }
 
 /// True where the old one of it goes before the new one is made: itself, or what a connection leads to.
-fn goes_first(case: Case<'_>, all: &All, urn: &Urn) -> bool {
+pub(super) fn goes_first(case: Case<'_>, all: &All, urn: &Urn) -> bool {
     match all[urn].made {
         Made::DeleteFirst { .. } => true,
         Made::Reconnect => cluster(case, urn).is_some_and(|cluster| goes_first(case, all, cluster)),

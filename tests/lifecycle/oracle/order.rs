@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use epid::state::{Entry, RecordKey};
 use epid_provider::Urn;
 
-use super::declared::All;
+use super::declared::{All, goes_first};
 use super::recorded::{node_of, stands_on};
 use super::{Case, Left, Made, Moment, is_provider, needs};
 
@@ -92,6 +92,13 @@ impl Ordering<'_> {
                     }
                 }
                 Made::CreateFirst => drop(before.insert((done, gone))),
+                Made::Reconnect if !goes_first(self.case, self.declared, &node.urn) => {
+                    before.insert((done, gone));
+                }
+                Made::Reconnect => {
+                    let cluster = node.deleted_with.clone().unwrap();
+                    before.insert((Moment::Decided(cluster), gone));
+                }
                 _ => {}
             }
         }
@@ -129,6 +136,7 @@ impl Ordering<'_> {
                 if let Some(node) = node_of(self.declared, other)
                     && self.is_inside(node)
                     && !vacated
+                    && self.declared[node].made != (Made::DeleteFirst { surely: true })
                 {
                     before.insert((Moment::Done(node.clone()), gone.clone()));
                 }

@@ -101,13 +101,13 @@ impl Looking<'_> {
             Why::Gone => return Left::Drop,
             _ => {}
         }
-        if let Some(with) = self.carried_with(entry, why, seen) {
-            return Left::With(with);
-        }
-        if is_provider(&entry.record.kind) || self.case.is_lookup(&entry.record.kind) {
+        if self.case.is_lookup(&entry.record.kind) || self.is_held_by_another(entry) {
             return Left::Drop;
         }
-        if self.is_held_by_another(entry) {
+        if let Some(with) = self.carried_with(entry, seen) {
+            return Left::With(with);
+        }
+        if is_provider(&entry.record.kind) {
             return Left::Drop;
         }
         match why {
@@ -138,22 +138,19 @@ impl Looking<'_> {
     }
 
     /// The record with whose deletion it goes, without a step of its own.
-    fn carried_with(&self, entry: &Entry, why: Why, seen: &mut Vec<RecordKey>) -> Option<RecordKey> {
+    fn carried_with(&self, entry: &Entry, seen: &mut Vec<RecordKey>) -> Option<RecordKey> {
         if seen.contains(&entry.key_of()) {
             return None;
         }
         seen.push(entry.key_of());
-        let found = self.carrier(entry, why, seen);
+        let found = self.carrier(entry, seen);
         seen.pop();
         found
     }
 
-    fn carrier(&self, entry: &Entry, why: Why, seen: &mut Vec<RecordKey>) -> Option<RecordKey> {
+    fn carrier(&self, entry: &Entry, seen: &mut Vec<RecordKey>) -> Option<RecordKey> {
         let container = self.container(entry)?;
         if entry.outside || !entry.served_by.is_empty() || entry.retain_on_delete || entry.protect {
-            return None;
-        }
-        if why == Why::Replaced && !is_provider(&entry.record.kind) {
             return None;
         }
         let surely = match self.why(container)? {
