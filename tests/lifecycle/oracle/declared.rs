@@ -213,7 +213,8 @@ fn changed(
     }
     let same = is_connection(all, node, entry) || is_alike(case, all, node, entry);
     let reconnected = node.provider.as_ref().filter(|p| all[*p].made == Made::Reconnect);
-    if !same && reconnected.is_none() {
+    let was_there = |p: &Urn| recorded_edge(case, all, entry, p);
+    if !same && !reconnected.is_some_and(was_there) {
         own = Must::Surely;
     }
     // What it is in, stands on, or is called through.
@@ -300,7 +301,8 @@ fn replaced(
         .into_iter()
         .filter(|needed| goes_first(case, all, needed) && recorded_edge(case, all, entry, needed))
         .collect();
-    match node.options.delete_before_replace {
+    // Somewhere else nothing of it is in the way.
+    match node.options.delete_before_replace.filter(|first| same || !first) {
         Some(false) if one_name || exclusive || !spread.is_empty() => {
             refused.insert(format!("{} would have to go first", node.address));
             Made::CreateFirst
