@@ -507,9 +507,14 @@ fn befores(
             if carried && by_urn.get(dependent, &removal.entry.record.urn) != Some(at) {
                 continue;
             }
-            if carried && provider_type(&dependent.record.kind).is_some() {
-                // A connection that goes with its cluster is needed by what is removed through it before.
-                let behind = dependents.get(&dependent.record.urn).into_iter().flatten();
+            let behind = dependents.get(&dependent.record.urn).into_iter().flatten();
+            // A connection is needed by what is removed through it one by one; what goes with its cluster may leave
+            // before its record does.
+            let goes_along = |entry: &&&Entry| {
+                let own = by_key.get(&entry.key_of()).filter(|own| removals[**own].carried_by.is_some());
+                entry.provider == Some(dependent.key_of()) && own.and_then(|own| ends(*own)) == Some(step)
+            };
+            if provider_type(&dependent.record.kind).is_some() && (carried || behind.clone().any(|e| goes_along(&e))) {
                 let behind = behind.filter_map(|entry| by_key.get(&entry.key_of()));
                 let alone = behind
                     .filter_map(|other| ends(*other))

@@ -153,14 +153,14 @@ impl<'a> Planner<'a> {
             let decide = match pushed {
                 _ if certain => Vec::new(),
                 Some(inherited) => inherited,
-                None if own == Replace::IfChanged => {
+                // It may be replaced for an unknown value, or with something that is only perhaps.
+                None => {
                     let mut step = self.step(node, Action::Decide, target.clone(), after.clone());
                     step.desired = Some(inputs(node, overrides.clone()));
                     step.from = Some(entry.key_of());
                     step.expected = Duration::ZERO;
                     vec![self.push(step)]
                 }
-                None => Vec::new(),
             };
             let decides: Vec<StepId> = decide.iter().copied().map(StepId).collect();
             let mut vacate = self.step(node, Action::Vacate, entry.key_of(), decides.clone());

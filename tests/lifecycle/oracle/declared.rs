@@ -17,8 +17,6 @@ pub(crate) struct Declared {
     pub(crate) record: Option<RecordKey>,
     /// Its name in the cloud, as far as that is known.
     pub(crate) key: Option<Key>,
-    /// It is replaced for a reason of its own that is not known yet.
-    pub(crate) undecided: bool,
     known: Known,
     inputs: Value,
 }
@@ -123,18 +121,17 @@ fn declared(case: Case<'_>, all: &All, node: &Node, refused: &mut BTreeSet<Strin
         }
     };
     if outside {
-        let live = case.snapshot.live(&node.urn);
+        let live = record_of(case, all, node, &inputs);
         return Declared {
             made: Made::Outside,
             record: live.map(Entry::key_of),
             key: live.and_then(|live| live.key.clone()),
-            undecided: false,
             known: live.map_or_else(|| unmade(node, &inputs), |live| recorded(node, live)),
             inputs,
         };
     }
     for needed in needs(node) {
-        let record = case.snapshot.live(needed);
+        let record = all[needed].record.as_ref().and_then(|record| case.snapshot.get(record));
         if all[needed].made == Made::Outside && record.is_none_or(|r| !r.record.incomplete.is_empty()) {
             refused.insert(format!("{} needs {}, which is outside", node.address, needed.path()));
         }
@@ -151,7 +148,6 @@ fn declared(case: Case<'_>, all: &All, node: &Node, refused: &mut BTreeSet<Strin
             made,
             record: None,
             key: key(case, node, &inputs),
-            undecided: false,
             known: unmade(node, &inputs),
             inputs,
         };
@@ -161,7 +157,6 @@ fn declared(case: Case<'_>, all: &All, node: &Node, refused: &mut BTreeSet<Strin
             made: Made::Create,
             record: Some(entry.key_of()),
             key: key(case, node, &inputs),
-            undecided: false,
             known: unmade(node, &inputs),
             inputs,
         };
@@ -213,19 +208,15 @@ fn changed(
     }
     let same = is_connection(all, node, entry) || is_alike(case, all, node, entry);
     let reconnected = node.provider.as_ref().filter(|p| all[*p].made == Made::Reconnect);
-    let was_there = |p: &Urn| recorded_edge(case, all, entry, p);
-    if !same && !reconnected.is_some_and(was_there) {
-        own = Must::Surely;
-    }
     // What it is in, stands on, or is called through.
     let upon: Vec<&Urn> = node.deleted_with.iter().chain(&node.stands_on).chain(reconnected).collect();
-    let mut must = own;
-    for thing in upon {
-        if all[thing].is_replaced() && recorded_edge(case, all, entry, thing) {
-            let surely = matches!(all[thing].made, Made::CreateFirst | Made::DeleteFirst { surely: true });
-            must = must.max(if surely { Must::Surely } else { Must::Perhaps });
-        }
-    }
+    let replaced_with = |thing: &&Urn| all[*thing].is_replaced() && recorded_edge(case, all, entry, thing);
+    let moved = !same && !reconnected.is_some_and(|p| recorded_edge(case, all, entry, p));
+    let must = if moved || upon.iter().any(|thing| replaced_with(thing)) {
+        own.max(Must::Perhaps)
+    } else {
+        own
+    };
     let made = if is_provider(&node.kind) {
         match () {
             () if must != Must::No => Made::Reconnect,
@@ -235,12 +226,12 @@ fn changed(
         }
     } else if node.schema.lookup {
         match () {
-            () if must != Must::No || !diff.is_empty() || !same => Made::Read,
+            () if must != Must::No || !diff.is_empty() => Made::Read,
             () if differs(case, node, entry, &inputs) => Made::Record,
             () => Made::Nothing,
         }
     } else if must != Must::No {
-        replaced(case, all, node, entry, &inputs, (same, must), refused)
+        replaced(case, all, node, entry, &inputs, (same, own), refused)
     } else if !diff.is_empty() || !entry.record.incomplete.is_empty() {
         Made::Update
     } else if differs(case, node, entry, &inputs) {
@@ -276,7 +267,6 @@ fn changed(
         made,
         record: Some(entry.key_of()),
         key: key(case, node, &inputs),
-        undecided: own == Must::Perhaps,
         known,
         inputs,
     }
@@ -289,7 +279,7 @@ fn replaced(
     node: &Node,
     entry: &Entry,
     inputs: &Value,
-    (same, must): (bool, Must),
+    (same, own): (bool, Must),
     refused: &mut BTreeSet<String>,
 ) -> Made {
     let one_name = same && entry.key.is_some() && key(case, node, inputs) == entry.key;
@@ -310,7 +300,7 @@ fn replaced(
         None if !(one_name || exclusive || !spread.is_empty()) => Made::CreateFirst,
         Some(false) => Made::CreateFirst,
         _ => Made::DeleteFirst {
-            surely: must == Must::Surely || spread.iter().any(|needed| surely_first(case, all, needed)),
+            surely: own == Must::Surely || spread.iter().any(|needed| surely_first(case, all, needed)),
         },
     }
 }
@@ -324,7 +314,7 @@ pub(super) fn goes_first(case: Case<'_>, all: &All, urn: &Urn) -> bool {
     }
 }
 
-fn surely_first(case: Case<'_>, all: &All, urn: &Urn) -> bool {
+pub(super) fn surely_first(case: Case<'_>, all: &All, urn: &Urn) -> bool {
     match all[urn].made {
         Made::DeleteFirst { surely } => surely,
         Made::Reconnect => cluster(case, urn).is_some_and(|cluster| surely_first(case, all, cluster)),

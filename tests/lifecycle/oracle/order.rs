@@ -104,23 +104,21 @@ impl Ordering<'_> {
         }
     }
 
-    /// Everything it is decided by comes before the first delete.
+    /// What is under something that perhaps goes first is decided with it, all else by itself, when its values are known.
     fn decision(&self, urn: &Urn, gone: &Moment, before: &mut Before) {
         let node = self.case.graph.node(urn).unwrap();
-        let decided = Moment::Decided(urn.clone());
-        for needed in needs(node).into_iter().filter(|needed| self.is_inside(needed)) {
-            match self.declared[needed].made {
-                Made::DeleteFirst { surely: false } => {
-                    before.insert((Moment::Decided(needed.clone()), decided.clone()));
-                }
-                Made::DeleteFirst { .. } => {}
-                _ if self.declared[urn].undecided => {
-                    before.insert((Moment::Done(needed.clone()), decided.clone()));
-                }
-                _ => {}
+        let needed: Vec<&Urn> = needs(node).into_iter().filter(|needed| self.is_inside(needed)).collect();
+        let perhaps = |urn: &&&Urn| self.declared[**urn].made == Made::DeleteFirst { surely: false };
+        let own = Moment::Decided(urn.clone());
+        if needed.iter().any(|needed| perhaps(&needed)) {
+            for under in needed.iter().filter(perhaps) {
+                before.insert((Moment::Decided((*under).clone()), own.clone()));
             }
+        } else {
+            let done = needed.iter().map(|needed| (Moment::Done((*needed).clone()), own.clone()));
+            before.extend(done);
         }
-        before.insert((decided, gone.clone()));
+        before.insert((own, gone.clone()));
     }
 
     /// Whatever depends on something goes before it, or has been changed before.
@@ -130,7 +128,8 @@ impl Ordering<'_> {
             let of = node_of(self.declared, entry).map(|urn| self.declared[urn].made);
             let vacated = matches!(of, Some(Made::DeleteFirst { .. }));
             for other in self.case.entries().filter(|other| stands_on(other, entry)) {
-                if let Some(first) = self.gone(&other.key_of()).filter(|first| *first != gone) {
+                let first = self.gone(&other.key_of()).filter(|first| *first != gone);
+                if let Some(first) = first.filter(|_| !self.carries_through(&gone, other)) {
                     before.insert((first, gone.clone()));
                 }
                 if let Some(node) = node_of(self.declared, other)
@@ -143,6 +142,17 @@ impl Ordering<'_> {
             }
             self.through(entry, &gone, before);
         }
+    }
+
+    /// True where something that was made through that provider goes at that moment, with what it is in: its record stays
+    /// as long.
+    fn carries_through(&self, gone: &Moment, provider: &Entry) -> bool {
+        self.case.entries().any(|entry| {
+            let carried = matches!(self.left.get(&entry.key_of()), Some(Left::With(_)));
+            carried
+                && entry.provider == Some(provider.key_of())
+                && self.gone(&entry.key_of()).as_ref() == Some(gone)
+        })
     }
 
     /// What is removed through a connection goes before whatever that needs.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use epid::state::{Entry, RecordKey, Role};
 use epid_provider::Urn;
 
-use super::declared::All;
+use super::declared::{All, goes_first, surely_first};
 use super::{Case, Left, Made, is_provider};
 
 /// Why a record leaves.
@@ -64,6 +64,9 @@ impl Looking<'_> {
         let inside = self.case.inside(entry.urn());
         match (entry.role, node) {
             (_, Some(urn)) => match self.declared[urn].made {
+                Made::Reconnect if goes_first(self.case, self.declared, urn) => Some(Why::Vacated {
+                    surely: surely_first(self.case, self.declared, urn),
+                }),
                 Made::CreateFirst | Made::Reconnect => Some(Why::Replaced),
                 Made::DeleteFirst { surely } => Some(Why::Vacated { surely }),
                 Made::Create => Some(Why::Gone),
@@ -104,7 +107,7 @@ impl Looking<'_> {
         if self.case.is_lookup(&entry.record.kind) || self.is_held_by_another(entry) {
             return Left::Drop;
         }
-        if let Some(with) = self.carried_with(entry, seen) {
+        if let Some(with) = self.carried_with(entry, why, seen) {
             return Left::With(with);
         }
         if is_provider(&entry.record.kind) {
@@ -138,17 +141,17 @@ impl Looking<'_> {
     }
 
     /// The record with whose deletion it goes, without a step of its own.
-    fn carried_with(&self, entry: &Entry, seen: &mut Vec<RecordKey>) -> Option<RecordKey> {
+    fn carried_with(&self, entry: &Entry, why: Why, seen: &mut Vec<RecordKey>) -> Option<RecordKey> {
         if seen.contains(&entry.key_of()) {
             return None;
         }
         seen.push(entry.key_of());
-        let found = self.carrier(entry, seen);
+        let found = self.carrier(entry, why, seen);
         seen.pop();
         found
     }
 
-    fn carrier(&self, entry: &Entry, seen: &mut Vec<RecordKey>) -> Option<RecordKey> {
+    fn carrier(&self, entry: &Entry, why: Why, seen: &mut Vec<RecordKey>) -> Option<RecordKey> {
         let container = self.container(entry)?;
         if entry.outside || !entry.served_by.is_empty() || entry.retain_on_delete || entry.protect {
             return None;
@@ -168,6 +171,9 @@ impl Looking<'_> {
         };
         // The record of a connection goes with what is called through it.
         if is_provider(&entry.record.kind) {
+            if why == Why::Replaced {
+                return None;
+            }
             let carries = self.case.entries().any(|behind| {
                 behind.provider == Some(entry.key_of()) && self.left(behind, seen) == Left::With(with.clone())
             });
