@@ -71,14 +71,14 @@ impl<'a> ByUrn<'a> {
 
 /// Adds the steps of everything that leaves.
 pub(super) fn plan(planner: &mut Planner<'_>) {
-    let mut removals = collect(planner);
+    let dependents = dependents(planner);
+    let mut removals = collect(planner, &dependents);
     let by_key: BTreeMap<RecordKey, usize> = removals
         .iter()
         .enumerate()
         .map(|(at, r)| (r.entry.key_of(), at))
         .collect();
     let by_urn = ByUrn::of(&removals);
-    let dependents = dependents(planner);
     let below = below(&removals, &by_urn);
     let order = dependencies_first(&below);
     carry(planner, &mut removals, &by_urn, &below, &order);
@@ -126,8 +126,7 @@ fn check_selection(
         }
         let urn = &removal.entry.record.urn;
         let left = dependents.get(urn).into_iter().flatten().filter(|entry| {
-            let stays = !by_key.contains_key(&entry.key_of()) && provider_type(&entry.record.kind).is_none();
-            stays && entry.role == Role::Live && !planner.selected(entry.urn())
+            !by_key.contains_key(&entry.key_of()) && is_left_alone(planner, entry)
         });
         let left: BTreeSet<&str> = left.map(|entry| entry.urn().path()).collect();
         if left.is_empty() {
@@ -145,6 +144,12 @@ fn check_selection(
                 .hint("take them into the run too, or run without --target and --exclude"),
         );
     }
+}
+
+/// True for a live resource that the run is not about. A connection is only a way to what is behind it.
+fn is_left_alone(planner: &Planner<'_>, entry: &Entry) -> bool {
+    let resource = provider_type(&entry.record.kind).is_none();
+    resource && entry.role == Role::Live && !planner.selected(entry.urn())
 }
 
 /// What is removed goes before something else is made under its name.
@@ -189,12 +194,17 @@ fn check_kept(planner: &mut Planner<'_>, removals: &[Removal<'_>]) {
     }
 }
 
-fn collect<'a>(planner: &mut Planner<'a>) -> Vec<Removal<'a>> {
+fn collect<'a>(planner: &mut Planner<'a>, dependents: &HashMap<&Urn, Vec<&Entry>>) -> Vec<Removal<'a>> {
     let mut removals = Vec::new();
     let kept = held_keys(planner);
     for entry in planner.request.snapshot.entries.values().map(|entry| &**entry) {
         let urn = &entry.record.urn;
         if planner.claimed.contains_key(&entry.key_of()) || !planner.leaves(urn) {
+            continue;
+        }
+        // What the run leaves alone may need the old one still.
+        let mut above = dependents.get(urn).into_iter().flatten();
+        if entry.role == Role::Condemned && above.any(|above| is_left_alone(planner, above)) {
             continue;
         }
         let schema = planner.request.providers.schema(&entry.record.kind);

@@ -9,13 +9,15 @@ use std::fmt::Write as _;
 use epid::graph::ResourceGraph;
 use epid::plan::{Action, Mode, Observations, Plan, Selection, Step, StepId};
 use epid::state::{RecordKey, Snapshot};
+use epid_fake::fault::Api;
+use epid_fake::{Effect, Fault};
 use epid_provider::Urn;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use crate::oracle::{Case, Left, Made, Moment, Ruling, rule};
 use crate::programs::{Edit, Specs, edit_with_options, edited, render, specs_with_options};
-use crate::properties::{fault, with_facts};
+use crate::properties::with_facts;
 use crate::stack::{Stack, on_clock};
 
 /// What a plan says, in the words of the oracle.
@@ -277,16 +279,16 @@ fn agreed(
 #[derive(Debug, Clone)]
 struct Turn {
     edits: Vec<Edit>,
-    faults: Vec<epid_fake::Fault>,
+    faults: Vec<Fault>,
     selection: (Vec<u8>, Vec<u8>, Vec<u8>),
 }
 
 fn turn() -> impl Strategy<Value = Turn> {
     let few = |weight: f64| {
-        prop::option::weighted(weight, prop::collection::vec(0u8..9, 1..3)).prop_map(Option::unwrap_or_default)
+        prop::option::weighted(weight, prop::collection::vec(any::<u8>(), 1..3)).prop_map(Option::unwrap_or_default)
     };
     let edits = prop::collection::vec(edit_with_options(), 0..4);
-    let faults = prop::option::weighted(0.5, prop::collection::vec(fault(), 1..3));
+    let faults = prop::option::weighted(0.5, prop::collection::vec(fault(), 1..4));
     (edits, faults, (few(0.07), few(0.07), few(0.07))).prop_map(|(edits, faults, selection)| Turn {
         edits,
         faults: faults.unwrap_or_default(),
@@ -294,8 +296,29 @@ fn turn() -> impl Strategy<Value = Turn> {
     })
 }
 
-fn selected((targets, excludes, replace): &(Vec<u8>, Vec<u8>, Vec<u8>)) -> Selection {
-    let all = |places: &[u8]| places.iter().map(|at| format!("*{at}").parse().unwrap()).collect();
+/// What leaves something half done: a half-made thing, a vacancy, a condemned one, an update that was tried.
+fn fault() -> impl Strategy<Value = Fault> {
+    let effect = prop_oneof![
+        4 => Just(Effect::Refuse),
+        3 => Just(Effect::Half),
+        1 => Just(Effect::LoseAnswer),
+    ];
+    let api = prop_oneof![
+        3 => Just(Api::Create),
+        2 => Just(Api::Update),
+        3 => Just(Api::Delete),
+    ];
+    (effect, api, 1u32..4).prop_map(|(effect, api, nth)| Fault::new(effect).api(api).nth(nth))
+}
+
+/// The resources at some places; what is not there is seldom asked for.
+fn selected(specs: &Specs, (targets, excludes, replace): &(Vec<u8>, Vec<u8>, Vec<u8>)) -> Selection {
+    let there: Vec<usize> = (0..specs.len()).filter(|at| specs[*at].is_some()).collect();
+    let one = |place: &u8| match there.get(usize::from(*place) % (there.len() + 1)) {
+        Some(at) => format!("*{at}"),
+        None => format!("*{}", place % 9),
+    };
+    let all = |places: &[u8]| places.iter().map(|place| one(place).parse().unwrap()).collect();
     Selection {
         targets: all(targets),
         excludes: all(excludes),
@@ -311,7 +334,7 @@ async fn lived(first: &Specs, turns: &[Turn], tally: &Tally) -> Result<(), TestC
         let text = render(&specs);
         let graph = stack.graph(&text);
         stack.recover().await;
-        let selection = selected(&turn.selection);
+        let selection = selected(&specs, &turn.selection);
         let agreed_on = agreed(&stack, &graph, Mode::Up, &selection, tally)
             .map_err(|error| TestCaseError::fail(format!("{error}\n{text}\n{selection:?}")))?;
         let Some(plan) = agreed_on else { continue };
@@ -336,7 +359,7 @@ fn the_planner_says_what_the_oracle_says() {
         ..ProptestConfig::default()
     });
     let tally = Tally::default();
-    let histories = (specs_with_options(9), prop::collection::vec(turn(), 1..6));
+    let histories = (specs_with_options(9), prop::collection::vec(turn(), 1..8));
     let result = runner.run(&histories, |(first, turns)| on_clock(lived(&first, &turns, &tally)));
     if let Err(error) = result {
         panic!("{error}");

@@ -24,7 +24,7 @@ fn effect() -> impl Strategy<Value = Effect> {
     ]
 }
 
-pub(crate) fn fault() -> impl Strategy<Value = Fault> {
+fn fault() -> impl Strategy<Value = Fault> {
     let api = prop_oneof![
         4 => Just(Api::Create),
         3 => Just(Api::Update),

@@ -50,12 +50,8 @@ pub(super) fn node_of<'a>(declared: &'a All, entry: &Entry) -> Option<&'a Urn> {
 
 /// True where a record has an edge to another's resource, or was made through it.
 pub(super) fn stands_on(entry: &Entry, other: &Entry) -> bool {
-    entry.urn() != other.urn()
-        && (entry.edges().any(|edge| edge == other.urn()) && !is_provider(&other.record.kind)
-            || entry.provider == Some(other.key_of())
-            || is_provider(&other.record.kind)
-                && is_provider(&entry.record.kind)
-                && entry.edges().any(|edge| edge == other.urn()))
+    let provider = entry.provider.as_ref().map(|provider| &provider.urn);
+    entry.urn() != other.urn() && entry.edges().chain(provider).any(|edge| edge == other.urn())
 }
 
 impl Looking<'_> {
@@ -74,6 +70,8 @@ impl Looking<'_> {
             },
             (_, None) if !inside || self.is_kept(entry, &mut Vec::new()) => None,
             (Role::Vacant, None) => Some(Why::Gone),
+            // What this run leaves alone may need it still.
+            (Role::Condemned, None) if self.is_under_outside(entry) => None,
             (Role::Live, None) if self.case.gone(entry) => Some(Why::Gone),
             _ => Some(Why::Unwanted),
         }
@@ -90,6 +88,13 @@ impl Looking<'_> {
                 && (self.case.excluded(other.urn())
                     || node_of(self.declared, other).is_none() && self.is_kept(other, seen))
         })
+    }
+
+    fn is_under_outside(&self, entry: &Entry) -> bool {
+        // A connection is only a way to what is behind it, and that counts by itself.
+        let counts = |other: &&Entry| other.role == Role::Live && !is_provider(&other.record.kind);
+        let mut others = self.case.entries().filter(counts);
+        others.any(|other| stands_on(other, entry) && !self.case.inside(other.urn()))
     }
 
     fn left(&self, entry: &Entry, seen: &mut Vec<RecordKey>) -> Left {
@@ -219,12 +224,8 @@ impl Looking<'_> {
         {
             refused.insert(format!("{path} is retained in what is deleted"));
         }
-        if left[&key] != Left::Stays && left[&key] != Left::Followed {
-            for other in self.case.entries() {
-                if stands_on(other, entry) && !self.case.inside(other.urn()) && other.role != Role::Vacant {
-                    refused.insert(format!("{path} would go under {}", other.urn().path()));
-                }
-            }
+        if removed && entry.role == Role::Live && self.is_under_outside(entry) {
+            refused.insert(format!("{path} would go under what is outside"));
         }
     }
 }
