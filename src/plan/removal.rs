@@ -170,7 +170,10 @@ fn make_room(planner: &mut Planner<'_>, removal: &Removal<'_>) {
 /// Nothing that stays in the cloud may be in what is deleted.
 fn check_kept(planner: &mut Planner<'_>, removals: &[Removal<'_>]) {
     let by_urn = ByUrn::of(removals);
-    for removal in removals.iter().filter(|r| r.action == Action::Forget) {
+    let stays = |r: &&Removal<'_>| {
+        matches!(r.action, Action::Forget | Action::Vacate) && r.entry.retain_on_delete
+    };
+    for removal in removals.iter().filter(stays) {
         let container = removal.entry.deleted_with.as_ref();
         let Some(container) = container.and_then(|urn| by_urn.get(removal.entry, urn)) else {
             continue;
@@ -273,10 +276,11 @@ fn held_keys(planner: &Planner<'_>) -> HashSet<(Option<RecordKey>, Key)> {
     claimed.collect()
 }
 
-/// Who depends on a resource, by record.
+/// Who depends on a resource, by record. Of what is vacant there is nothing that could.
 fn dependents<'a>(planner: &Planner<'a>) -> HashMap<&'a Urn, Vec<&'a Entry>> {
     let mut found: HashMap<&Urn, Vec<&Entry>> = HashMap::new();
-    for entry in planner.request.snapshot.entries.values().map(|entry| &**entry) {
+    let entries = planner.request.snapshot.entries.values().map(|entry| &**entry);
+    for entry in entries.filter(|entry| entry.role != Role::Vacant) {
         for urn in needs(entry) {
             found.entry(urn).or_default().push(entry);
         }
@@ -328,8 +332,15 @@ fn carry(
     let roots: BTreeSet<usize> = carriers.iter().flatten().copied().collect();
     let roots: Vec<usize> = roots.into_iter().collect();
     let mut connections: BTreeSet<(usize, usize)> = BTreeSet::new();
-    for roots in roots.chunks(BLOCK) {
-        hold(removals, below, order, roots, &mut carriers, &mut connections);
+    // What one root cannot carry may stand under what another carries.
+    loop {
+        let before = carriers.clone();
+        for roots in roots.chunks(BLOCK) {
+            hold(removals, below, order, roots, &mut carriers, &mut connections);
+        }
+        if carriers == before {
+            break;
+        }
     }
     for (removal, carrier) in removals.iter_mut().zip(carriers) {
         removal.carried_by = carrier;
@@ -376,7 +387,9 @@ fn hold(
     for (nth, root) in roots.iter().enumerate() {
         bits[*root] = 1 << nth;
     }
-    let bit = |root: Option<usize>| root.map_or(0, |root| bits[root]);
+    // With what each goes at last, through all containers, and the roots that go with it.
+    let mut tops: Vec<usize> = (0..removals.len()).collect();
+    let mut together: HashMap<usize, u64> = HashMap::new();
     let is_provider = |at: usize| provider_type(&removals[at].entry.record.kind).is_some();
     // `above`: removed before the root because it needs it. `held`: must be removed by itself all the same.
     let mut above = vec![0_u64; removals.len()];
@@ -384,15 +397,20 @@ fn hold(
     for &at in order {
         for &under in &below[at] {
             above[at] |= above[under];
-            let alone = !bit(carriers[under]) | held[under];
+            let along = carriers[under].map_or(0, |root| {
+                bits[root] | together.get(&tops[root]).copied().unwrap_or_default()
+            });
+            let alone = !along | held[under];
             // What a connection stands on waits for what is removed through it one by one, and for nothing else.
             let stands = if is_provider(under) { 0 } else { alone };
             held[at] |= above[under] & !bits[under] & stands;
         }
         (above[at], held[at]) = (above[at] | bits[at], held[at] & !bits[at]);
-        if held[at] & bit(carriers[at]) != 0 {
+        if carriers[at].is_some_and(|root| held[at] & bits[root] != 0) {
             carriers[at] = None;
         }
+        tops[at] = carriers[at].map_or(at, |root| tops[root]);
+        *together.entry(tops[at]).or_default() |= bits[at];
         if above[at] != 0 && is_provider(at) {
             let connected = roots.iter().filter(|root| above[at] & bits[**root] != 0);
             connections.extend(connected.map(|root| (at, *root)));

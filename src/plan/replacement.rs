@@ -9,6 +9,7 @@ use super::assemble::{inputs, leaves};
 use super::desired::shown;
 use super::planner::{Decided, Outgoing, Planner, Replaced};
 use super::problem::PlanProblem;
+use super::removal;
 use super::step::{Action, Facts, StepId};
 use crate::graph::{Node, unmade};
 use crate::state::{Entry, RecordKey};
@@ -55,7 +56,8 @@ impl<'a> Planner<'a> {
             .provider
             .as_ref()
             .filter(|_| self.connection_replaced(node, entry));
-        let mut below = node.deleted_with.iter().chain(&node.stands_on);
+        let below = node.deleted_with.iter().chain(&node.stands_on);
+        let mut below = below.filter(|urn| self.stood_on(entry, urn));
         connection.or_else(|| below.find(replaced)).cloned()
     }
 
@@ -98,6 +100,7 @@ impl<'a> Planner<'a> {
         let known = unmade(&node.address, desired, &node.schema);
         let container = node.deleted_with.as_ref().and_then(|urn| self.decided.get(urn));
         let below = container.filter(|container| container.replaced == Replaced::DeleteFirst);
+        let below = below.filter(|_| node.deleted_with.as_ref().is_some_and(|urn| self.stood_on(entry, urn)));
         let (outgoing, replaced, decide) = match below {
             Some(below) => (Outgoing::Before, Replaced::DeleteFirst, below.decide.clone()),
             None => (Outgoing::After(id), Replaced::CreateFirst, Vec::new()),
@@ -267,12 +270,17 @@ impl<'a> Planner<'a> {
                 .get(to)
                 .is_some_and(|d| d.replaced == Replaced::DeleteFirst)
         };
-        let recorded = |to: &&Urn| {
-            let provider = entry.provider.as_ref().map(|p| &p.urn);
-            entry.edges().chain(provider).any(|urn| urn == *to)
-        };
         let mut edges = node.edges.iter().map(|edge| &edge.to);
-        edges.find(|to| below(to) && recorded(to)).cloned()
+        edges.find(|to| below(to) && self.stood_on(entry, to)).cloned()
+    }
+
+    /// True where a record stands on a resource of the program, whatever that was called then.
+    fn stood_on(&self, entry: &Entry, to: &Urn) -> bool {
+        let renamed = |urn: &Urn| {
+            let record = self.live.get(urn).map(|entry| entry.key_of());
+            record.is_some_and(|record| self.claimed.get(&record) == Some(&to))
+        };
+        removal::needs(entry).into_iter().any(|urn| urn == to || renamed(urn))
     }
 
     /// What the old and the new one would both hold: the physical name, or an exclusive field that stays.

@@ -210,8 +210,8 @@ fn changed(
     let reconnected = node.provider.as_ref().filter(|p| all[*p].made == Made::Reconnect);
     // What it is in, stands on, or is called through.
     let upon: Vec<&Urn> = node.deleted_with.iter().chain(&node.stands_on).chain(reconnected).collect();
-    let replaced_with = |thing: &&Urn| all[*thing].is_replaced() && recorded_edge(case, all, entry, thing);
-    let moved = !same && !reconnected.is_some_and(|p| recorded_edge(case, all, entry, p));
+    let replaced_with = |thing: &&Urn| all[*thing].is_replaced() && recorded_edge(all, entry, thing);
+    let moved = !same && !reconnected.is_some_and(|p| recorded_edge(all, entry, p));
     let must = if moved || upon.iter().any(|thing| replaced_with(thing)) {
         own.max(Must::Perhaps)
     } else {
@@ -221,20 +221,20 @@ fn changed(
         match () {
             () if must != Must::No => Made::Reconnect,
             () if !diff.is_empty() => Made::Reconfigure,
-            () if differs(case, node, entry, &inputs) => Made::Record,
+            () if differs(node, entry, &inputs) => Made::Record,
             () => Made::Nothing,
         }
     } else if node.schema.lookup {
         match () {
             () if must != Must::No || !diff.is_empty() => Made::Read,
-            () if differs(case, node, entry, &inputs) => Made::Record,
+            () if differs(node, entry, &inputs) => Made::Record,
             () => Made::Nothing,
         }
     } else if must != Must::No {
         replaced(case, all, node, entry, &inputs, (same, own), refused)
     } else if !diff.is_empty() || !entry.record.incomplete.is_empty() {
         Made::Update
-    } else if differs(case, node, entry, &inputs) {
+    } else if differs(node, entry, &inputs) {
         Made::Record
     } else {
         Made::Nothing
@@ -289,7 +289,7 @@ fn replaced(
     });
     let spread: Vec<&Urn> = needs(node)
         .into_iter()
-        .filter(|needed| goes_first(case, all, needed) && recorded_edge(case, all, entry, needed))
+        .filter(|needed| goes_first(case, all, needed) && recorded_edge(all, entry, needed))
         .collect();
     // Somewhere else nothing of it is in the way.
     match node.options.delete_before_replace.filter(|first| same || !first) {
@@ -309,7 +309,7 @@ fn replaced(
 pub(super) fn goes_first(case: Case<'_>, all: &All, urn: &Urn) -> bool {
     match all[urn].made {
         Made::DeleteFirst { .. } => true,
-        Made::Reconnect => cluster(case, urn).is_some_and(|cluster| goes_first(case, all, cluster)),
+        Made::Reconnect => cluster(case, all, urn).is_some_and(|cluster| goes_first(case, all, cluster)),
         _ => false,
     }
 }
@@ -317,20 +317,23 @@ pub(super) fn goes_first(case: Case<'_>, all: &All, urn: &Urn) -> bool {
 pub(super) fn surely_first(case: Case<'_>, all: &All, urn: &Urn) -> bool {
     match all[urn].made {
         Made::DeleteFirst { surely } => surely,
-        Made::Reconnect => cluster(case, urn).is_some_and(|cluster| surely_first(case, all, cluster)),
+        Made::Reconnect => cluster(case, all, urn).is_some_and(|cluster| surely_first(case, all, cluster)),
         _ => false,
     }
 }
 
-fn cluster<'a>(case: Case<'a>, provider: &Urn) -> Option<&'a Urn> {
-    case.graph.node(provider)?.deleted_with.as_ref()
+/// What a provider connects to, and did before.
+fn cluster<'a>(case: Case<'a>, all: &All, provider: &Urn) -> Option<&'a Urn> {
+    let record = case.snapshot.get(all[provider].record.as_ref()?)?;
+    let cluster = case.graph.node(provider)?.deleted_with.as_ref()?;
+    recorded_edge(all, record, cluster).then_some(cluster)
 }
 
 /// True where the record has an edge to a resource, under whatever name that was recorded.
-pub(super) fn recorded_edge(case: Case<'_>, all: &All, entry: &Entry, to: &Urn) -> bool {
-    let _ = case;
+pub(super) fn recorded_edge(all: &All, entry: &Entry, to: &Urn) -> bool {
     let before = all[to].record.as_ref().map(|record| &record.urn);
-    entry.edges().any(|edge| edge == to || Some(edge) == before)
+    let provider = entry.provider.as_ref().map(|provider| &provider.urn);
+    entry.edges().chain(provider).any(|edge| edge == to || Some(edge) == before)
 }
 
 /// The inputs, where the program's say over ignored paths is not heard. The tests ignore whole properties only.
@@ -348,7 +351,7 @@ fn ignoring(node: &Node, entry: &Entry, inputs: Value) -> Value {
 }
 
 /// True where the record does not say what the program says, though nothing has to be sent.
-fn differs(case: Case<'_>, node: &Node, entry: &Entry, inputs: &Value) -> bool {
+fn differs(node: &Node, entry: &Entry, inputs: &Value) -> bool {
     let dependencies = needs(node).into_iter().cloned().collect();
     let t = node.options.timeouts;
     let facts = Facts {
@@ -367,7 +370,6 @@ fn differs(case: Case<'_>, node: &Node, entry: &Entry, inputs: &Value) -> bool {
             delete: t.delete,
         },
     };
-    let _ = case;
     facts != Facts::of(entry)
         || *entry.urn() != node.urn
         || entry.provider.as_ref().map(|p| &p.urn) != node.provider.as_ref()

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use epid::state::{Entry, RecordKey};
+use epid::state::{Entry, RecordKey, Role};
 use epid_provider::Urn;
 
 use super::declared::{All, goes_first};
@@ -129,7 +129,10 @@ impl Ordering<'_> {
             let vacated = matches!(of, Some(Made::DeleteFirst { .. }));
             for other in self.case.entries().filter(|other| stands_on(other, entry)) {
                 let first = self.gone(&other.key_of()).filter(|first| *first != gone);
-                if let Some(first) = first.filter(|_| !self.carries_through(&gone, other)) {
+                if let Some(first) = first
+                    && !self.carries_through(&gone, other)
+                    && self.is_of_its_age(other, entry)
+                {
                     before.insert((first, gone.clone()));
                 }
                 if let Some(node) = node_of(self.declared, other)
@@ -141,6 +144,19 @@ impl Ordering<'_> {
                 }
             }
             self.through(entry, &gone, before);
+        }
+    }
+
+    /// What goes with its container needed what is of its own age: two generations of a container would wait for each other.
+    fn is_of_its_age(&self, dependent: &Entry, entry: &Entry) -> bool {
+        let old = |entry: &Entry| entry.role == Role::Condemned;
+        let carried = matches!(self.left[&dependent.key_of()], Left::With(_));
+        let leaves = |other: &Entry| old(other) && self.gone(&other.key_of()).is_some();
+        let older = || self.case.snapshot.of(entry.urn()).any(|other| leaves(other));
+        match (old(dependent), old(entry)) {
+            (true, false) => !carried || !older(),
+            (false, true) => !carried,
+            _ => true,
         }
     }
 

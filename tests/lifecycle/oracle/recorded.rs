@@ -51,7 +51,7 @@ pub(super) fn node_of<'a>(declared: &'a All, entry: &Entry) -> Option<&'a Urn> {
 /// True where a record has an edge to another's resource, or was made through it.
 pub(super) fn stands_on(entry: &Entry, other: &Entry) -> bool {
     let provider = entry.provider.as_ref().map(|provider| &provider.urn);
-    entry.urn() != other.urn() && entry.edges().chain(provider).any(|edge| edge == other.urn())
+    entry.role != Role::Vacant && entry.urn() != other.urn() && entry.edges().chain(provider).any(|edge| edge == other.urn())
 }
 
 impl Looking<'_> {
@@ -68,6 +68,7 @@ impl Looking<'_> {
                 Made::Create => Some(Why::Gone),
                 _ => None,
             },
+            (Role::Vacant, None) if inside && self.case.graph.node(entry.urn()).is_some() => Some(Why::Gone),
             (_, None) if !inside || self.is_kept(entry, &mut Vec::new()) => None,
             (Role::Vacant, None) => Some(Why::Gone),
             // What this run leaves alone may need it still.
@@ -136,13 +137,13 @@ impl Looking<'_> {
             })
     }
 
-    /// What it is in: of several generations the one that was there when it was made.
+    /// What it is in: what was replaced is taken to be in what was replaced, where that leaves too.
     fn container(&self, entry: &Entry) -> Option<&Entry> {
         let urn = entry.deleted_with.as_ref()?;
-        let all = || self.case.snapshot.of(urn).map(|e| &**e).filter(|e| e.role != Role::Vacant);
-        all()
-            .rfind(|container| container.order < entry.order)
-            .or_else(|| all().next_back())
+        let all = || self.case.snapshot.of(urn).map(|e| &**e);
+        let condemned = |e: &&Entry| e.role == Role::Condemned && self.why(e).is_some();
+        let old = all().rfind(|e| entry.role == Role::Condemned && condemned(e));
+        old.or_else(|| all().find(|e| e.role == Role::Live))
     }
 
     /// The record with whose deletion it goes, without a step of its own.
