@@ -325,8 +325,17 @@ fn carry(
         .iter()
         .map(|r| {
             let free = !r.entry.outside && r.entry.served_by.is_empty() && !r.entry.retain_on_delete;
-            let touches = matches!(r.action, Action::Delete | Action::Vacate) && !r.entry.protect;
-            if free && touches { container(r) } else { None }
+            let touches = match r.action {
+                Action::Delete => true,
+                // What perhaps stays is not given up with what it was in.
+                Action::Vacate => r.replacement.is_none(),
+                _ => false,
+            };
+            if free && touches && !r.entry.protect {
+                container(r)
+            } else {
+                None
+            }
         })
         .collect();
     let roots: BTreeSet<usize> = carriers.iter().flatten().copied().collect();
@@ -351,8 +360,8 @@ fn carry(
 /// Roots that one walk over the removals takes: the bits of a word.
 const BLOCK: usize = u64::BITS as usize;
 
-/// Which steps a removal cannot wait for: what goes before something that is deleted first goes before everything that
-/// follows from making that again, even where that is the change of what still needs it.
+/// Which steps a removal cannot wait for: what is deleted first, or goes before something that is, goes before everything
+/// that follows from making that again, even where that is the change of what still needs it.
 fn too_late(
     planner: &Planner<'_>,
     removals: &[Removal<'_>],
@@ -370,7 +379,8 @@ fn too_late(
         let follows = |before: &StepId| late.get(before.0 as usize).is_some_and(|late| *late);
         late[at] = step.action == Action::Refill || step.after.iter().any(follows);
     }
-    move |at, step| early[at] && late.get(step.0 as usize).is_some_and(|late| *late)
+    let vacated: Vec<bool> = removals.iter().map(|r| r.action == Action::Vacate).collect();
+    move |at, step| (early[at] || vacated[at]) && late.get(step.0 as usize).is_some_and(|late| *late)
 }
 
 /// Takes from the containers `roots` (at most [`BLOCK`]) what they cannot carry, and finds the providers that connect to
@@ -553,8 +563,6 @@ fn befores(
             }
         }
         if leaving.is_none()
-            && removal.action != Action::Vacate
-            && planner.steps[step as usize].action != Action::Vacate
             && let Some(now) = planner.claimed.get(&dependent.key_of())
         {
             let moved = planner.decided.get(*now).and_then(|d| d.step);

@@ -116,20 +116,16 @@ impl<'a> Case<'a> {
         self.providers.schema(kind).is_some_and(|schema| schema.lookup)
     }
 
-    /// True for what the run may touch. Providers come along.
+    /// True for what the run may touch.
     fn inside(self, urn: &Urn) -> bool {
-        if self.excluded(urn) {
-            return false;
-        }
+        self.targeted(urn) && !self.excluded(urn)
+    }
+
+    /// True where it is targeted, or the provider of what is.
+    fn targeted(self, urn: &Urn) -> bool {
         let targets = &self.selection.targets;
-        targets.is_empty()
-            || targets.iter().any(|selector| selector.matches(urn))
-            || self.graph.node(urn).is_some_and(|node| {
-                is_provider(&node.kind)
-                    && self.graph.nodes().any(|user| {
-                        user.provider.as_ref() == Some(urn) && !is_provider(&user.kind) && self.inside(&user.urn)
-                    })
-            })
+        let named = |urn: &Urn| targets.is_empty() || targets.iter().any(|selector| selector.matches(urn));
+        named(urn) || self.graph.nodes().any(|user| user.provider.as_ref() == Some(urn) && named(&user.urn))
     }
 
     /// True where `--exclude` names it, or something it depends on in the program.

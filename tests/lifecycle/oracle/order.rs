@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use epid::state::{Entry, RecordKey, Role};
 use epid_provider::Urn;
 
-use super::declared::{All, goes_first};
+use super::declared::{All, Declared, goes_first};
 use super::recorded::{node_of, stands_on};
-use super::{Case, Left, Made, Moment, is_provider, needs};
+use super::{Case, Left, Made, Moment, needs};
 
 type Before = BTreeSet<(Moment, Moment)>;
 
@@ -19,14 +19,22 @@ pub(super) fn all(case: Case<'_>, declared: &All, left: &BTreeMap<RecordKey, Lef
     ordering.removals(&mut before);
     ordering.names(&mut before);
     let mut before = closed(before);
-    // What is not needed any more stays until what needed it is changed in place, unless that needs the next generation.
-    let mut late = Before::new();
-    for (one, other) in ordering.changed_before_vacated() {
-        if !before.contains(&(other.clone(), one.clone())) {
-            late.insert((one, other));
-        }
-    }
-    before.extend(late);
+    // What is not needed any more stays until what needed it is changed in place; unless that change follows from something
+    // that is made again, and what is to stay has to go before something is made again.
+    let again = |declared: &&Declared| matches!(declared.made, Made::DeleteFirst { .. });
+    let early = |gone: &Moment| {
+        declared.values().filter(again).filter_map(|d| ordering.gone(d.record.as_ref()?)).any(|vacated| {
+            vacated == *gone || before.contains(&(gone.clone(), vacated))
+        })
+    };
+    let late = |done: &Moment| {
+        declared.iter().filter(|(_, d)| again(d)).map(|(urn, _)| Moment::Done(urn.clone())).any(|refilled| {
+            refilled == *done || before.contains(&(refilled, done.clone()))
+        })
+    };
+    let changed = ordering.changed_first();
+    let more: Before = changed.into_iter().filter(|(done, gone)| !(early(gone) && late(done))).collect();
+    before.extend(more);
     closed(before)
 }
 
@@ -125,8 +133,6 @@ impl Ordering<'_> {
     fn removals(&self, before: &mut Before) {
         for entry in self.case.entries() {
             let Some(gone) = self.gone(&entry.key_of()) else { continue };
-            let of = node_of(self.declared, entry).map(|urn| self.declared[urn].made);
-            let vacated = matches!(of, Some(Made::DeleteFirst { .. }));
             for other in self.case.entries().filter(|other| stands_on(other, entry)) {
                 let first = self.gone(&other.key_of()).filter(|first| *first != gone);
                 if let Some(first) = first
@@ -134,13 +140,6 @@ impl Ordering<'_> {
                     && self.is_of_its_age(other, entry)
                 {
                     before.insert((first, gone.clone()));
-                }
-                if let Some(node) = node_of(self.declared, other)
-                    && self.is_inside(node)
-                    && !vacated
-                    && self.declared[node].made != (Made::DeleteFirst { surely: true })
-                {
-                    before.insert((Moment::Done(node.clone()), gone.clone()));
                 }
             }
             self.through(entry, &gone, before);
@@ -183,14 +182,15 @@ impl Ordering<'_> {
         }
     }
 
-    fn changed_before_vacated(&self) -> Before {
+    /// What needs something no more is changed before that goes.
+    fn changed_first(&self) -> Before {
         let mut found = Before::new();
         for entry in self.case.entries() {
             let Some(gone) = self.gone(&entry.key_of()) else { continue };
             for other in self.case.entries().filter(|other| stands_on(other, entry)) {
                 if let Some(node) = node_of(self.declared, other)
-                    && matches!(self.declared[node].made, Made::Update | Made::CreateFirst)
-                    && !is_provider(&entry.record.kind)
+                    && self.is_inside(node)
+                    && self.declared[node].made != (Made::DeleteFirst { surely: true })
                 {
                     found.insert((Moment::Done(node.clone()), gone.clone()));
                 }

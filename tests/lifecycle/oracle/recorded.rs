@@ -86,8 +86,7 @@ impl Looking<'_> {
         seen.push(entry.key_of());
         self.case.entries().any(|other| {
             stands_on(other, entry)
-                && (self.case.excluded(other.urn())
-                    || node_of(self.declared, other).is_none() && self.is_kept(other, seen))
+                && (self.case.excluded(other.urn()) || self.is_kept(other, seen))
         })
     }
 
@@ -160,6 +159,9 @@ impl Looking<'_> {
     fn carrier(&self, entry: &Entry, why: Why, seen: &mut Vec<RecordKey>) -> Option<RecordKey> {
         let container = self.container(entry)?;
         if entry.outside || !entry.served_by.is_empty() || entry.retain_on_delete || entry.protect {
+            return None;
+        }
+        if why == (Why::Vacated { surely: false }) {
             return None;
         }
         let surely = match self.why(container)? {
