@@ -533,6 +533,10 @@ fn befores(
     let mut before = Vec::new();
     let ends = |own: usize| top(removals, own).and_then(|top| removals[top].step);
     for dependent in dependents.get(&removal.entry.record.urn).into_iter().flatten() {
+        let own_provider = dependent.provider.as_ref().filter(|p| p.urn == removal.entry.record.urn);
+        if own_provider.is_some_and(|provider| *provider != removal.entry.key_of()) {
+            continue;
+        }
         let leaving = by_key.get(&dependent.key_of());
         if let Some(&own) = leaving {
             // Even where it goes with something else, it is there until its successor is made.
@@ -545,12 +549,13 @@ fn befores(
             if carried && by_urn.get(dependent, &removal.entry.record.urn) != Some(at) {
                 continue;
             }
-            let behind = dependents.get(&dependent.record.urn).into_iter().flatten();
+            let through = |entry: &&&Entry| entry.provider == Some(dependent.key_of());
+            let behind = dependents.get(&dependent.record.urn).into_iter().flatten().filter(through);
             // A connection is needed by what is removed through it one by one; what goes with its cluster may leave
             // before its record does.
             let goes_along = |entry: &&&Entry| {
                 let own = by_key.get(&entry.key_of()).filter(|own| removals[**own].carried_by.is_some());
-                entry.provider == Some(dependent.key_of()) && own.and_then(|own| ends(*own)) == Some(step)
+                own.and_then(|own| ends(*own)) == Some(step)
             };
             if provider_type(&dependent.record.kind).is_some() && (carried || behind.clone().any(|e| goes_along(&e))) {
                 let behind = behind.filter_map(|entry| by_key.get(&entry.key_of()));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use epid::state::{Entry, RecordKey, Role};
 use epid_provider::Urn;
 
-use super::declared::{All, Declared, goes_first};
+use super::declared::{All, Declared, goes_first, surely_first};
 use super::recorded::{node_of, stands_on};
 use super::{Case, Left, Made, Moment, needs};
 
@@ -116,11 +116,16 @@ impl Ordering<'_> {
     fn decision(&self, urn: &Urn, gone: &Moment, before: &mut Before) {
         let node = self.case.graph.node(urn).unwrap();
         let needed: Vec<&Urn> = needs(node).into_iter().filter(|needed| self.is_inside(needed)).collect();
-        let perhaps = |urn: &&&Urn| self.declared[**urn].made == Made::DeleteFirst { surely: false };
+        let (case, all) = (self.case, self.declared);
+        let perhaps = |urn: &&&Urn| goes_first(case, all, urn) && !surely_first(case, all, urn);
         let own = Moment::Decided(urn.clone());
         if needed.iter().any(|needed| perhaps(&needed)) {
             for under in needed.iter().filter(perhaps) {
-                before.insert((Moment::Decided((*under).clone()), own.clone()));
+                let root = match all[*under].made {
+                    Made::Reconnect => case.graph.node(under).unwrap().deleted_with.clone().unwrap(),
+                    _ => (*under).clone(),
+                };
+                before.insert((Moment::Decided(root), own.clone()));
             }
         } else {
             let done = needed.iter().map(|needed| (Moment::Done((*needed).clone()), own.clone()));
@@ -142,7 +147,9 @@ impl Ordering<'_> {
                     before.insert((first, gone.clone()));
                 }
             }
-            self.through(entry, &gone, before);
+            if !matches!(self.left[&entry.key_of()], Left::With(_)) {
+                self.through(entry, &gone, before);
+            }
         }
     }
 

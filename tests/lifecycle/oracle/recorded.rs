@@ -48,10 +48,17 @@ pub(super) fn node_of<'a>(declared: &'a All, entry: &Entry) -> Option<&'a Urn> {
         .map(|(urn, _)| urn)
 }
 
-/// True where a record has an edge to another's resource, or was made through it.
+/// True where a record has an edge to another's resource, or was made through it; of what is vacant there is nothing that
+/// could.
 pub(super) fn stands_on(entry: &Entry, other: &Entry) -> bool {
-    let provider = entry.provider.as_ref().map(|provider| &provider.urn);
-    entry.role != Role::Vacant && entry.urn() != other.urn() && entry.edges().chain(provider).any(|edge| edge == other.urn())
+    entry.role != Role::Vacant && leads_to(entry, other)
+}
+
+fn leads_to(entry: &Entry, other: &Entry) -> bool {
+    match &entry.provider {
+        Some(provider) if provider.urn == *other.urn() => *provider == other.key_of(),
+        _ => entry.urn() != other.urn() && entry.edges().any(|edge| edge == other.urn()),
+    }
 }
 
 impl Looking<'_> {
@@ -85,7 +92,7 @@ impl Looking<'_> {
         }
         seen.push(entry.key_of());
         self.case.entries().any(|other| {
-            stands_on(other, entry)
+            leads_to(other, entry)
                 && (self.case.excluded(other.urn()) || self.is_kept(other, seen))
         })
     }
@@ -190,7 +197,8 @@ impl Looking<'_> {
         let goes_before_it = self.case.entries().any(|other| {
             stands_on(entry, other)
                 && other.key_of() != container.key_of()
-                && matches!(self.left(other, seen), Left::Delete | Left::Vacate | Left::Forget)
+                && !is_provider(&other.record.kind)
+                && !matches!(self.left(other, seen), Left::Stays | Left::Followed | Left::With(_))
                 && self.reaches(other, container.urn(), &mut Vec::new())
         });
         (!goes_before_it).then_some(with)
