@@ -107,7 +107,7 @@ pub(super) fn plan(planner: &mut Planner<'_>) {
         let mut after = befores(planner, &removals, &by_key, &by_urn, &dependents, at, step);
         after.retain(|before| !too_late(at, *before));
         planner.steps[step as usize].after.extend(after);
-        make_room(planner, &removals[at]);
+        make_room(planner, &removals[at], step);
     }
     check_kept(planner, &removals);
     check_selection(planner, &removals, &by_key, &dependents);
@@ -153,15 +153,25 @@ fn is_left_alone(planner: &Planner<'_>, entry: &Entry) -> bool {
 }
 
 /// What is removed goes before something else is made under its name.
-fn make_room(planner: &mut Planner<'_>, removal: &Removal<'_>) {
-    let (Some(step), Some(key), Role::Condemned) = (removal.step, &removal.entry.key, removal.entry.role)
-    else {
+fn make_room(planner: &mut Planner<'_>, removal: &Removal<'_>, step: u32) {
+    let entry = removal.entry;
+    let (Some(key), true) = (&entry.key, entry.role != Role::Vacant) else {
         return;
     };
-    let provider = removal.entry.provider.as_ref().map(|p| &p.urn);
+    // Through another generation of its provider the name is another.
+    let provider = entry.provider.as_ref().and_then(|provider| {
+        let now = planner.claimed.get(provider)?;
+        (planner.decided.get(*now)?.replaced == Replaced::No).then_some(*now)
+    });
+    if provider.is_none() && entry.provider.is_some() {
+        return;
+    }
     let Some(maker) = planner.made_keys.get(&(provider.cloned(), key.clone())) else {
         return;
     };
+    if planner.claimed.get(&entry.key_of()) == Some(&maker) {
+        return;
+    }
     if let Some(maker) = planner.decided.get(maker).and_then(|d| d.step) {
         planner.steps[maker as usize].after.push(StepId(step));
     }

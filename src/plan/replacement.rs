@@ -151,7 +151,7 @@ impl<'a> Planner<'a> {
         let replaced = self.replacement_order(node, entry, &desired);
         let target = self.next(node);
         let (id, decide) = if replaced == Replaced::DeleteFirst {
-            let pushed = self.pushed_by(node);
+            let pushed = self.pushed_by(node, entry);
             let certain = own == Replace::Yes || pushed.as_ref().is_some_and(Vec::is_empty);
             let decide = match pushed {
                 _ if certain => Vec::new(),
@@ -206,8 +206,9 @@ impl<'a> Planner<'a> {
 
     /// The steps of which any decides the delete-first replacements that a node is under: none where one is certain.
     /// `None` where it is under none.
-    pub(super) fn pushed_by(&self, node: &Node) -> Option<Vec<u32>> {
-        let below = node.edges.iter().filter_map(|edge| self.decided.get(&edge.to));
+    pub(super) fn pushed_by(&self, node: &Node, entry: &Entry) -> Option<Vec<u32>> {
+        let below = node.edges.iter().filter(|edge| self.stood_on(entry, &edge.to));
+        let below = below.filter_map(|edge| self.decided.get(&edge.to));
         let below: Vec<&Decided> = below.filter(|d| d.replaced == Replaced::DeleteFirst).collect();
         if below.is_empty() {
             return None;

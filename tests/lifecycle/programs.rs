@@ -317,8 +317,10 @@ fn options(specs: &Specs, at: usize, choice: &Choice) -> String {
         specs[at].is_some().then_some(at)
     };
     let named = |at: usize| name_of(specs, at);
+    // What is in something is in the same cloud.
     if let Some(other) = earlier(choice.deleted_with)
         && !matches!(kind_of(specs, other), "Lookup" | "Value")
+        && provider_of(specs, other) == provider_of(specs, at)
     {
         options.push(format!("\"deletedWith\": \"{}\"", named(other)));
     }

@@ -155,15 +155,17 @@ impl Ordering<'_> {
 
     /// What goes with its container needed what is of its own age: two generations of a container would wait for each other.
     fn is_of_its_age(&self, dependent: &Entry, entry: &Entry) -> bool {
-        let old = |entry: &Entry| entry.role == Role::Condemned;
-        let carried = matches!(self.left[&dependent.key_of()], Left::With(_));
-        let leaves = |other: &Entry| old(other) && self.gone(&other.key_of()).is_some();
-        let older = || self.case.snapshot.of(entry.urn()).any(|other| leaves(other));
-        match (old(dependent), old(entry)) {
-            (true, false) => !carried || !older(),
-            (false, true) => !carried,
-            _ => true,
+        if !matches!(self.left[&dependent.key_of()], Left::With(_)) {
+            return true;
         }
+        let all = || self.case.snapshot.of(entry.urn()).filter(|other| self.gone(&other.key_of()).is_some());
+        let condemned = all().rfind(|other| other.role == Role::Condemned);
+        let live = || all().find(|other| other.role == Role::Live);
+        let own = match dependent.role {
+            Role::Condemned => condemned.or_else(live),
+            Role::Live | Role::Vacant => live(),
+        };
+        own.is_some_and(|own| own.key_of() == entry.key_of())
     }
 
     /// True where something that was made through that provider goes at that moment, with what it is in: its record stays
@@ -223,6 +225,7 @@ impl Ordering<'_> {
                 let same = entry.provider.as_ref() == connection.and_then(|c| c.record.as_ref());
                 let own = declared.record.as_ref() == Some(&entry.key_of());
                 if !own
+                    && entry.role != Role::Vacant
                     && same
                     && entry.key.as_ref() == Some(key)
                     && let Some(gone) = self.gone(&entry.key_of())

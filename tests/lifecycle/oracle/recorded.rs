@@ -196,9 +196,10 @@ impl Looking<'_> {
         }
         let goes_before_it = self.case.entries().any(|other| {
             stands_on(entry, other)
-                && other.key_of() != container.key_of()
+                && other.urn() != container.urn()
                 && !is_provider(&other.record.kind)
-                && !matches!(self.left(other, seen), Left::Stays | Left::Followed | Left::With(_))
+                && !matches!(self.left(other, seen), Left::Stays | Left::Followed)
+                && self.left(other, seen) != Left::With(with.clone())
                 && self.reaches(other, container.urn(), &mut Vec::new())
         });
         (!goes_before_it).then_some(with)
