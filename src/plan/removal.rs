@@ -79,7 +79,7 @@ pub(super) fn plan(planner: &mut Planner<'_>) {
         .map(|(at, r)| (r.entry.key_of(), at))
         .collect();
     let by_urn = ByUrn::of(&removals);
-    let below = below(&removals, &by_urn);
+    let below = below(&removals, &by_key, &by_urn);
     let order = dependencies_first(&below);
     carry(planner, &mut removals, &by_urn, &below, &order);
     let too_late = too_late(planner, &removals, &below, &order);
@@ -454,12 +454,29 @@ fn carry_connections(removals: &mut [Removal<'_>], connections: &BTreeSet<(usize
     }
 }
 
-/// What each removal stands on among the others.
-fn below(removals: &[Removal<'_>], by_urn: &ByUrn<'_>) -> Vec<Vec<usize>> {
+/// What each removal stands on among the others, whatever its age: which of two is meant is not recorded. Only what it is
+/// in is of its own age.
+fn below(
+    removals: &[Removal<'_>],
+    by_key: &BTreeMap<RecordKey, usize>,
+    by_urn: &ByUrn<'_>,
+) -> Vec<Vec<usize>> {
+    let mut all: HashMap<&Urn, Vec<usize>> = HashMap::new();
+    for (at, removal) in removals.iter().enumerate() {
+        all.entry(&removal.entry.record.urn).or_default().push(at);
+    }
     let found = removals.iter().enumerate().map(|(own, removal)| {
-        let needs = needs(removal.entry).into_iter();
-        let below = needs.filter_map(|urn| by_urn.get(removal.entry, urn));
-        below.filter(|at| *at != own).collect()
+        let entry = removal.entry;
+        let mut below = Vec::new();
+        for urn in needs(entry) {
+            match &entry.provider {
+                Some(provider) if provider.urn == *urn => below.extend(by_key.get(provider)),
+                _ if entry.deleted_with.as_ref() == Some(urn) => below.extend(by_urn.get(entry, urn)),
+                _ => below.extend(all.get(urn).into_iter().flatten()),
+            }
+        }
+        below.retain(|at| *at != own);
+        below
     });
     found.collect()
 }
@@ -550,9 +567,7 @@ fn befores(
         let leaving = by_key.get(&dependent.key_of());
         if let Some(&own) = leaving {
             // Even where it goes with something else, it is there until its successor is made.
-            let successor = removals[own]
-                .replacement
-                .filter(|_| removal.action != Action::Vacate);
+            let successor = removals[own].replacement;
             before.extend(successor.filter(|s| *s != step).map(StepId));
             let carried = removals[own].carried_by.is_some();
             // What goes with its container needed what is of its own age: two generations would wait for each other.

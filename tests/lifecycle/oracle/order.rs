@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use epid::state::{Entry, RecordKey, Role};
 use epid_provider::Urn;
 
-use super::declared::{All, Declared, goes_first, surely_first};
+use super::declared::{All, Declared, goes_first, recorded_edge, surely_first};
 use super::recorded::{node_of, stands_on};
 use super::{Case, Left, Made, Moment, needs};
 
@@ -117,7 +117,10 @@ impl Ordering<'_> {
         let node = self.case.graph.node(urn).unwrap();
         let needed: Vec<&Urn> = needs(node).into_iter().filter(|needed| self.is_inside(needed)).collect();
         let (case, all) = (self.case, self.declared);
-        let perhaps = |urn: &&&Urn| goes_first(case, all, urn) && !surely_first(case, all, urn);
+        let record = all[urn].record.as_ref().and_then(|record| case.snapshot.get(record)).unwrap();
+        let perhaps = |under: &&&Urn| {
+            recorded_edge(all, record, under) && goes_first(case, all, under) && !surely_first(case, all, under)
+        };
         let own = Moment::Decided(urn.clone());
         if needed.iter().any(|needed| perhaps(&needed)) {
             for under in needed.iter().filter(perhaps) {
@@ -160,7 +163,7 @@ impl Ordering<'_> {
         }
         let all = || self.case.snapshot.of(entry.urn()).filter(|other| self.gone(&other.key_of()).is_some());
         let condemned = all().rfind(|other| other.role == Role::Condemned);
-        let live = || all().find(|other| other.role == Role::Live);
+        let live = || all().find(|other| other.role != Role::Condemned);
         let own = match dependent.role {
             Role::Condemned => condemned.or_else(live),
             Role::Live | Role::Vacant => live(),

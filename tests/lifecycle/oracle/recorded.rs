@@ -54,6 +54,10 @@ pub(super) fn stands_on(entry: &Entry, other: &Entry) -> bool {
     entry.role != Role::Vacant && leads_to(entry, other)
 }
 
+fn is_old(entry: &Entry) -> bool {
+    entry.role == Role::Condemned
+}
+
 fn leads_to(entry: &Entry, other: &Entry) -> bool {
     match &entry.provider {
         Some(provider) if provider.urn == *other.urn() => *provider == other.key_of(),
@@ -198,8 +202,12 @@ impl Looking<'_> {
             stands_on(entry, other)
                 && other.urn() != container.urn()
                 && !is_provider(&other.record.kind)
-                && !matches!(self.left(other, seen), Left::Stays | Left::Followed)
-                && self.left(other, seen) != Left::With(with.clone())
+                && match self.left(other, seen) {
+                    Left::Stays | Left::Followed => false,
+                    // Two generations of a container leave with what is in each.
+                    Left::With(other_with) => other_with != with && is_old(other) == is_old(entry),
+                    _ => true,
+                }
                 && self.reaches(other, container.urn(), &mut Vec::new())
         });
         (!goes_before_it).then_some(with)
