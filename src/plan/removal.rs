@@ -44,6 +44,8 @@ impl<'a> Removal<'a> {
 struct ByUrn<'a> {
     live: HashMap<&'a Urn, usize>,
     condemned: HashMap<&'a Urn, usize>,
+    /// Providers that were replaced before: what was made through them is as old.
+    old: HashSet<RecordKey>,
 }
 
 impl<'a> ByUrn<'a> {
@@ -51,6 +53,9 @@ impl<'a> ByUrn<'a> {
         let mut found = Self::default();
         for (at, removal) in removals.iter().enumerate() {
             let urn = &removal.entry.record.urn;
+            if removal.entry.role == Role::Condemned && provider_type(&removal.entry.record.kind).is_some() {
+                found.old.insert(removal.entry.key_of());
+            }
             match removal.entry.role {
                 Role::Condemned => found.condemned.insert(urn, at),
                 Role::Live | Role::Vacant => found.live.insert(urn, at),
@@ -61,9 +66,11 @@ impl<'a> ByUrn<'a> {
 
     /// What a record refers to by that name: of its own age where there is one.
     fn get(&self, from: &Entry, urn: &Urn) -> Option<usize> {
-        let (own, other) = match from.role {
-            Role::Condemned => (&self.condemned, Some(&self.live)),
-            Role::Live | Role::Vacant => (&self.live, None),
+        let old = from.provider.as_ref().is_some_and(|provider| self.old.contains(provider));
+        let (own, other) = if old || from.role == Role::Condemned {
+            (&self.condemned, Some(&self.live))
+        } else {
+            (&self.live, None)
         };
         own.get(urn).or_else(|| other?.get(urn)).copied()
     }

@@ -6,7 +6,7 @@ use epid::state::{Entry, RecordKey, Role};
 use epid_provider::Urn;
 
 use super::declared::{All, Declared, goes_first, recorded_edge, surely_first};
-use super::recorded::{node_of, stands_on};
+use super::recorded::{is_old, node_of, stands_on};
 use super::{Case, Left, Made, Moment, needs};
 
 type Before = BTreeSet<(Moment, Moment)>;
@@ -164,9 +164,10 @@ impl Ordering<'_> {
         let all = || self.case.snapshot.of(entry.urn()).filter(|other| self.gone(&other.key_of()).is_some());
         let condemned = all().rfind(|other| other.role == Role::Condemned);
         let live = || all().find(|other| other.role != Role::Condemned);
-        let own = match dependent.role {
-            Role::Condemned => condemned.or_else(live),
-            Role::Live | Role::Vacant => live(),
+        let own = if is_old(self.case, dependent) {
+            condemned.or_else(live)
+        } else {
+            live()
         };
         own.is_some_and(|own| own.key_of() == entry.key_of())
     }

@@ -54,8 +54,10 @@ pub(super) fn stands_on(entry: &Entry, other: &Entry) -> bool {
     entry.role != Role::Vacant && leads_to(entry, other)
 }
 
-fn is_old(entry: &Entry) -> bool {
-    entry.role == Role::Condemned
+/// True for what was replaced, and for what was made through a connection that was.
+pub(super) fn is_old(case: Case<'_>, entry: &Entry) -> bool {
+    let provider = entry.provider.as_ref().and_then(|provider| case.snapshot.get(provider));
+    entry.role == Role::Condemned || provider.is_some_and(|provider| provider.role == Role::Condemned)
 }
 
 fn leads_to(entry: &Entry, other: &Entry) -> bool {
@@ -152,7 +154,7 @@ impl Looking<'_> {
         let urn = entry.deleted_with.as_ref()?;
         let all = || self.case.snapshot.of(urn).map(|e| &**e);
         let condemned = |e: &&Entry| e.role == Role::Condemned && self.why(e).is_some();
-        let old = all().rfind(|e| entry.role == Role::Condemned && condemned(e));
+        let old = all().rfind(|e| is_old(self.case, entry) && condemned(e));
         old.or_else(|| all().find(|e| e.role == Role::Live))
     }
 
@@ -205,7 +207,7 @@ impl Looking<'_> {
                 && match self.left(other, seen) {
                     Left::Stays | Left::Followed => false,
                     // Two generations of a container leave with what is in each.
-                    Left::With(other_with) => other_with != with && is_old(other) == is_old(entry),
+                    Left::With(other_with) => other_with != with && is_old(self.case, other) == is_old(self.case, entry),
                     _ => true,
                 }
                 && self.reaches(other, container.urn(), &mut Vec::new())
