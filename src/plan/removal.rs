@@ -66,7 +66,10 @@ impl<'a> ByUrn<'a> {
 
     /// What a record refers to by that name: of its own age where there is one.
     fn get(&self, from: &Entry, urn: &Urn) -> Option<usize> {
-        let old = from.provider.as_ref().is_some_and(|provider| self.old.contains(provider));
+        let old = from
+            .provider
+            .as_ref()
+            .is_some_and(|provider| self.old.contains(provider));
         let (own, other) = if old || from.role == Role::Condemned {
             (&self.condemned, Some(&self.live))
         } else {
@@ -132,9 +135,11 @@ fn check_selection(
             continue;
         }
         let urn = &removal.entry.record.urn;
-        let left = dependents.get(urn).into_iter().flatten().filter(|entry| {
-            !by_key.contains_key(&entry.key_of()) && is_left_alone(planner, entry)
-        });
+        let left = dependents
+            .get(urn)
+            .into_iter()
+            .flatten()
+            .filter(|entry| !by_key.contains_key(&entry.key_of()) && is_left_alone(planner, entry));
         let left: BTreeSet<&str> = left.map(|entry| entry.urn().path()).collect();
         if left.is_empty() {
             continue;
@@ -187,9 +192,8 @@ fn make_room(planner: &mut Planner<'_>, removal: &Removal<'_>, step: u32) {
 /// Nothing that stays in the cloud may be in what is deleted.
 fn check_kept(planner: &mut Planner<'_>, removals: &[Removal<'_>]) {
     let by_urn = ByUrn::of(removals);
-    let stays = |r: &&Removal<'_>| {
-        matches!(r.action, Action::Forget | Action::Vacate) && r.entry.retain_on_delete
-    };
+    let stays =
+        |r: &&Removal<'_>| matches!(r.action, Action::Forget | Action::Vacate) && r.entry.retain_on_delete;
     for removal in removals.iter().filter(stays) {
         let container = removal.entry.deleted_with.as_ref();
         let Some(container) = container.and_then(|urn| by_urn.get(removal.entry, urn)) else {
@@ -567,7 +571,10 @@ fn befores(
     let mut before = Vec::new();
     let ends = |own: usize| top(removals, own).and_then(|top| removals[top].step);
     for dependent in dependents.get(&removal.entry.record.urn).into_iter().flatten() {
-        let own_provider = dependent.provider.as_ref().filter(|p| p.urn == removal.entry.record.urn);
+        let own_provider = dependent
+            .provider
+            .as_ref()
+            .filter(|p| p.urn == removal.entry.record.urn);
         if own_provider.is_some_and(|provider| *provider != removal.entry.key_of()) {
             continue;
         }
@@ -582,14 +589,22 @@ fn befores(
                 continue;
             }
             let through = |entry: &&&Entry| entry.provider == Some(dependent.key_of());
-            let behind = dependents.get(&dependent.record.urn).into_iter().flatten().filter(through);
+            let behind = dependents
+                .get(&dependent.record.urn)
+                .into_iter()
+                .flatten()
+                .filter(through);
             // A connection is needed by what is removed through it one by one; what goes with its cluster may leave
             // before its record does.
             let goes_along = |entry: &&&Entry| {
-                let own = by_key.get(&entry.key_of()).filter(|own| removals[**own].carried_by.is_some());
+                let own = by_key
+                    .get(&entry.key_of())
+                    .filter(|own| removals[**own].carried_by.is_some());
                 own.and_then(|own| ends(*own)) == Some(step)
             };
-            if provider_type(&dependent.record.kind).is_some() && (carried || behind.clone().any(|e| goes_along(&e))) {
+            if provider_type(&dependent.record.kind).is_some()
+                && (carried || behind.clone().any(|e| goes_along(&e)))
+            {
                 let behind = behind.filter_map(|entry| by_key.get(&entry.key_of()));
                 let alone = behind
                     .filter_map(|other| ends(*other))

@@ -100,7 +100,11 @@ impl<'a> Planner<'a> {
         let known = unmade(&node.address, desired, &node.schema);
         let container = node.deleted_with.as_ref().and_then(|urn| self.decided.get(urn));
         let below = container.filter(|container| container.replaced == Replaced::DeleteFirst);
-        let below = below.filter(|_| node.deleted_with.as_ref().is_some_and(|urn| self.stood_on(entry, urn)));
+        let below = below.filter(|_| {
+            node.deleted_with
+                .as_ref()
+                .is_some_and(|urn| self.stood_on(entry, urn))
+        });
         let (outgoing, replaced, decide) = match below {
             Some(below) => (Outgoing::Before, Replaced::DeleteFirst, below.decide.clone()),
             None => (Outgoing::After(id), Replaced::CreateFirst, Vec::new()),
@@ -185,7 +189,8 @@ impl<'a> Planner<'a> {
             refill.changes = shown(&diff.changes);
             let refill = self.push(refill);
             let else_kept = (!decide.is_empty()).then_some(refill);
-            self.outgoing.push((entry, Outgoing::Vacated { vacate, else_kept }));
+            self.outgoing
+                .push((entry, Outgoing::Vacated { vacate, else_kept }));
             (refill, decide)
         } else {
             let mut step = self.step(node, Action::Replace, target, after);
@@ -207,8 +212,8 @@ impl<'a> Planner<'a> {
     /// The steps of which any decides the delete-first replacements that a node is under: none where one is certain.
     /// `None` where it is under none.
     pub(super) fn pushed_by(&self, node: &Node, entry: &Entry) -> Option<Vec<u32>> {
-        let below = node.edges.iter().filter(|edge| self.stood_on(entry, &edge.to));
-        let below = below.filter_map(|edge| self.decided.get(&edge.to));
+        let below = under(node).filter(|to| self.stood_on(entry, to));
+        let below = below.filter_map(|to| self.decided.get(to));
         let below: Vec<&Decided> = below.filter(|d| d.replaced == Replaced::DeleteFirst).collect();
         if below.is_empty() {
             return None;
@@ -271,8 +276,9 @@ impl<'a> Planner<'a> {
                 .get(to)
                 .is_some_and(|d| d.replaced == Replaced::DeleteFirst)
         };
-        let mut edges = node.edges.iter().map(|edge| &edge.to);
-        edges.find(|to| below(to) && self.stood_on(entry, to)).cloned()
+        under(node)
+            .find(|to| below(to) && self.stood_on(entry, to))
+            .cloned()
     }
 
     /// True where a record stands on a resource of the program, whatever that was called then.
@@ -281,7 +287,9 @@ impl<'a> Planner<'a> {
             let record = self.live.get(urn).map(|entry| entry.key_of());
             record.is_some_and(|record| self.claimed.get(&record) == Some(&to))
         };
-        removal::needs(entry).into_iter().any(|urn| urn == to || renamed(urn))
+        removal::needs(entry)
+            .into_iter()
+            .any(|urn| urn == to || renamed(urn))
     }
 
     /// What the old and the new one would both hold: the physical name, or an exclusive field that stays.
@@ -306,6 +314,11 @@ impl<'a> Planner<'a> {
             .find(same)
             .map(|field| format!("`{}`", field.name))
     }
+}
+
+/// What a node stands on: what it depends on, and what it is in.
+fn under(node: &Node) -> impl Iterator<Item = &Urn> {
+    node.edges.iter().map(|edge| &edge.to).chain(&node.deleted_with)
 }
 
 /// Makes a diff replace whatever it says.

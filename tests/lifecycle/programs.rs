@@ -64,7 +64,10 @@ fn spec(choice: impl Strategy<Value = Choice>) -> impl Strategy<Value = Spec> {
 }
 
 pub(crate) fn specs(most: usize) -> impl Strategy<Value = Specs> {
-    prop::collection::vec(prop::option::weighted(0.85, spec(Just(Choice::default()))), 1..most)
+    prop::collection::vec(
+        prop::option::weighted(0.85, spec(Just(Choice::default()))),
+        1..most,
+    )
 }
 
 /// Resources with all options, whether or not they can work.
@@ -75,7 +78,17 @@ pub(crate) fn specs_with_options(most: usize) -> impl Strategy<Value = Specs> {
 fn choice() -> impl Strategy<Value = Choice> {
     let rarely = || prop::bool::weighted(0.04);
     let one = || prop::option::weighted(0.08, any::<u8>());
-    let flags = (prop::bool::weighted(0.01), rarely(), rarely(), rarely(), rarely(), rarely(), rarely(), rarely());
+    let name = prop::option::weighted(0.3, any::<u8>());
+    let flags = (
+        prop::bool::weighted(0.01),
+        rarely(),
+        rarely(),
+        rarely(),
+        rarely(),
+        rarely(),
+        rarely(),
+        rarely(),
+    );
     let through = prop_oneof![
         20 => Just(Through::Main),
         1 => Just(Through::Alike),
@@ -83,28 +96,37 @@ fn choice() -> impl Strategy<Value = Choice> {
         4 => Just(Through::Cluster),
     ];
     let first = prop::option::weighted(0.1, prop::bool::weighted(0.7));
-    (flags, (first, one(), one(), one(), one()), (prop::bool::weighted(0.1), any::<bool>(), through)).prop_map(
-        |(flags, (delete_first, deleted_with, depends_on, served_by, name), (renamed, alias, through))| {
-            let (protect, retain, ignore_value, replace_on_value, outside, adopt, import, _) = flags;
-            Choice {
-                protect,
-                retain,
-                delete_first,
-                deleted_with,
-                depends_on,
-                served_by,
-                ignore_value,
-                replace_on_value,
-                renamed,
-                alias,
-                outside,
-                adopt,
-                import,
-                name,
-                through,
-            }
-        },
+    (
+        flags,
+        (first, one(), one(), one(), name),
+        (prop::bool::weighted(0.1), any::<bool>(), through),
     )
+        .prop_map(
+            |(
+                flags,
+                (delete_first, deleted_with, depends_on, served_by, name),
+                (renamed, alias, through),
+            )| {
+                let (protect, retain, ignore_value, replace_on_value, outside, adopt, import, _) = flags;
+                Choice {
+                    protect,
+                    retain,
+                    delete_first,
+                    deleted_with,
+                    depends_on,
+                    served_by,
+                    ignore_value,
+                    replace_on_value,
+                    renamed,
+                    alias,
+                    outside,
+                    adopt,
+                    import,
+                    name,
+                    through,
+                }
+            },
+        )
 }
 
 /// A change of one resource: another value, another shape, none, or something else altogether.
@@ -115,6 +137,7 @@ pub(crate) enum Edit {
     Remove(u8),
     Put(u8, Spec),
     Choose(u8, Choice),
+    Name(u8, u8),
 }
 
 pub(crate) fn edit() -> impl Strategy<Value = Edit> {
@@ -131,6 +154,7 @@ pub(crate) fn edit_with_options() -> impl Strategy<Value = Edit> {
         4 => edit(),
         1 => (any::<u8>(), spec(choice())).prop_map(|(at, spec)| Edit::Put(at, spec)),
         3 => (any::<u8>(), choice()).prop_map(|(at, choice)| Edit::Choose(at, choice)),
+        2 => (any::<u8>(), any::<u8>()).prop_map(|(at, name)| Edit::Name(at, name)),
     ]
 }
 
@@ -151,6 +175,11 @@ pub(crate) fn edited(specs: &Specs, edits: &[Edit]) -> Specs {
             }
             Edit::Remove(at) => specs[usize::from(*at) % count] = None,
             Edit::Put(at, spec) => specs[usize::from(*at) % count] = Some(spec.clone()),
+            Edit::Name(at, name) => {
+                if let Some(spec) = &mut specs[usize::from(*at) % count] {
+                    spec.choice.name = Some(*name);
+                }
+            }
             Edit::Choose(at, choice) => {
                 if let Some(spec) = &mut specs[usize::from(*at) % count] {
                     spec.choice = choice.clone();
@@ -251,13 +280,24 @@ pub(crate) fn render(specs: &Specs) -> String {
     if are_providers_named(specs) {
         let account = |name: &str| format!("{{\"properties\": {{\"account\": \"{name}\"}}}}");
         let mut providers = vec![
-            format!("\"main\": {}", account("main")),
+            // Where it is reached may change, and no resource with it.
+            format!(
+                "\"main\": {{\"properties\": {{\"account\": \"main\", \"endpoint\": \"e{}\"}}}}",
+                specs
+                    .iter()
+                    .flatten()
+                    .map(|spec| spec.value)
+                    .next()
+                    .unwrap_or_default()
+            ),
             format!("\"alike\": {}", account("main")),
             format!("\"other\": {}", account("other")),
         ];
         if let Some(cluster) = first_cluster(specs) {
             let id = format!("${{{}.id}}", name_of(specs, cluster));
-            providers.push(format!("\"inner\": {{\"properties\": {{\"cluster\": \"{id}\"}}}}"));
+            providers.push(format!(
+                "\"inner\": {{\"properties\": {{\"cluster\": \"{id}\"}}}}"
+            ));
         }
         parts.push(format!("\"$providers\": {{{}}}", providers.join(",")));
     }
@@ -270,7 +310,10 @@ fn first_cluster(specs: &Specs) -> Option<usize> {
 
 /// Where one is called through something else than the only provider, each says through which.
 fn are_providers_named(specs: &Specs) -> bool {
-    specs.iter().flatten().any(|spec| spec.choice.through != Through::Main)
+    specs
+        .iter()
+        .flatten()
+        .any(|spec| spec.choice.through != Through::Main)
 }
 
 fn provider_of(specs: &Specs, at: usize) -> &'static str {
@@ -388,7 +431,7 @@ fn body(specs: &Specs, at: usize, spec: &Spec) -> String {
     let properties = |text: String| format!("{{{text}}}");
     let (kind, properties) = match kind {
         "Named" => {
-            let name = spec.choice.name.map_or(at, |name| usize::from(name) % 3);
+            let name = spec.choice.name.map_or(at, |name| usize::from(name) % 4);
             ("Item", properties(format!("\"name\": \"n{name}\", {free}")))
         }
         "Network" => (kind, properties(format!("\"range\": \"10.{}\"", spec.shape))),
@@ -398,18 +441,21 @@ fn body(specs: &Specs, at: usize, spec: &Spec) -> String {
                 format!("\"network\": \"${{{parent}.id}}\", \"range\": \"{at}\", \"value\": \"{value}\"");
             (kind, properties(text))
         }
-        "Box" => (
-            kind,
-            properties(format!(
-                "\"name\": \"b{at}-{}\", \"value\": \"{value}\"",
-                spec.shape
-            )),
-        ),
+        "Box" => {
+            let name = spec.choice.name.map_or(at, |name| usize::from(name) % 4);
+            let text = format!("\"name\": \"b{name}-{}\", \"value\": \"{value}\"", spec.shape);
+            (kind, properties(text))
+        }
         "Child" => {
             let parent = name_of(specs, parent_of(specs, at, "Box").unwrap_or_default());
-            let outside = if spec.choice.outside { ", \"outside\": true" } else { "" };
-            let text =
-                format!("\"box\": \"${{{parent}.name}}\", \"name\": \"c{at}\", \"value\": \"{value}\"{outside}");
+            let outside = if spec.choice.outside {
+                ", \"outside\": true"
+            } else {
+                ""
+            };
+            let text = format!(
+                "\"box\": \"${{{parent}.name}}\", \"name\": \"c{at}\", \"value\": \"{value}\"{outside}"
+            );
             (kind, properties(text))
         }
         "Cluster" => {

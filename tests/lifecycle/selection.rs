@@ -126,7 +126,9 @@ fn a_resource_may_be_named_twice() {
         let stack = Stack::new();
         let graph = stack.graph(CHAIN);
         let twice = select(&["alone", "al*"], &["sub", "sub"]);
-        let plan = stack.plan_with(&graph, Mode::Up, &Observations::new(), &twice).unwrap();
+        let plan = stack
+            .plan_with(&graph, Mode::Up, &Observations::new(), &twice)
+            .unwrap();
         assert_eq!(actions(&plan), ["Create alone"]);
         let unknown = select(&["alone", "alne"], &[]);
         assert_eq!(

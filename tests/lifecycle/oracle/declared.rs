@@ -8,7 +8,7 @@ use epid::plan::Facts;
 use epid::state::{Entry, RecordKey, Timeouts};
 use epid_provider::{Desired, Key, Map, Output, Replace, Segment, Urn, Value};
 
-use super::{Case, Made, is_provider, needs};
+use super::{Case, Made, Refusals, Refused, is_provider, needs, under};
 
 /// What is decided of one resource.
 pub(crate) struct Declared {
@@ -33,7 +33,7 @@ impl Declared {
 
 pub(crate) type All = BTreeMap<Urn, Declared>;
 
-pub(super) fn all(case: Case<'_>, refused: &mut BTreeSet<String>) -> All {
+pub(super) fn all(case: Case<'_>, refused: &mut Refusals) -> All {
     let mut all = All::new();
     for node in case.graph.nodes() {
         let one = declared(case, &all, node, refused);
@@ -44,7 +44,7 @@ pub(super) fn all(case: Case<'_>, refused: &mut BTreeSet<String>) -> All {
         if let Some(key) = &all[&node.urn].key
             && names.insert((node.provider.as_ref(), key), &node.urn).is_some()
         {
-            refused.insert(format!("{} has the name of another", node.urn.path()));
+            refused.insert((Refused::SameName, node.urn.path().to_owned()));
         }
     }
     all
@@ -68,10 +68,12 @@ fn record_of<'a>(case: Case<'a>, all: &All, node: &Node, inputs: &Value) -> Opti
     old.or_else(|| {
         let key = key?;
         case.entries().filter(free).find(|entry| {
-            case.snapshot.live(entry.urn()).is_some_and(|live| live.key_of() == entry.key_of())
+            case.snapshot
+                .live(entry.urn())
+                .is_some_and(|live| live.key_of() == entry.key_of())
                 && entry.record.kind.unversioned() == node.kind.unversioned()
                 && entry.key.as_ref() == Some(&key)
-                && is_connection(all, node, entry)
+                && entry.provider.as_ref().map(|provider| &provider.urn) == node.provider.as_ref()
         })
     })
 }
@@ -108,17 +110,14 @@ fn is_alike(case: Case<'_>, all: &All, node: &Node, entry: &Entry) -> bool {
     schema.is_some_and(|schema| epid_provider::diff(&schema, &then.record.applied, inputs).is_empty())
 }
 
-fn declared(case: Case<'_>, all: &All, node: &Node, refused: &mut BTreeSet<String>) -> Declared {
+fn declared(case: Case<'_>, all: &All, node: &Node, refused: &mut Refusals) -> Declared {
     let outside = !case.inside(&node.urn);
     let look = |urn: &Urn| all.get(urn).map(|d| d.known.clone());
     let view = View::new(case.graph.names(), node.each.as_ref(), &look, &|_| None);
     let inputs = match node.properties.template.evaluate(&view) {
         Ok(inputs) => inputs,
         Err(_) if outside => Value::unknown(&node.address),
-        Err(errors) => {
-            refused.insert(format!("{}: {errors:?}", node.address));
-            Value::unknown(&node.address)
-        }
+        Err(errors) => panic!("{}: {errors:?}", node.address),
     };
     if outside {
         let live = record_of(case, all, node, &inputs);
@@ -131,9 +130,12 @@ fn declared(case: Case<'_>, all: &All, node: &Node, refused: &mut BTreeSet<Strin
         };
     }
     for needed in needs(node) {
-        let record = all[needed].record.as_ref().and_then(|record| case.snapshot.get(record));
+        let record = all[needed]
+            .record
+            .as_ref()
+            .and_then(|record| case.snapshot.get(record));
         if all[needed].made == Made::Outside && record.is_none_or(|r| !r.record.incomplete.is_empty()) {
-            refused.insert(format!("{} needs {}, which is outside", node.address, needed.path()));
+            refused.insert((Refused::NeedsOutside, needed.path().to_owned()));
         }
     }
     let Some(entry) = record_of(case, all, node, &inputs) else {
@@ -178,7 +180,7 @@ fn changed(
     node: &Node,
     entry: &Entry,
     inputs: Value,
-    refused: &mut BTreeSet<String>,
+    refused: &mut Refusals,
 ) -> Declared {
     let inputs = ignoring(node, entry, inputs);
     let provider = case.providers.of(&node.kind).unwrap();
@@ -194,7 +196,11 @@ fn changed(
     };
     let mut own = Must::No;
     for change in &diff.changes {
-        let chosen = node.options.replace_on_changes.iter().any(|path| path.covers(&change.path));
+        let chosen = node
+            .options
+            .replace_on_changes
+            .iter()
+            .any(|path| path.covers(&change.path));
         own = own.max(match change.replace {
             Replace::Yes => Must::Surely,
             _ if chosen && !change.after.has_unknown() => Must::Surely,
@@ -203,13 +209,23 @@ fn changed(
             Replace::No => Must::No,
         });
     }
-    if case.selection.replace.iter().any(|selector| selector.matches(&node.urn)) {
+    if case
+        .selection
+        .replace
+        .iter()
+        .any(|selector| selector.matches(&node.urn))
+    {
         own = Must::Surely;
     }
     let same = is_connection(all, node, entry) || is_alike(case, all, node, entry);
     let reconnected = node.provider.as_ref().filter(|p| all[*p].made == Made::Reconnect);
     // What it is in, stands on, or is called through.
-    let upon: Vec<&Urn> = node.deleted_with.iter().chain(&node.stands_on).chain(reconnected).collect();
+    let upon: Vec<&Urn> = node
+        .deleted_with
+        .iter()
+        .chain(&node.stands_on)
+        .chain(reconnected)
+        .collect();
     let replaced_with = |thing: &&Urn| all[*thing].is_replaced() && recorded_edge(all, entry, thing);
     let moved = !same && !reconnected.is_some_and(|p| recorded_edge(all, entry, p));
     let must = if moved || upon.iter().any(|thing| replaced_with(thing)) {
@@ -253,7 +269,10 @@ fn changed(
                 })
                 .collect();
             for output in &node.schema.outputs {
-                let touched = output.changes_with.iter().any(|with| &**with == "*" || keys.contains(with));
+                let touched = output
+                    .changes_with
+                    .iter()
+                    .any(|with| &**with == "*" || keys.contains(with));
                 let half = !entry.record.incomplete.is_empty();
                 if half || (touched && !keys.is_empty()) {
                     known.outputs = with_unknown(&known.outputs, node, output);
@@ -280,21 +299,25 @@ fn replaced(
     entry: &Entry,
     inputs: &Value,
     (same, own): (bool, Must),
-    refused: &mut BTreeSet<String>,
+    refused: &mut Refusals,
 ) -> Made {
     let one_name = same && entry.key.is_some() && key(case, node, inputs) == entry.key;
     let exclusive = node.schema.inputs.fields.iter().any(|field| {
-        let value = |of: &Value| of.get(&field.name).filter(|v| !v.is_null() && !v.has_unknown()).cloned();
+        let value = |of: &Value| {
+            of.get(&field.name)
+                .filter(|v| !v.is_null() && !v.has_unknown())
+                .cloned()
+        };
         field.exclusive && same && value(inputs).is_some() && value(inputs) == value(&entry.record.applied)
     });
-    let spread: Vec<&Urn> = needs(node)
+    let spread: Vec<&Urn> = under(node)
         .into_iter()
         .filter(|needed| goes_first(case, all, needed) && recorded_edge(all, entry, needed))
         .collect();
     // Somewhere else nothing of it is in the way.
     match node.options.delete_before_replace.filter(|first| same || !first) {
         Some(false) if one_name || exclusive || !spread.is_empty() => {
-            refused.insert(format!("{} would have to go first", node.address));
+            refused.insert((Refused::MayNotGoFirst, node.urn.path().to_owned()));
             Made::CreateFirst
         }
         None if !(one_name || exclusive || !spread.is_empty()) => Made::CreateFirst,
@@ -333,7 +356,10 @@ fn cluster<'a>(case: Case<'a>, all: &All, provider: &Urn) -> Option<&'a Urn> {
 pub(super) fn recorded_edge(all: &All, entry: &Entry, to: &Urn) -> bool {
     let before = all[to].record.as_ref().map(|record| &record.urn);
     let provider = entry.provider.as_ref().map(|provider| &provider.urn);
-    entry.edges().chain(provider).any(|edge| edge == to || Some(edge) == before)
+    entry
+        .edges()
+        .chain(provider)
+        .any(|edge| edge == to || Some(edge) == before)
 }
 
 /// The inputs, where the program's say over ignored paths is not heard. The tests ignore whole properties only.

@@ -40,7 +40,9 @@ pub(crate) enum Made {
     Adopt,
     Update,
     CreateFirst,
-    DeleteFirst { surely: bool },
+    DeleteFirst {
+        surely: bool,
+    },
     Connect,
     /// Connected with another configuration.
     Reconfigure,
@@ -62,6 +64,25 @@ pub(crate) enum Left {
     Followed,
 }
 
+/// Why there must not be a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Refused {
+    /// Nothing is called as the selection says.
+    NoSuchName,
+    /// Two resources have one name in the cloud.
+    SameName,
+    Protected,
+    /// It would be retained in what is deleted.
+    RetainedInDeleted,
+    /// What is outside of the selection is needed, and not there.
+    NeedsOutside,
+    /// Something outside of the selection stands on what would be removed.
+    UnderOutside,
+    /// It would have to go first, and its options say otherwise.
+    MayNotGoFirst,
+    Circle,
+}
+
 /// A moment of a run.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Moment {
@@ -79,30 +100,39 @@ pub(crate) struct Ruling {
     pub(crate) left: BTreeMap<RecordKey, Left>,
     /// Which moment comes before which.
     pub(crate) before: BTreeSet<(Moment, Moment)>,
-    /// Why there must not be a plan; empty where there must be one.
-    pub(crate) refused: BTreeSet<String>,
+    /// The rules by which something comes before something here.
+    pub(crate) rules: BTreeSet<&'static str>,
+    /// Why there must not be a plan, and because of whom; empty where there must be one.
+    pub(crate) refused: Refusals,
 }
+
+type Refusals = BTreeSet<(Refused, String)>;
 
 /// The ruling on a case.
 pub(crate) fn rule(case: Case<'_>) -> Ruling {
     let mut refused = BTreeSet::new();
     let names = case.selection;
     for selector in names.targets.iter().chain(&names.excludes).chain(&names.replace) {
-        let mut all = case.graph.nodes().map(|node| &node.urn).chain(case.snapshot.entries.keys().map(|key| &key.urn));
+        let mut all = case
+            .graph
+            .nodes()
+            .map(|node| &node.urn)
+            .chain(case.snapshot.entries.keys().map(|key| &key.urn));
         if !all.any(|urn| selector.matches(urn)) {
-            refused.insert(format!("{selector} is nothing"));
+            refused.insert((Refused::NoSuchName, selector.to_string()));
         }
     }
     let declared = declared::all(case, &mut refused);
     let left = recorded::all(case, &declared, &mut refused);
-    let before = order::all(case, &declared, &left);
-    if before.iter().any(|(one, other)| one == other) {
-        refused.insert("steps wait for each other".to_owned());
+    let (before, rules) = order::all(case, &declared, &left);
+    if refused.is_empty() && before.iter().any(|(one, other)| one == other) {
+        refused.insert((Refused::Circle, String::new()));
     }
     Ruling {
         made: declared.iter().map(|(urn, d)| (urn.clone(), d.made)).collect(),
         left,
         before,
+        rules,
         refused,
     }
 }
@@ -125,12 +155,20 @@ impl<'a> Case<'a> {
     fn targeted(self, urn: &Urn) -> bool {
         let targets = &self.selection.targets;
         let named = |urn: &Urn| targets.is_empty() || targets.iter().any(|selector| selector.matches(urn));
-        named(urn) || self.graph.nodes().any(|user| user.provider.as_ref() == Some(urn) && named(&user.urn))
+        named(urn)
+            || self
+                .graph
+                .nodes()
+                .any(|user| user.provider.as_ref() == Some(urn) && named(&user.urn))
     }
 
     /// True where `--exclude` names it, or something it depends on in the program.
     fn excluded(self, urn: &Urn) -> bool {
-        let named = self.selection.excludes.iter().any(|selector| selector.matches(urn));
+        let named = self
+            .selection
+            .excludes
+            .iter()
+            .any(|selector| selector.matches(urn));
         named
             || self
                 .graph
@@ -145,6 +183,11 @@ impl<'a> Case<'a> {
 
 fn is_provider(kind: &Kind) -> bool {
     provider_type(kind).is_some()
+}
+
+/// What a node depends on, and what it is in.
+fn under(node: &Node) -> BTreeSet<&Urn> {
+    needs(node).into_iter().chain(&node.deleted_with).collect()
 }
 
 /// What a node depends on, each once.

@@ -7,53 +7,88 @@ use epid_provider::Urn;
 
 use super::declared::{All, Declared, goes_first, recorded_edge, surely_first};
 use super::recorded::{is_old, node_of, stands_on};
-use super::{Case, Left, Made, Moment, needs};
+use super::{Case, Left, Made, Moment, needs, under};
 
 type Before = BTreeSet<(Moment, Moment)>;
 
-pub(super) fn all(case: Case<'_>, declared: &All, left: &BTreeMap<RecordKey, Left>) -> Before {
+/// What comes before what, with all that follows, and the rules that said something.
+pub(super) fn all(
+    case: Case<'_>,
+    declared: &All,
+    left: &BTreeMap<RecordKey, Left>,
+) -> (Before, BTreeSet<&'static str>) {
     let ordering = Ordering { case, declared, left };
-    let mut before = Before::new();
-    ordering.forward(&mut before);
-    ordering.replacements(&mut before);
-    ordering.removals(&mut before);
-    ordering.names(&mut before);
-    let mut before = closed(before);
+    let parts: [(&str, Before); 6] = [
+        ("what is needed comes before", ordering.forward()),
+        ("both orders of replacement", ordering.replacements()),
+        ("decided before the first delete", ordering.decisions()),
+        ("what depends goes before", ordering.removals()),
+        ("a connection stays while it is used", ordering.connections()),
+        ("a name is free before it is taken", ordering.names()),
+    ];
+    let mut rules: BTreeSet<&str> = parts
+        .iter()
+        .filter(|(_, part)| !part.is_empty())
+        .map(|(rule, _)| *rule)
+        .collect();
+    let before = closed(parts.into_iter().flat_map(|(_, part)| part).collect());
     // What is not needed any more stays until what needed it is changed in place; unless that change follows from something
     // that is made again, and what is to stay has to go before something is made again.
     let again = |declared: &&Declared| matches!(declared.made, Made::DeleteFirst { .. });
+    let vacated: Vec<Moment> = left
+        .iter()
+        .filter(|(_, left)| **left == Left::Vacate)
+        .map(|(key, _)| Moment::Gone(key.clone()))
+        .collect();
     let early = |gone: &Moment| {
-        declared.values().filter(again).filter_map(|d| ordering.gone(d.record.as_ref()?)).any(|vacated| {
-            vacated == *gone || before.contains(&(gone.clone(), vacated))
-        })
+        vacated.iter().any(|vacated| vacated == gone || before.contains(&(gone.clone(), vacated.clone())))
     };
     let late = |done: &Moment| {
-        declared.iter().filter(|(_, d)| again(d)).map(|(urn, _)| Moment::Done(urn.clone())).any(|refilled| {
-            refilled == *done || before.contains(&(refilled, done.clone()))
-        })
+        declared
+            .iter()
+            .filter(|(_, d)| again(d))
+            .map(|(urn, _)| Moment::Done(urn.clone()))
+            .any(|refilled| refilled == *done || before.contains(&(refilled, done.clone())))
     };
-    let changed = ordering.changed_first();
-    let more: Before = changed.into_iter().filter(|(done, gone)| !(early(gone) && late(done))).collect();
-    before.extend(more);
-    closed(before)
+    let (dropped, kept): (Before, Before) = ordering
+        .changed_first()
+        .into_iter()
+        .partition(|(done, gone)| early(gone) && late(done));
+    for (rule, part) in [
+        ("changed before it goes", &kept),
+        ("too late to be changed before", &dropped),
+    ] {
+        if !part.is_empty() {
+            rules.insert(rule);
+        }
+    }
+    (closed(before.into_iter().chain(kept).collect()), rules)
 }
 
 /// With everything that follows from it.
-fn closed(mut before: Before) -> Before {
-    loop {
-        let more: Before = before
-            .iter()
-            .flat_map(|(one, middle)| {
-                let further = before.iter().filter(move |(from, _)| from == middle);
-                further.map(move |(_, other)| (one.clone(), other.clone()))
-            })
-            .filter(|pair| !before.contains(pair))
-            .collect();
-        if more.is_empty() {
-            return before;
-        }
-        before.extend(more);
+fn closed(before: Before) -> Before {
+    let moments: BTreeSet<&Moment> = before.iter().flat_map(|(one, other)| [one, other]).collect();
+    let moments: Vec<&Moment> = moments.into_iter().collect();
+    let place = |moment: &Moment| moments.binary_search(&moment).unwrap();
+    let all = 0..moments.len();
+    let mut leads = vec![vec![false; all.len()]; all.len()];
+    for (one, other) in &before {
+        leads[place(one)][place(other)] = true;
     }
+    for middle in all.clone() {
+        for one in all.clone().filter(|one| *one != middle) {
+            for other in all.clone() {
+                leads[one][other] |= leads[one][middle] && leads[middle][other];
+            }
+        }
+    }
+    let pairs = all
+        .clone()
+        .flat_map(|one| all.clone().map(move |other| (one, other)));
+    let pairs = pairs.filter(|(one, other)| leads[*one][*other]);
+    pairs
+        .map(|(one, other)| (moments[one].clone(), moments[other].clone()))
+        .collect()
 }
 
 struct Ordering<'a> {
@@ -77,15 +112,18 @@ impl Ordering<'_> {
     }
 
     /// What a resource needs is there before it.
-    fn forward(&self, before: &mut Before) {
+    fn forward(&self) -> Before {
+        let mut before = Before::new();
         for node in self.case.graph.nodes().filter(|n| self.is_inside(&n.urn)) {
             for needed in needs(node).into_iter().filter(|needed| self.is_inside(needed)) {
                 before.insert((Moment::Done(needed.clone()), Moment::Done(node.urn.clone())));
             }
         }
+        before
     }
 
-    fn replacements(&self, before: &mut Before) {
+    fn replacements(&self) -> Before {
+        let mut before = Before::new();
         for node in self.case.graph.nodes() {
             let declared = &self.declared[&node.urn];
             let Some(gone) = declared.record.as_ref().and_then(|record| self.gone(record)) else {
@@ -93,33 +131,52 @@ impl Ordering<'_> {
             };
             let done = Moment::Done(node.urn.clone());
             match declared.made {
-                Made::DeleteFirst { surely } => {
-                    before.insert((gone.clone(), done));
-                    if !surely {
-                        self.decision(&node.urn, &gone, before);
-                    }
-                }
+                Made::DeleteFirst { .. } => drop(before.insert((gone, done))),
                 Made::CreateFirst => drop(before.insert((done, gone))),
                 Made::Reconnect if !goes_first(self.case, self.declared, &node.urn) => {
                     before.insert((done, gone));
                 }
-                Made::Reconnect => {
-                    let cluster = node.deleted_with.clone().unwrap();
-                    before.insert((Moment::Decided(cluster), gone));
-                }
                 _ => {}
             }
         }
+        before
+    }
+
+    fn decisions(&self) -> Before {
+        let mut before = Before::new();
+        for node in self.case.graph.nodes() {
+            let declared = &self.declared[&node.urn];
+            let Some(gone) = declared.record.as_ref().and_then(|record| self.gone(record)) else {
+                continue;
+            };
+            if declared.made == (Made::DeleteFirst { surely: false }) {
+                self.decision(&node.urn, &gone, &mut before);
+            }
+            if declared.made == Made::Reconnect && goes_first(self.case, self.declared, &node.urn) {
+                let cluster = node.deleted_with.clone().unwrap();
+                before.insert((Moment::Decided(cluster), gone));
+            }
+        }
+        before
     }
 
     /// What is under something that perhaps goes first is decided with it, all else by itself, when its values are known.
     fn decision(&self, urn: &Urn, gone: &Moment, before: &mut Before) {
         let node = self.case.graph.node(urn).unwrap();
-        let needed: Vec<&Urn> = needs(node).into_iter().filter(|needed| self.is_inside(needed)).collect();
+        let needed: Vec<&Urn> = under(node)
+            .into_iter()
+            .filter(|needed| self.is_inside(needed))
+            .collect();
         let (case, all) = (self.case, self.declared);
-        let record = all[urn].record.as_ref().and_then(|record| case.snapshot.get(record)).unwrap();
+        let record = all[urn]
+            .record
+            .as_ref()
+            .and_then(|record| case.snapshot.get(record))
+            .unwrap();
         let perhaps = |under: &&&Urn| {
-            recorded_edge(all, record, under) && goes_first(case, all, under) && !surely_first(case, all, under)
+            recorded_edge(all, record, under)
+                && goes_first(case, all, under)
+                && !surely_first(case, all, under)
         };
         let own = Moment::Decided(urn.clone());
         if needed.iter().any(|needed| perhaps(&needed)) {
@@ -131,16 +188,21 @@ impl Ordering<'_> {
                 before.insert((Moment::Decided(root), own.clone()));
             }
         } else {
-            let done = needed.iter().map(|needed| (Moment::Done((*needed).clone()), own.clone()));
+            let done = needed
+                .iter()
+                .map(|needed| (Moment::Done((*needed).clone()), own.clone()));
             before.extend(done);
         }
         before.insert((own, gone.clone()));
     }
 
     /// Whatever depends on something goes before it, or has been changed before.
-    fn removals(&self, before: &mut Before) {
+    fn removals(&self) -> Before {
+        let mut before = Before::new();
         for entry in self.case.entries() {
-            let Some(gone) = self.gone(&entry.key_of()) else { continue };
+            let Some(gone) = self.gone(&entry.key_of()) else {
+                continue;
+            };
             for other in self.case.entries().filter(|other| stands_on(other, entry)) {
                 let first = self.gone(&other.key_of()).filter(|first| *first != gone);
                 if let Some(first) = first
@@ -150,10 +212,8 @@ impl Ordering<'_> {
                     before.insert((first, gone.clone()));
                 }
             }
-            if !matches!(self.left[&entry.key_of()], Left::With(_)) {
-                self.through(entry, &gone, before);
-            }
         }
+        before
     }
 
     /// What goes with its container needed what is of its own age: two generations of a container would wait for each other.
@@ -161,7 +221,12 @@ impl Ordering<'_> {
         if !matches!(self.left[&dependent.key_of()], Left::With(_)) {
             return true;
         }
-        let all = || self.case.snapshot.of(entry.urn()).filter(|other| self.gone(&other.key_of()).is_some());
+        let all = || {
+            self.case
+                .snapshot
+                .of(entry.urn())
+                .filter(|other| self.gone(&other.key_of()).is_some())
+        };
         let condemned = all().rfind(|other| other.role == Role::Condemned);
         let live = || all().find(|other| other.role != Role::Condemned);
         let own = if is_old(self.case, dependent) {
@@ -184,22 +249,37 @@ impl Ordering<'_> {
     }
 
     /// What is removed through a connection goes before whatever that needs.
-    fn through(&self, entry: &Entry, gone: &Moment, before: &mut Before) {
-        let provider = entry.provider.as_ref().and_then(|key| self.case.snapshot.get(key));
-        for needed in provider.into_iter().flat_map(Entry::edges) {
-            for record in self.case.snapshot.of(needed) {
-                if let Some(later) = self.gone(&record.key_of()).filter(|later| later != gone) {
-                    before.insert((gone.clone(), later));
+    fn connections(&self) -> Before {
+        let mut before = Before::new();
+        for entry in self.case.entries() {
+            if matches!(self.left[&entry.key_of()], Left::With(_)) {
+                continue;
+            }
+            let Some(gone) = self.gone(&entry.key_of()) else {
+                continue;
+            };
+            let provider = entry
+                .provider
+                .as_ref()
+                .and_then(|key| self.case.snapshot.get(key));
+            for needed in provider.into_iter().flat_map(Entry::edges) {
+                for record in self.case.snapshot.of(needed) {
+                    if let Some(later) = self.gone(&record.key_of()).filter(|later| *later != gone) {
+                        before.insert((gone.clone(), later));
+                    }
                 }
             }
         }
+        before
     }
 
     /// What needs something no more is changed before that goes.
     fn changed_first(&self) -> Before {
         let mut found = Before::new();
         for entry in self.case.entries() {
-            let Some(gone) = self.gone(&entry.key_of()) else { continue };
+            let Some(gone) = self.gone(&entry.key_of()) else {
+                continue;
+            };
             for other in self.case.entries().filter(|other| stands_on(other, entry)) {
                 if let Some(node) = node_of(self.declared, other)
                     && self.is_inside(node)
@@ -213,14 +293,17 @@ impl Ordering<'_> {
     }
 
     /// A name is free before it is taken.
-    fn names(&self, before: &mut Before) {
+    fn names(&self) -> Before {
+        let mut before = Before::new();
         for node in self.case.graph.nodes() {
             let declared = &self.declared[&node.urn];
             let takes = matches!(
                 declared.made,
                 Made::Create | Made::CreateFirst | Made::DeleteFirst { .. }
             );
-            let Some(key) = declared.key.as_ref().filter(|_| takes) else { continue };
+            let Some(key) = declared.key.as_ref().filter(|_| takes) else {
+                continue;
+            };
             let connection = node.provider.as_ref().map(|p| &self.declared[p]);
             if connection.is_some_and(|c| c.made == Made::Reconnect) {
                 continue;
@@ -238,5 +321,6 @@ impl Ordering<'_> {
                 }
             }
         }
+        before
     }
 }

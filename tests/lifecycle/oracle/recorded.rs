@@ -1,12 +1,12 @@
 //! What becomes of each record, and what is refused because of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use epid::state::{Entry, RecordKey, Role};
 use epid_provider::Urn;
 
 use super::declared::{All, goes_first, surely_first};
-use super::{Case, Left, Made, is_provider};
+use super::{Case, Left, Made, Refusals, Refused, is_provider};
 
 /// Why a record leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ struct Looking<'a> {
     declared: &'a All,
 }
 
-pub(super) fn all(case: Case<'_>, declared: &All, refused: &mut BTreeSet<String>) -> BTreeMap<RecordKey, Left> {
+pub(super) fn all(case: Case<'_>, declared: &All, refused: &mut Refusals) -> BTreeMap<RecordKey, Left> {
     let looking = Looking { case, declared };
     let left: BTreeMap<RecordKey, Left> = case
         .entries()
@@ -56,7 +56,10 @@ pub(super) fn stands_on(entry: &Entry, other: &Entry) -> bool {
 
 /// True for what was replaced, and for what was made through a connection that was.
 pub(super) fn is_old(case: Case<'_>, entry: &Entry) -> bool {
-    let provider = entry.provider.as_ref().and_then(|provider| case.snapshot.get(provider));
+    let provider = entry
+        .provider
+        .as_ref()
+        .and_then(|provider| case.snapshot.get(provider));
     entry.role == Role::Condemned || provider.is_some_and(|provider| provider.role == Role::Condemned)
 }
 
@@ -98,8 +101,7 @@ impl Looking<'_> {
         }
         seen.push(entry.key_of());
         self.case.entries().any(|other| {
-            leads_to(other, entry)
-                && (self.case.excluded(other.urn()) || self.is_kept(other, seen))
+            leads_to(other, entry) && (self.case.excluded(other.urn()) || self.is_kept(other, seen))
         })
     }
 
@@ -115,7 +117,10 @@ impl Looking<'_> {
             return Left::Stays;
         };
         let followed = self.declared.get(entry.urn()).is_some_and(|d| {
-            matches!(d.made, Made::Create | Made::Import | Made::Adopt | Made::Connect | Made::Read)
+            matches!(
+                d.made,
+                Made::Create | Made::Import | Made::Adopt | Made::Connect | Made::Read
+            )
         }) || node_of(self.declared, entry).is_some();
         match why {
             Why::Gone if followed => return Left::Followed,
@@ -207,7 +212,9 @@ impl Looking<'_> {
                 && match self.left(other, seen) {
                     Left::Stays | Left::Followed => false,
                     // Two generations of a container leave with what is in each.
-                    Left::With(other_with) => other_with != with && is_old(self.case, other) == is_old(self.case, entry),
+                    Left::With(other_with) => {
+                        other_with != with && is_old(self.case, other) == is_old(self.case, entry)
+                    }
                     _ => true,
                 }
                 && self.reaches(other, container.urn(), &mut Vec::new())
@@ -222,11 +229,16 @@ impl Looking<'_> {
         }
         seen.push(entry.key_of());
         entry.edges().any(|edge| {
-            edge == to || self.case.snapshot.of(edge).any(|next| self.reaches(next, to, seen))
+            edge == to
+                || self
+                    .case
+                    .snapshot
+                    .of(edge)
+                    .any(|next| self.reaches(next, to, seen))
         })
     }
 
-    fn refuse(&self, entry: &Entry, left: &BTreeMap<RecordKey, Left>, refused: &mut BTreeSet<String>) {
+    fn refuse(&self, entry: &Entry, left: &BTreeMap<RecordKey, Left>, refused: &mut Refusals) {
         let path = entry.urn().path();
         let key = entry.key_of();
         let removed = matches!(left[&key], Left::Delete | Left::Vacate | Left::With(_));
@@ -234,20 +246,25 @@ impl Looking<'_> {
         let declared = node.map(|urn| &self.declared[urn]);
         let replaced =
             declared.is_some_and(|d| matches!(d.made, Made::CreateFirst | Made::DeleteFirst { .. }));
-        let protects = node.and_then(|urn| self.case.graph.node(urn)).is_some_and(|n| n.options.protect);
+        let protects = node
+            .and_then(|urn| self.case.graph.node(urn))
+            .is_some_and(|n| n.options.protect);
         if (entry.protect && (removed || replaced)) || (protects && replaced) {
-            refused.insert(format!("{path} is protected"));
+            refused.insert((Refused::Protected, path.to_owned()));
         }
         if entry.retain_on_delete
             && self.why(entry).is_some()
             && !matches!(left[&key], Left::Drop | Left::Followed)
             && let Some(container) = self.container(entry)
-            && matches!(left[&container.key_of()], Left::Delete | Left::Vacate | Left::With(_))
+            && matches!(
+                left[&container.key_of()],
+                Left::Delete | Left::Vacate | Left::With(_)
+            )
         {
-            refused.insert(format!("{path} is retained in what is deleted"));
+            refused.insert((Refused::RetainedInDeleted, path.to_owned()));
         }
         if removed && entry.role == Role::Live && self.is_under_outside(entry) {
-            refused.insert(format!("{path} would go under what is outside"));
+            refused.insert((Refused::UnderOutside, path.to_owned()));
         }
     }
 }
