@@ -228,7 +228,8 @@ fn collect<'a>(planner: &mut Planner<'a>, dependents: &HashMap<&Urn, Vec<&Entry>
         }
         // What the run leaves alone may need the old one still.
         let mut above = dependents.get(urn).into_iter().flatten();
-        if entry.role == Role::Condemned && above.any(|above| is_left_alone(planner, above)) {
+        let needs_it = |above: &&Entry| !is_of_another(above, entry) && is_left_alone(planner, above);
+        if entry.role == Role::Condemned && above.any(|above| needs_it(&above)) {
             continue;
         }
         let schema = planner.request.providers.schema(&entry.record.kind);
@@ -307,6 +308,15 @@ fn dependents<'a>(planner: &Planner<'a>) -> HashMap<&'a Urn, Vec<&'a Entry>> {
         }
     }
     found
+}
+
+/// True for what was made through another generation of a provider.
+fn is_of_another(dependent: &Entry, provider: &Entry) -> bool {
+    let through = dependent
+        .provider
+        .as_ref()
+        .filter(|through| through.urn == provider.record.urn);
+    through.is_some_and(|through| *through != provider.key_of())
 }
 
 /// Everything a record stands on.
@@ -571,11 +581,7 @@ fn befores(
     let mut before = Vec::new();
     let ends = |own: usize| top(removals, own).and_then(|top| removals[top].step);
     for dependent in dependents.get(&removal.entry.record.urn).into_iter().flatten() {
-        let own_provider = dependent
-            .provider
-            .as_ref()
-            .filter(|p| p.urn == removal.entry.record.urn);
-        if own_provider.is_some_and(|provider| *provider != removal.entry.key_of()) {
+        if is_of_another(dependent, removal.entry) {
             continue;
         }
         let leaving = by_key.get(&dependent.key_of());

@@ -273,8 +273,14 @@ fn changed(
                     .changes_with
                     .iter()
                     .any(|with| &**with == "*" || keys.contains(with));
-                let half = !entry.record.incomplete.is_empty();
-                if half || (touched && !keys.is_empty()) {
+                // What was left half made has not told everything yet.
+                let told = entry
+                    .record
+                    .outputs
+                    .get(&output.path.to_string())
+                    .is_some_and(|v| !v.is_null());
+                let half = !entry.record.incomplete.is_empty() && !told;
+                if made == Made::Update && (half || touched) {
                     known.outputs = with_unknown(&known.outputs, node, output);
                 }
             }

@@ -41,7 +41,9 @@ pub(super) fn all(
         .map(|(key, _)| Moment::Gone(key.clone()))
         .collect();
     let early = |gone: &Moment| {
-        vacated.iter().any(|vacated| vacated == gone || before.contains(&(gone.clone(), vacated.clone())))
+        vacated
+            .iter()
+            .any(|vacated| vacated == gone || before.contains(&(gone.clone(), vacated.clone())))
     };
     let late = |done: &Moment| {
         declared
@@ -50,10 +52,21 @@ pub(super) fn all(
             .map(|(urn, _)| Moment::Done(urn.clone()))
             .any(|refilled| refilled == *done || before.contains(&(refilled, done.clone())))
     };
-    let (dropped, kept): (Before, Before) = ordering
-        .changed_first()
-        .into_iter()
-        .partition(|(done, gone)| early(gone) && late(done));
+    let vacates = |record: &RecordKey| {
+        declared
+            .values()
+            .filter(again)
+            .any(|d| d.record.as_ref() == Some(record))
+    };
+    let (mut kept, mut dropped) = (Before::new(), Before::new());
+    for (record, done, gone) in ordering.changed_first() {
+        let part = if late(&done) && (vacates(&record) || early(&gone)) {
+            &mut dropped
+        } else {
+            &mut kept
+        };
+        part.insert((done, gone));
+    }
     for (rule, part) in [
         ("changed before it goes", &kept),
         ("too late to be changed before", &dropped),
@@ -132,7 +145,7 @@ impl Ordering<'_> {
             let done = Moment::Done(node.urn.clone());
             match declared.made {
                 Made::DeleteFirst { .. } => drop(before.insert((gone, done))),
-                Made::CreateFirst => drop(before.insert((done, gone))),
+                Made::CreateFirst if !self.is_carried(declared) => drop(before.insert((done, gone))),
                 Made::Reconnect if !goes_first(self.case, self.declared, &node.urn) => {
                     before.insert((done, gone));
                 }
@@ -140,6 +153,12 @@ impl Ordering<'_> {
             }
         }
         before
+    }
+
+    /// True where the old one goes with what it is in.
+    fn is_carried(&self, declared: &Declared) -> bool {
+        let left = declared.record.as_ref().and_then(|record| self.left.get(record));
+        matches!(left, Some(Left::With(_)))
     }
 
     fn decisions(&self) -> Before {
@@ -274,8 +293,15 @@ impl Ordering<'_> {
     }
 
     /// What needs something no more is changed before that goes.
-    fn changed_first(&self) -> Before {
-        let mut found = Before::new();
+    fn changed_first(&self) -> Vec<(RecordKey, Moment, Moment)> {
+        let mut found = Vec::new();
+        for (urn, declared) in self.declared.iter().filter(|(_, d)| d.made == Made::CreateFirst) {
+            if self.is_carried(declared) {
+                let gone = declared.record.as_ref().and_then(|record| self.gone(record));
+                let record = declared.record.clone().unwrap();
+                found.push((record, Moment::Done(urn.clone()), gone.unwrap()));
+            }
+        }
         for entry in self.case.entries() {
             let Some(gone) = self.gone(&entry.key_of()) else {
                 continue;
@@ -285,7 +311,7 @@ impl Ordering<'_> {
                     && self.is_inside(node)
                     && self.declared[node].made != (Made::DeleteFirst { surely: true })
                 {
-                    found.insert((Moment::Done(node.clone()), gone.clone()));
+                    found.push((entry.key_of(), Moment::Done(node.clone()), gone.clone()));
                 }
             }
         }
@@ -299,7 +325,7 @@ impl Ordering<'_> {
             let declared = &self.declared[&node.urn];
             let takes = matches!(
                 declared.made,
-                Made::Create | Made::CreateFirst | Made::DeleteFirst { .. }
+                Made::Create | Made::Import | Made::Adopt | Made::CreateFirst | Made::DeleteFirst { .. }
             );
             let Some(key) = declared.key.as_ref().filter(|_| takes) else {
                 continue;

@@ -217,24 +217,31 @@ impl Looking<'_> {
                     }
                     _ => true,
                 }
-                && self.reaches(other, container.urn(), &mut Vec::new())
+                && self.reaches(other, &container.key_of(), &mut Vec::new())
         });
         (!goes_before_it).then_some(with)
     }
 
-    /// True where one edge after another leads from a record to a resource.
-    fn reaches(&self, entry: &Entry, to: &Urn, seen: &mut Vec<RecordKey>) -> bool {
+    /// True where one edge after another leads from a record to another: to its own container and provider, else to any
+    /// generation.
+    fn reaches(&self, entry: &Entry, to: &RecordKey, seen: &mut Vec<RecordKey>) -> bool {
         if seen.contains(&entry.key_of()) {
             return false;
         }
         seen.push(entry.key_of());
         entry.edges().any(|edge| {
-            edge == to
-                || self
-                    .case
+            let next: Vec<&Entry> = if entry.deleted_with.as_ref() == Some(edge) {
+                self.container(entry).into_iter().collect()
+            } else {
+                self.case
                     .snapshot
                     .of(edge)
-                    .any(|next| self.reaches(next, to, seen))
+                    .map(|e| &**e)
+                    .filter(|other| leads_to(entry, other))
+                    .collect()
+            };
+            let mut leaving = next.into_iter().filter(|next| self.why(next).is_some());
+            leaving.any(|next| next.key_of() == *to || self.reaches(next, to, seen))
         })
     }
 
