@@ -4,6 +4,8 @@
 
 #[path = "lifecycle/adoption.rs"]
 mod adoption;
+#[path = "lifecycle/agreement.rs"]
+mod agreement;
 #[path = "lifecycle/basics.rs"]
 mod basics;
 #[path = "lifecycle/builtin.rs"]
@@ -14,6 +16,8 @@ mod crashes;
 mod faults;
 #[path = "lifecycle/interrupts.rs"]
 mod interrupts;
+#[path = "lifecycle/oracle/mod.rs"]
+mod oracle;
 #[path = "lifecycle/programs.rs"]
 mod programs;
 #[path = "lifecycle/properties.rs"]

@@ -202,7 +202,8 @@ impl Dispatcher<'_> {
     fn change(&mut self, step: &Step) -> Result<Option<(Did, bool)>, Trouble> {
         let settled = self.resolver.inputs(step, self.desired(step)?)?;
         let Some(before) = self.before(step) else {
-            return if step.action == Action::Refill {
+            // Vacated, or gone with what it was in.
+            return if matches!(step.action, Action::Refill | Action::Replace) {
                 self.make(step, settled, Did::Replaced, true)
             } else {
                 Err(missing(step))

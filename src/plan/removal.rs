@@ -44,6 +44,8 @@ impl<'a> Removal<'a> {
 struct ByUrn<'a> {
     live: HashMap<&'a Urn, usize>,
     condemned: HashMap<&'a Urn, usize>,
+    /// Providers that were replaced before: what was made through them is as old.
+    old: HashSet<RecordKey>,
 }
 
 impl<'a> ByUrn<'a> {
@@ -51,6 +53,9 @@ impl<'a> ByUrn<'a> {
         let mut found = Self::default();
         for (at, removal) in removals.iter().enumerate() {
             let urn = &removal.entry.record.urn;
+            if removal.entry.role == Role::Condemned && provider_type(&removal.entry.record.kind).is_some() {
+                found.old.insert(removal.entry.key_of());
+            }
             match removal.entry.role {
                 Role::Condemned => found.condemned.insert(urn, at),
                 Role::Live | Role::Vacant => found.live.insert(urn, at),
@@ -61,9 +66,14 @@ impl<'a> ByUrn<'a> {
 
     /// What a record refers to by that name: of its own age where there is one.
     fn get(&self, from: &Entry, urn: &Urn) -> Option<usize> {
-        let (own, other) = match from.role {
-            Role::Condemned => (&self.condemned, Some(&self.live)),
-            Role::Live | Role::Vacant => (&self.live, None),
+        let old = from
+            .provider
+            .as_ref()
+            .is_some_and(|provider| self.old.contains(provider));
+        let (own, other) = if old || from.role == Role::Condemned {
+            (&self.condemned, Some(&self.live))
+        } else {
+            (&self.live, None)
         };
         own.get(urn).or_else(|| other?.get(urn)).copied()
     }
@@ -71,15 +81,15 @@ impl<'a> ByUrn<'a> {
 
 /// Adds the steps of everything that leaves.
 pub(super) fn plan(planner: &mut Planner<'_>) {
-    let mut removals = collect(planner);
+    let dependents = dependents(planner);
+    let mut removals = collect(planner, &dependents);
     let by_key: BTreeMap<RecordKey, usize> = removals
         .iter()
         .enumerate()
         .map(|(at, r)| (r.entry.key_of(), at))
         .collect();
     let by_urn = ByUrn::of(&removals);
-    let dependents = dependents(planner);
-    let below = below(&removals, &by_urn);
+    let below = below(&removals, &by_key, &by_urn);
     let order = dependencies_first(&below);
     carry(planner, &mut removals, &by_urn, &below, &order);
     let too_late = too_late(planner, &removals, &below, &order);
@@ -107,7 +117,7 @@ pub(super) fn plan(planner: &mut Planner<'_>) {
         let mut after = befores(planner, &removals, &by_key, &by_urn, &dependents, at, step);
         after.retain(|before| !too_late(at, *before));
         planner.steps[step as usize].after.extend(after);
-        make_room(planner, &removals[at]);
+        make_room(planner, &removals[at], step);
     }
     check_kept(planner, &removals);
     check_selection(planner, &removals, &by_key, &dependents);
@@ -125,10 +135,11 @@ fn check_selection(
             continue;
         }
         let urn = &removal.entry.record.urn;
-        let left = dependents.get(urn).into_iter().flatten().filter(|entry| {
-            let stays = !by_key.contains_key(&entry.key_of()) && provider_type(&entry.record.kind).is_none();
-            stays && entry.role == Role::Live && !planner.selected(entry.urn())
-        });
+        let left = dependents
+            .get(urn)
+            .into_iter()
+            .flatten()
+            .filter(|entry| !by_key.contains_key(&entry.key_of()) && is_left_alone(planner, entry));
         let left: BTreeSet<&str> = left.map(|entry| entry.urn().path()).collect();
         if left.is_empty() {
             continue;
@@ -147,16 +158,32 @@ fn check_selection(
     }
 }
 
+/// True for a live resource that the run is not about. A connection is only a way to what is behind it.
+fn is_left_alone(planner: &Planner<'_>, entry: &Entry) -> bool {
+    let resource = provider_type(&entry.record.kind).is_none();
+    resource && entry.role == Role::Live && !planner.selected(entry.urn())
+}
+
 /// What is removed goes before something else is made under its name.
-fn make_room(planner: &mut Planner<'_>, removal: &Removal<'_>) {
-    let (Some(step), Some(key), Role::Condemned) = (removal.step, &removal.entry.key, removal.entry.role)
-    else {
+fn make_room(planner: &mut Planner<'_>, removal: &Removal<'_>, step: u32) {
+    let entry = removal.entry;
+    let (Some(key), true) = (&entry.key, entry.role != Role::Vacant) else {
         return;
     };
-    let provider = removal.entry.provider.as_ref().map(|p| &p.urn);
+    // Through another generation of its provider the name is another.
+    let provider = entry.provider.as_ref().and_then(|provider| {
+        let now = planner.claimed.get(provider)?;
+        (planner.decided.get(*now)?.replaced == Replaced::No).then_some(*now)
+    });
+    if provider.is_none() && entry.provider.is_some() {
+        return;
+    }
     let Some(maker) = planner.made_keys.get(&(provider.cloned(), key.clone())) else {
         return;
     };
+    if planner.claimed.get(&entry.key_of()) == Some(&maker) {
+        return;
+    }
     if let Some(maker) = planner.decided.get(maker).and_then(|d| d.step) {
         planner.steps[maker as usize].after.push(StepId(step));
     }
@@ -165,7 +192,9 @@ fn make_room(planner: &mut Planner<'_>, removal: &Removal<'_>) {
 /// Nothing that stays in the cloud may be in what is deleted.
 fn check_kept(planner: &mut Planner<'_>, removals: &[Removal<'_>]) {
     let by_urn = ByUrn::of(removals);
-    for removal in removals.iter().filter(|r| r.action == Action::Forget) {
+    let stays =
+        |r: &&Removal<'_>| matches!(r.action, Action::Forget | Action::Vacate) && r.entry.retain_on_delete;
+    for removal in removals.iter().filter(stays) {
         let container = removal.entry.deleted_with.as_ref();
         let Some(container) = container.and_then(|urn| by_urn.get(removal.entry, urn)) else {
             continue;
@@ -189,12 +218,18 @@ fn check_kept(planner: &mut Planner<'_>, removals: &[Removal<'_>]) {
     }
 }
 
-fn collect<'a>(planner: &mut Planner<'a>) -> Vec<Removal<'a>> {
+fn collect<'a>(planner: &mut Planner<'a>, dependents: &HashMap<&Urn, Vec<&Entry>>) -> Vec<Removal<'a>> {
     let mut removals = Vec::new();
     let kept = held_keys(planner);
     for entry in planner.request.snapshot.entries.values().map(|entry| &**entry) {
         let urn = &entry.record.urn;
         if planner.claimed.contains_key(&entry.key_of()) || !planner.leaves(urn) {
+            continue;
+        }
+        // What the run leaves alone may need the old one still.
+        let mut above = dependents.get(urn).into_iter().flatten();
+        let needs_it = |above: &&Entry| !is_of_another(above, entry) && is_left_alone(planner, above);
+        if entry.role == Role::Condemned && above.any(|above| needs_it(&above)) {
             continue;
         }
         let schema = planner.request.providers.schema(&entry.record.kind);
@@ -263,15 +298,25 @@ fn held_keys(planner: &Planner<'_>) -> HashSet<(Option<RecordKey>, Key)> {
     claimed.collect()
 }
 
-/// Who depends on a resource, by record.
+/// Who depends on a resource, by record. Of what is vacant there is nothing that could.
 fn dependents<'a>(planner: &Planner<'a>) -> HashMap<&'a Urn, Vec<&'a Entry>> {
     let mut found: HashMap<&Urn, Vec<&Entry>> = HashMap::new();
-    for entry in planner.request.snapshot.entries.values().map(|entry| &**entry) {
+    let entries = planner.request.snapshot.entries.values().map(|entry| &**entry);
+    for entry in entries.filter(|entry| entry.role != Role::Vacant) {
         for urn in needs(entry) {
             found.entry(urn).or_default().push(entry);
         }
     }
     found
+}
+
+/// True for what was made through another generation of a provider.
+fn is_of_another(dependent: &Entry, provider: &Entry) -> bool {
+    let through = dependent
+        .provider
+        .as_ref()
+        .filter(|through| through.urn == provider.record.urn);
+    through.is_some_and(|through| *through != provider.key_of())
 }
 
 /// Everything a record stands on.
@@ -311,15 +356,31 @@ fn carry(
         .iter()
         .map(|r| {
             let free = !r.entry.outside && r.entry.served_by.is_empty() && !r.entry.retain_on_delete;
-            let touches = matches!(r.action, Action::Delete | Action::Vacate) && !r.entry.protect;
-            if free && touches { container(r) } else { None }
+            let touches = match r.action {
+                Action::Delete => true,
+                // What perhaps stays is not given up with what it was in.
+                Action::Vacate => r.replacement.is_none(),
+                _ => false,
+            };
+            if free && touches && !r.entry.protect {
+                container(r)
+            } else {
+                None
+            }
         })
         .collect();
     let roots: BTreeSet<usize> = carriers.iter().flatten().copied().collect();
     let roots: Vec<usize> = roots.into_iter().collect();
     let mut connections: BTreeSet<(usize, usize)> = BTreeSet::new();
-    for roots in roots.chunks(BLOCK) {
-        hold(removals, below, order, roots, &mut carriers, &mut connections);
+    // What one root cannot carry may stand under what another carries.
+    loop {
+        let before = carriers.clone();
+        for roots in roots.chunks(BLOCK) {
+            hold(removals, below, order, roots, &mut carriers, &mut connections);
+        }
+        if carriers == before {
+            break;
+        }
     }
     for (removal, carrier) in removals.iter_mut().zip(carriers) {
         removal.carried_by = carrier;
@@ -330,8 +391,8 @@ fn carry(
 /// Roots that one walk over the removals takes: the bits of a word.
 const BLOCK: usize = u64::BITS as usize;
 
-/// Which steps a removal cannot wait for: what goes before something that is deleted first goes before everything that
-/// follows from making that again, even where that is the change of what still needs it.
+/// Which steps a removal cannot wait for: what is deleted first, or goes before something that is, goes before everything
+/// that follows from making that again, even where that is the change of what still needs it.
 fn too_late(
     planner: &Planner<'_>,
     removals: &[Removal<'_>],
@@ -349,7 +410,8 @@ fn too_late(
         let follows = |before: &StepId| late.get(before.0 as usize).is_some_and(|late| *late);
         late[at] = step.action == Action::Refill || step.after.iter().any(follows);
     }
-    move |at, step| early[at] && late.get(step.0 as usize).is_some_and(|late| *late)
+    let vacated: Vec<bool> = removals.iter().map(|r| r.action == Action::Vacate).collect();
+    move |at, step| (early[at] || vacated[at]) && late.get(step.0 as usize).is_some_and(|late| *late)
 }
 
 /// Takes from the containers `roots` (at most [`BLOCK`]) what they cannot carry, and finds the providers that connect to
@@ -366,7 +428,9 @@ fn hold(
     for (nth, root) in roots.iter().enumerate() {
         bits[*root] = 1 << nth;
     }
-    let bit = |root: Option<usize>| root.map_or(0, |root| bits[root]);
+    // With what each goes at last, through all containers, and the roots that go with it.
+    let mut tops: Vec<usize> = (0..removals.len()).collect();
+    let mut together: HashMap<usize, u64> = HashMap::new();
     let is_provider = |at: usize| provider_type(&removals[at].entry.record.kind).is_some();
     // `above`: removed before the root because it needs it. `held`: must be removed by itself all the same.
     let mut above = vec![0_u64; removals.len()];
@@ -374,15 +438,20 @@ fn hold(
     for &at in order {
         for &under in &below[at] {
             above[at] |= above[under];
-            let alone = !bit(carriers[under]) | held[under];
+            let along = carriers[under].map_or(0, |root| {
+                bits[root] | together.get(&tops[root]).copied().unwrap_or_default()
+            });
+            let alone = !along | held[under];
             // What a connection stands on waits for what is removed through it one by one, and for nothing else.
             let stands = if is_provider(under) { 0 } else { alone };
             held[at] |= above[under] & !bits[under] & stands;
         }
         (above[at], held[at]) = (above[at] | bits[at], held[at] & !bits[at]);
-        if held[at] & bit(carriers[at]) != 0 {
+        if carriers[at].is_some_and(|root| held[at] & bits[root] != 0) {
             carriers[at] = None;
         }
+        tops[at] = carriers[at].map_or(at, |root| tops[root]);
+        *together.entry(tops[at]).or_default() |= bits[at];
         if above[at] != 0 && is_provider(at) {
             let connected = roots.iter().filter(|root| above[at] & bits[**root] != 0);
             connections.extend(connected.map(|root| (at, *root)));
@@ -406,12 +475,29 @@ fn carry_connections(removals: &mut [Removal<'_>], connections: &BTreeSet<(usize
     }
 }
 
-/// What each removal stands on among the others.
-fn below(removals: &[Removal<'_>], by_urn: &ByUrn<'_>) -> Vec<Vec<usize>> {
+/// What each removal stands on among the others, whatever its age: which of two is meant is not recorded. Only what it is
+/// in is of its own age.
+fn below(
+    removals: &[Removal<'_>],
+    by_key: &BTreeMap<RecordKey, usize>,
+    by_urn: &ByUrn<'_>,
+) -> Vec<Vec<usize>> {
+    let mut all: HashMap<&Urn, Vec<usize>> = HashMap::new();
+    for (at, removal) in removals.iter().enumerate() {
+        all.entry(&removal.entry.record.urn).or_default().push(at);
+    }
     let found = removals.iter().enumerate().map(|(own, removal)| {
-        let needs = needs(removal.entry).into_iter();
-        let below = needs.filter_map(|urn| by_urn.get(removal.entry, urn));
-        below.filter(|at| *at != own).collect()
+        let entry = removal.entry;
+        let mut below = Vec::new();
+        for urn in needs(entry) {
+            match &entry.provider {
+                Some(provider) if provider.urn == *urn => below.extend(by_key.get(provider)),
+                _ if entry.deleted_with.as_ref() == Some(urn) => below.extend(by_urn.get(entry, urn)),
+                _ => below.extend(all.get(urn).into_iter().flatten()),
+            }
+        }
+        below.retain(|at| *at != own);
+        below
     });
     found.collect()
 }
@@ -495,21 +581,36 @@ fn befores(
     let mut before = Vec::new();
     let ends = |own: usize| top(removals, own).and_then(|top| removals[top].step);
     for dependent in dependents.get(&removal.entry.record.urn).into_iter().flatten() {
+        if is_of_another(dependent, removal.entry) {
+            continue;
+        }
         let leaving = by_key.get(&dependent.key_of());
         if let Some(&own) = leaving {
             // Even where it goes with something else, it is there until its successor is made.
-            let successor = removals[own]
-                .replacement
-                .filter(|_| removal.action != Action::Vacate);
+            let successor = removals[own].replacement;
             before.extend(successor.filter(|s| *s != step).map(StepId));
             let carried = removals[own].carried_by.is_some();
             // What goes with its container needed what is of its own age: two generations would wait for each other.
             if carried && by_urn.get(dependent, &removal.entry.record.urn) != Some(at) {
                 continue;
             }
-            if carried && provider_type(&dependent.record.kind).is_some() {
-                // A connection that goes with its cluster is needed by what is removed through it before.
-                let behind = dependents.get(&dependent.record.urn).into_iter().flatten();
+            let through = |entry: &&&Entry| entry.provider == Some(dependent.key_of());
+            let behind = dependents
+                .get(&dependent.record.urn)
+                .into_iter()
+                .flatten()
+                .filter(through);
+            // A connection is needed by what is removed through it one by one; what goes with its cluster may leave
+            // before its record does.
+            let goes_along = |entry: &&&Entry| {
+                let own = by_key
+                    .get(&entry.key_of())
+                    .filter(|own| removals[**own].carried_by.is_some());
+                own.and_then(|own| ends(*own)) == Some(step)
+            };
+            if provider_type(&dependent.record.kind).is_some()
+                && (carried || behind.clone().any(|e| goes_along(&e)))
+            {
                 let behind = behind.filter_map(|entry| by_key.get(&entry.key_of()));
                 let alone = behind
                     .filter_map(|other| ends(*other))
@@ -520,8 +621,6 @@ fn befores(
             }
         }
         if leaving.is_none()
-            && removal.action != Action::Vacate
-            && planner.steps[step as usize].action != Action::Vacate
             && let Some(now) = planner.claimed.get(&dependent.key_of())
         {
             let moved = planner.decided.get(*now).and_then(|d| d.step);

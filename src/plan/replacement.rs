@@ -9,6 +9,7 @@ use super::assemble::{inputs, leaves};
 use super::desired::shown;
 use super::planner::{Decided, Outgoing, Planner, Replaced};
 use super::problem::PlanProblem;
+use super::removal;
 use super::step::{Action, Facts, StepId};
 use crate::graph::{Node, unmade};
 use crate::state::{Entry, RecordKey};
@@ -55,7 +56,8 @@ impl<'a> Planner<'a> {
             .provider
             .as_ref()
             .filter(|_| self.connection_replaced(node, entry));
-        let mut below = node.deleted_with.iter().chain(&node.stands_on);
+        let below = node.deleted_with.iter().chain(&node.stands_on);
+        let mut below = below.filter(|urn| self.stood_on(entry, urn));
         connection.or_else(|| below.find(replaced)).cloned()
     }
 
@@ -98,6 +100,11 @@ impl<'a> Planner<'a> {
         let known = unmade(&node.address, desired, &node.schema);
         let container = node.deleted_with.as_ref().and_then(|urn| self.decided.get(urn));
         let below = container.filter(|container| container.replaced == Replaced::DeleteFirst);
+        let below = below.filter(|_| {
+            node.deleted_with
+                .as_ref()
+                .is_some_and(|urn| self.stood_on(entry, urn))
+        });
         let (outgoing, replaced, decide) = match below {
             Some(below) => (Outgoing::Before, Replaced::DeleteFirst, below.decide.clone()),
             None => (Outgoing::After(id), Replaced::CreateFirst, Vec::new()),
@@ -148,19 +155,19 @@ impl<'a> Planner<'a> {
         let replaced = self.replacement_order(node, entry, &desired);
         let target = self.next(node);
         let (id, decide) = if replaced == Replaced::DeleteFirst {
-            let pushed = self.pushed_by(node);
+            let pushed = self.pushed_by(node, entry);
             let certain = own == Replace::Yes || pushed.as_ref().is_some_and(Vec::is_empty);
             let decide = match pushed {
                 _ if certain => Vec::new(),
                 Some(inherited) => inherited,
-                None if own == Replace::IfChanged => {
+                // It may be replaced for an unknown value, or with something that is only perhaps.
+                None => {
                     let mut step = self.step(node, Action::Decide, target.clone(), after.clone());
                     step.desired = Some(inputs(node, overrides.clone()));
                     step.from = Some(entry.key_of());
                     step.expected = Duration::ZERO;
                     vec![self.push(step)]
                 }
-                None => Vec::new(),
             };
             let decides: Vec<StepId> = decide.iter().copied().map(StepId).collect();
             let mut vacate = self.step(node, Action::Vacate, entry.key_of(), decides.clone());
@@ -204,8 +211,9 @@ impl<'a> Planner<'a> {
 
     /// The steps of which any decides the delete-first replacements that a node is under: none where one is certain.
     /// `None` where it is under none.
-    pub(super) fn pushed_by(&self, node: &Node) -> Option<Vec<u32>> {
-        let below = node.edges.iter().filter_map(|edge| self.decided.get(&edge.to));
+    pub(super) fn pushed_by(&self, node: &Node, entry: &Entry) -> Option<Vec<u32>> {
+        let below = under(node).filter(|to| self.stood_on(entry, to));
+        let below = below.filter_map(|to| self.decided.get(to));
         let below: Vec<&Decided> = below.filter(|d| d.replaced == Replaced::DeleteFirst).collect();
         if below.is_empty() {
             return None;
@@ -268,12 +276,20 @@ impl<'a> Planner<'a> {
                 .get(to)
                 .is_some_and(|d| d.replaced == Replaced::DeleteFirst)
         };
-        let recorded = |to: &&Urn| {
-            let provider = entry.provider.as_ref().map(|p| &p.urn);
-            entry.edges().chain(provider).any(|urn| urn == *to)
+        under(node)
+            .find(|to| below(to) && self.stood_on(entry, to))
+            .cloned()
+    }
+
+    /// True where a record stands on a resource of the program, whatever that was called then.
+    fn stood_on(&self, entry: &Entry, to: &Urn) -> bool {
+        let renamed = |urn: &Urn| {
+            let record = self.live.get(urn).map(|entry| entry.key_of());
+            record.is_some_and(|record| self.claimed.get(&record) == Some(&to))
         };
-        let mut edges = node.edges.iter().map(|edge| &edge.to);
-        edges.find(|to| below(to) && recorded(to)).cloned()
+        removal::needs(entry)
+            .into_iter()
+            .any(|urn| urn == to || renamed(urn))
     }
 
     /// What the old and the new one would both hold: the physical name, or an exclusive field that stays.
@@ -298,6 +314,11 @@ impl<'a> Planner<'a> {
             .find(same)
             .map(|field| format!("`{}`", field.name))
     }
+}
+
+/// What a node stands on: what it depends on, and what it is in.
+fn under(node: &Node) -> impl Iterator<Item = &Urn> {
+    node.edges.iter().map(|edge| &edge.to).chain(&node.deleted_with)
 }
 
 /// Makes a diff replace whatever it says.

@@ -46,17 +46,13 @@ impl<'a> Planner<'a> {
     pub(super) fn resolve(&mut self, selectors: &[Selector]) -> BTreeSet<Urn> {
         let mut found = BTreeSet::new();
         for selector in selectors {
-            let before = found.len();
-            found.extend(
-                self.request
-                    .graph
-                    .nodes()
-                    .filter(|n| selector.matches(&n.urn))
-                    .map(|n| n.urn.clone()),
-            );
+            let declared = self.request.graph.nodes().map(|node| &node.urn);
             let recorded = self.request.snapshot.entries.keys().map(|key| &key.urn);
-            found.extend(recorded.filter(|urn| selector.matches(urn)).cloned());
-            if found.len() == before {
+            let named = declared.chain(recorded).filter(|urn| selector.matches(urn));
+            let mut named = named.cloned().peekable();
+            let nothing = named.peek().is_none();
+            found.extend(named);
+            if nothing {
                 let mut problem =
                     PlanProblem::new(None, Span::NONE, format!("no resource is called `{selector}`"));
                 let names: Vec<&str> = self.request.graph.nodes().map(|n| &*n.address).collect();

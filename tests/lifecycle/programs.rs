@@ -1,7 +1,5 @@
 //! Random programs, as far as they can work at all.
 
-use std::fmt::Write as _;
-
 use proptest::prelude::*;
 
 /// One resource: numbers that [`render`] makes something of.
@@ -12,23 +10,123 @@ pub(crate) struct Spec {
     shape: u8,
     /// Which earlier resources it refers to.
     refs: Vec<u8>,
+    choice: Choice,
+}
+
+/// What else is said of a resource; nothing, where a program has to work.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Choice {
+    protect: bool,
+    retain: bool,
+    delete_first: Option<bool>,
+    /// Earlier resources that options name.
+    deleted_with: Option<u8>,
+    depends_on: Option<u8>,
+    served_by: Option<u8>,
+    ignore_value: bool,
+    replace_on_value: bool,
+    /// It is called `s3` in place of `r3`, and says so or not.
+    renamed: bool,
+    alias: bool,
+    /// A child with effects outside its box.
+    outside: bool,
+    adopt: bool,
+    import: bool,
+    /// One of few names.
+    name: Option<u8>,
+    through: Through,
+}
+
+/// What a resource is called through.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Through {
+    #[default]
+    Main,
+    /// Configured as the main one is.
+    Alike,
+    Other,
+    /// The first cluster before it.
+    Cluster,
 }
 
 /// Resources by position; `None` where there is none.
 pub(crate) type Specs = Vec<Option<Spec>>;
 
-fn spec() -> impl Strategy<Value = Spec> {
+fn spec(choice: impl Strategy<Value = Choice>) -> impl Strategy<Value = Spec> {
     let refs = prop::collection::vec(any::<u8>(), 0..3);
-    (0u8..13, 0u8..4, 0u8..4, refs).prop_map(|(kind, value, shape, refs)| Spec {
+    (0u8..13, 0u8..4, 0u8..4, refs, choice).prop_map(|(kind, value, shape, refs, choice)| Spec {
         kind,
         value,
         shape,
         refs,
+        choice,
     })
 }
 
 pub(crate) fn specs(most: usize) -> impl Strategy<Value = Specs> {
-    prop::collection::vec(prop::option::weighted(0.85, spec()), 1..most)
+    prop::collection::vec(
+        prop::option::weighted(0.85, spec(Just(Choice::default()))),
+        1..most,
+    )
+}
+
+/// Resources with all options, whether or not they can work.
+pub(crate) fn specs_with_options(most: usize) -> impl Strategy<Value = Specs> {
+    prop::collection::vec(prop::option::weighted(0.85, spec(choice())), 1..most)
+}
+
+fn choice() -> impl Strategy<Value = Choice> {
+    let rarely = || prop::bool::weighted(0.04);
+    let one = || prop::option::weighted(0.08, any::<u8>());
+    let name = prop::option::weighted(0.3, any::<u8>());
+    let flags = (
+        prop::bool::weighted(0.01),
+        rarely(),
+        rarely(),
+        rarely(),
+        rarely(),
+        rarely(),
+        rarely(),
+        rarely(),
+    );
+    let through = prop_oneof![
+        20 => Just(Through::Main),
+        1 => Just(Through::Alike),
+        1 => Just(Through::Other),
+        4 => Just(Through::Cluster),
+    ];
+    let first = prop::option::weighted(0.1, prop::bool::weighted(0.7));
+    (
+        flags,
+        (first, one(), one(), one(), name),
+        (prop::bool::weighted(0.1), any::<bool>(), through),
+    )
+        .prop_map(
+            |(
+                flags,
+                (delete_first, deleted_with, depends_on, served_by, name),
+                (renamed, alias, through),
+            )| {
+                let (protect, retain, ignore_value, replace_on_value, outside, adopt, import, _) = flags;
+                Choice {
+                    protect,
+                    retain,
+                    delete_first,
+                    deleted_with,
+                    depends_on,
+                    served_by,
+                    ignore_value,
+                    replace_on_value,
+                    renamed,
+                    alias,
+                    outside,
+                    adopt,
+                    import,
+                    name,
+                    through,
+                }
+            },
+        )
 }
 
 /// A change of one resource: another value, another shape, none, or something else altogether.
@@ -38,6 +136,8 @@ pub(crate) enum Edit {
     Shape(u8, u8),
     Remove(u8),
     Put(u8, Spec),
+    Choose(u8, Choice),
+    Name(u8, u8),
 }
 
 pub(crate) fn edit() -> impl Strategy<Value = Edit> {
@@ -45,7 +145,16 @@ pub(crate) fn edit() -> impl Strategy<Value = Edit> {
         4 => (any::<u8>(), 0u8..4).prop_map(|(at, value)| Edit::Value(at, value)),
         4 => (any::<u8>(), 0u8..4).prop_map(|(at, shape)| Edit::Shape(at, shape)),
         2 => any::<u8>().prop_map(Edit::Remove),
-        2 => (any::<u8>(), spec()).prop_map(|(at, spec)| Edit::Put(at, spec)),
+        2 => (any::<u8>(), spec(Just(Choice::default()))).prop_map(|(at, spec)| Edit::Put(at, spec)),
+    ]
+}
+
+pub(crate) fn edit_with_options() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        4 => edit(),
+        1 => (any::<u8>(), spec(choice())).prop_map(|(at, spec)| Edit::Put(at, spec)),
+        3 => (any::<u8>(), choice()).prop_map(|(at, choice)| Edit::Choose(at, choice)),
+        2 => (any::<u8>(), any::<u8>()).prop_map(|(at, name)| Edit::Name(at, name)),
     ]
 }
 
@@ -66,6 +175,16 @@ pub(crate) fn edited(specs: &Specs, edits: &[Edit]) -> Specs {
             }
             Edit::Remove(at) => specs[usize::from(*at) % count] = None,
             Edit::Put(at, spec) => specs[usize::from(*at) % count] = Some(spec.clone()),
+            Edit::Name(at, name) => {
+                if let Some(spec) = &mut specs[usize::from(*at) % count] {
+                    spec.choice.name = Some(*name);
+                }
+            }
+            Edit::Choose(at, choice) => {
+                if let Some(spec) = &mut specs[usize::from(*at) % count] {
+                    spec.choice = choice.clone();
+                }
+            }
         }
     }
     specs
@@ -145,18 +264,133 @@ fn goes_first(specs: &Specs, at: usize) -> bool {
         || referred(specs, at).iter().any(|(_, j)| goes_first(specs, *j))
 }
 
+/// What a resource is called.
+fn name_of(specs: &Specs, at: usize) -> String {
+    let renamed = specs[at].as_ref().is_some_and(|spec| spec.choice.renamed);
+    format!("{}{at}", if renamed { "s" } else { "r" })
+}
+
 /// The program, in the JSON of [`crate::stack::program`].
 pub(crate) fn render(specs: &Specs) -> String {
-    let mut text = String::from("{");
+    let mut parts: Vec<String> = Vec::new();
     for (at, spec) in specs.iter().enumerate() {
         let Some(spec) = spec else { continue };
-        if text.len() > 1 {
-            text.push(',');
-        }
-        write!(text, "\"r{at}\": {}", body(specs, at, spec)).unwrap();
+        parts.push(format!("\"{}\": {}", name_of(specs, at), body(specs, at, spec)));
     }
-    text.push('}');
-    text
+    if are_providers_named(specs) {
+        let account = |name: &str| format!("{{\"properties\": {{\"account\": \"{name}\"}}}}");
+        let mut providers = vec![
+            // Where it is reached may change, and no resource with it.
+            format!(
+                "\"main\": {{\"properties\": {{\"account\": \"main\", \"endpoint\": \"e{}\"}}}}",
+                specs
+                    .iter()
+                    .flatten()
+                    .map(|spec| spec.value)
+                    .next()
+                    .unwrap_or_default()
+            ),
+            format!("\"alike\": {}", account("main")),
+            format!("\"other\": {}", account("other")),
+        ];
+        if let Some(cluster) = first_cluster(specs) {
+            let id = format!("${{{}.id}}", name_of(specs, cluster));
+            providers.push(format!(
+                "\"inner\": {{\"properties\": {{\"cluster\": \"{id}\"}}}}"
+            ));
+        }
+        parts.push(format!("\"$providers\": {{{}}}", providers.join(",")));
+    }
+    format!("{{{}}}", parts.join(","))
+}
+
+fn first_cluster(specs: &Specs) -> Option<usize> {
+    (0..specs.len()).find(|at| kind_of(specs, *at) == "Cluster")
+}
+
+/// Where one is called through something else than the only provider, each says through which.
+fn are_providers_named(specs: &Specs) -> bool {
+    specs
+        .iter()
+        .flatten()
+        .any(|spec| spec.choice.through != Through::Main)
+}
+
+fn provider_of(specs: &Specs, at: usize) -> &'static str {
+    let parent = match kind_of(specs, at) {
+        "Subnet" => "Network",
+        "Child" => "Box",
+        "Profile" => "Cluster",
+        _ => "",
+    };
+    if let Some(parent) = parent_of(specs, at, parent) {
+        return provider_of(specs, parent);
+    }
+    let through = specs[at].as_ref().map(|spec| spec.choice.through);
+    match through.unwrap_or_default() {
+        Through::Main => "main",
+        Through::Alike => "alike",
+        Through::Other => "other",
+        Through::Cluster if first_cluster(specs).is_some_and(|cluster| cluster < at) => "inner",
+        Through::Cluster => "main",
+    }
+}
+
+/// The options, in the JSON of [`crate::stack::program`].
+fn options(specs: &Specs, at: usize, choice: &Choice) -> String {
+    let mut options: Vec<String> = Vec::new();
+    let kind = kind_of(specs, at);
+    let real = !matches!(kind, "Lookup" | "Value");
+    if are_providers_named(specs) && kind != "Value" {
+        options.push(format!("\"provider\": \"{}\"", provider_of(specs, at)));
+    }
+    let mut flag = |name: &str, on: bool| {
+        if on && real {
+            options.push(format!("\"{name}\": true"));
+        }
+    };
+    flag("protect", choice.protect);
+    flag("retainOnDelete", choice.retain);
+    flag("adopt", choice.adopt && kind != "Value");
+    if let Some(first) = choice.delete_first.filter(|_| real) {
+        options.push(format!("\"deleteBeforeReplace\": {first}"));
+    }
+    let earlier = |one: Option<u8>| {
+        let at = usize::from(one?).checked_rem(at)?;
+        specs[at].is_some().then_some(at)
+    };
+    let named = |at: usize| name_of(specs, at);
+    // What is in something is in the same cloud.
+    if let Some(other) = earlier(choice.deleted_with)
+        && !matches!(kind_of(specs, other), "Lookup" | "Value")
+        && provider_of(specs, other) == provider_of(specs, at)
+    {
+        options.push(format!("\"deletedWith\": \"{}\"", named(other)));
+    }
+    if let Some(other) = earlier(choice.depends_on) {
+        options.push(format!("\"dependsOn\": [\"{}\"]", named(other)));
+    }
+    if let Some(other) = earlier(choice.served_by) {
+        options.push(format!("\"servedBy\": [\"{}\"]", named(other)));
+    }
+    if choice.ignore_value {
+        options.push("\"ignoreChanges\": [\"value\"]".to_owned());
+    }
+    if choice.replace_on_value {
+        options.push("\"replaceOnChanges\": [\"value\"]".to_owned());
+    }
+    if choice.alias {
+        let other = if choice.renamed { "r" } else { "s" };
+        options.push(format!("\"aliases\": [\"{other}{at}\"]"));
+    }
+    if choice.import && kind == "Named" {
+        options.push("\"import\": \"item-1\"".to_owned());
+    }
+    if options.is_empty() {
+        String::new()
+    } else {
+        format!(", \"options\": {{{}}}", options.join(","))
+    }
 }
 
 fn body(specs: &Specs, at: usize, spec: &Spec) -> String {
@@ -165,13 +399,14 @@ fn body(specs: &Specs, at: usize, spec: &Spec) -> String {
     let mut uses = Vec::new();
     for (reference, j) in referred(specs, at) {
         match kind_of(specs, j) {
-            "Lookup" => references.push(format!("${{r{j}.found}}")),
-            "Value" => references.push(format!("${{r{j}.value}}")),
+            "Lookup" => references.push(format!("${{{}.found}}", name_of(specs, j))),
+            "Value" => references.push(format!("${{{}.value}}", name_of(specs, j))),
             to => {
                 let output = ["version", "endpoint", "id"][usize::from(reference) / 7 % 3];
-                references.push(format!("${{r{j}.{output}}}"));
+                let name = name_of(specs, j);
+                references.push(format!("${{{name}.{output}}}"));
                 if is_used(to) {
-                    uses.push(format!("\"${{r{j}.id}}\""));
+                    uses.push(format!("\"${{{name}.id}}\""));
                 }
             }
         }
@@ -195,25 +430,32 @@ fn body(specs: &Specs, at: usize, spec: &Spec) -> String {
     let free = format!("\"value\": \"{value}\", \"shape\": \"{shape}\"{uses}");
     let properties = |text: String| format!("{{{text}}}");
     let (kind, properties) = match kind {
-        "Named" => ("Item", properties(format!("\"name\": \"n{at}\", {free}"))),
+        "Named" => {
+            let name = spec.choice.name.map_or(at, |name| usize::from(name) % 4);
+            ("Item", properties(format!("\"name\": \"n{name}\", {free}")))
+        }
         "Network" => (kind, properties(format!("\"range\": \"10.{}\"", spec.shape))),
         "Subnet" => {
-            let parent = parent_of(specs, at, "Network").unwrap_or_default();
+            let parent = name_of(specs, parent_of(specs, at, "Network").unwrap_or_default());
             let text =
-                format!("\"network\": \"${{r{parent}.id}}\", \"range\": \"{at}\", \"value\": \"{value}\"");
+                format!("\"network\": \"${{{parent}.id}}\", \"range\": \"{at}\", \"value\": \"{value}\"");
             (kind, properties(text))
         }
-        "Box" => (
-            kind,
-            properties(format!(
-                "\"name\": \"b{at}-{}\", \"value\": \"{value}\"",
-                spec.shape
-            )),
-        ),
+        "Box" => {
+            let name = spec.choice.name.map_or(at, |name| usize::from(name) % 4);
+            let text = format!("\"name\": \"b{name}-{}\", \"value\": \"{value}\"", spec.shape);
+            (kind, properties(text))
+        }
         "Child" => {
-            let parent = parent_of(specs, at, "Box").unwrap_or_default();
-            let text =
-                format!("\"box\": \"${{r{parent}.name}}\", \"name\": \"c{at}\", \"value\": \"{value}\"");
+            let parent = name_of(specs, parent_of(specs, at, "Box").unwrap_or_default());
+            let outside = if spec.choice.outside {
+                ", \"outside\": true"
+            } else {
+                ""
+            };
+            let text = format!(
+                "\"box\": \"${{{parent}.name}}\", \"name\": \"c{at}\", \"value\": \"{value}\"{outside}"
+            );
             (kind, properties(text))
         }
         "Cluster" => {
@@ -221,13 +463,9 @@ fn body(specs: &Specs, at: usize, spec: &Spec) -> String {
             (kind, properties(text))
         }
         "Profile" => {
-            let parent = parent_of(specs, at, "Cluster").unwrap_or_default();
-            (
-                kind,
-                properties(format!(
-                    "\"cluster\": \"${{r{parent}.name}}\", \"name\": \"p{at}\""
-                )),
-            )
+            let parent = name_of(specs, parent_of(specs, at, "Cluster").unwrap_or_default());
+            let text = format!("\"cluster\": \"${{{parent}.name}}\", \"name\": \"p{at}\"");
+            (kind, properties(text))
         }
         "Lookup" => (kind, properties(format!("\"fact\": \"f{}\"", spec.value))),
         "Value" => {
@@ -236,5 +474,6 @@ fn body(specs: &Specs, at: usize, spec: &Spec) -> String {
         }
         _ => (kind, properties(free)),
     };
-    format!("{{\"type\": \"{kind}\", \"properties\": {properties}}}")
+    let options = options(specs, at, &spec.choice);
+    format!("{{\"type\": \"{kind}\", \"properties\": {properties}{options}}}")
 }

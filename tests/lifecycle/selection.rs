@@ -119,3 +119,21 @@ fn a_part_that_is_removed_leaves_the_outputs() {
         assert_eq!(ran.outcome.outputs.len(), 2);
     });
 }
+
+#[test]
+fn a_resource_may_be_named_twice() {
+    on_clock(async {
+        let stack = Stack::new();
+        let graph = stack.graph(CHAIN);
+        let twice = select(&["alone", "al*"], &["sub", "sub"]);
+        let plan = stack
+            .plan_with(&graph, Mode::Up, &Observations::new(), &twice)
+            .unwrap();
+        assert_eq!(actions(&plan), ["Create alone"]);
+        let unknown = select(&["alone", "alne"], &[]);
+        assert_eq!(
+            problems(&stack, &graph, Mode::Up, &unknown),
+            ["no resource is called `alne`"]
+        );
+    });
+}

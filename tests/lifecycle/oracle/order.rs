@@ -1,0 +1,352 @@
+//! What must come before what.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use epid::state::{Entry, RecordKey, Role};
+use epid_provider::Urn;
+
+use super::declared::{All, Declared, goes_first, recorded_edge, surely_first};
+use super::recorded::{is_old, node_of, stands_on};
+use super::{Case, Left, Made, Moment, needs, under};
+
+type Before = BTreeSet<(Moment, Moment)>;
+
+/// What comes before what, with all that follows, and the rules that said something.
+pub(super) fn all(
+    case: Case<'_>,
+    declared: &All,
+    left: &BTreeMap<RecordKey, Left>,
+) -> (Before, BTreeSet<&'static str>) {
+    let ordering = Ordering { case, declared, left };
+    let parts: [(&str, Before); 6] = [
+        ("what is needed comes before", ordering.forward()),
+        ("both orders of replacement", ordering.replacements()),
+        ("decided before the first delete", ordering.decisions()),
+        ("what depends goes before", ordering.removals()),
+        ("a connection stays while it is used", ordering.connections()),
+        ("a name is free before it is taken", ordering.names()),
+    ];
+    let mut rules: BTreeSet<&str> = parts
+        .iter()
+        .filter(|(_, part)| !part.is_empty())
+        .map(|(rule, _)| *rule)
+        .collect();
+    let before = closed(parts.into_iter().flat_map(|(_, part)| part).collect());
+    // What is not needed any more stays until what needed it is changed in place; unless that change follows from something
+    // that is made again, and what is to stay has to go before something is made again.
+    let again = |declared: &&Declared| matches!(declared.made, Made::DeleteFirst { .. });
+    let vacated: Vec<Moment> = left
+        .iter()
+        .filter(|(_, left)| **left == Left::Vacate)
+        .map(|(key, _)| Moment::Gone(key.clone()))
+        .collect();
+    let early = |gone: &Moment| {
+        vacated
+            .iter()
+            .any(|vacated| vacated == gone || before.contains(&(gone.clone(), vacated.clone())))
+    };
+    let late = |done: &Moment| {
+        declared
+            .iter()
+            .filter(|(_, d)| again(d))
+            .map(|(urn, _)| Moment::Done(urn.clone()))
+            .any(|refilled| refilled == *done || before.contains(&(refilled, done.clone())))
+    };
+    let vacates = |record: &RecordKey| {
+        declared
+            .values()
+            .filter(again)
+            .any(|d| d.record.as_ref() == Some(record))
+    };
+    let (mut kept, mut dropped) = (Before::new(), Before::new());
+    for (record, done, gone) in ordering.changed_first() {
+        let part = if late(&done) && (vacates(&record) || early(&gone)) {
+            &mut dropped
+        } else {
+            &mut kept
+        };
+        part.insert((done, gone));
+    }
+    for (rule, part) in [
+        ("changed before it goes", &kept),
+        ("too late to be changed before", &dropped),
+    ] {
+        if !part.is_empty() {
+            rules.insert(rule);
+        }
+    }
+    (closed(before.into_iter().chain(kept).collect()), rules)
+}
+
+/// With everything that follows from it.
+fn closed(before: Before) -> Before {
+    let moments: BTreeSet<&Moment> = before.iter().flat_map(|(one, other)| [one, other]).collect();
+    let moments: Vec<&Moment> = moments.into_iter().collect();
+    let place = |moment: &Moment| moments.binary_search(&moment).unwrap();
+    let all = 0..moments.len();
+    let mut leads = vec![vec![false; all.len()]; all.len()];
+    for (one, other) in &before {
+        leads[place(one)][place(other)] = true;
+    }
+    for middle in all.clone() {
+        for one in all.clone().filter(|one| *one != middle) {
+            for other in all.clone() {
+                leads[one][other] |= leads[one][middle] && leads[middle][other];
+            }
+        }
+    }
+    let pairs = all
+        .clone()
+        .flat_map(|one| all.clone().map(move |other| (one, other)));
+    let pairs = pairs.filter(|(one, other)| leads[*one][*other]);
+    pairs
+        .map(|(one, other)| (moments[one].clone(), moments[other].clone()))
+        .collect()
+}
+
+struct Ordering<'a> {
+    case: Case<'a>,
+    declared: &'a All,
+    left: &'a BTreeMap<RecordKey, Left>,
+}
+
+impl Ordering<'_> {
+    /// The moment at which a record is gone; `None` where it stays.
+    fn gone(&self, key: &RecordKey) -> Option<Moment> {
+        match self.left.get(key)? {
+            Left::Stays | Left::Followed => None,
+            Left::With(with) => Some(Moment::Gone(with.clone())),
+            _ => Some(Moment::Gone(key.clone())),
+        }
+    }
+
+    fn is_inside(&self, urn: &Urn) -> bool {
+        self.declared.get(urn).is_some_and(|d| d.made != Made::Outside)
+    }
+
+    /// What a resource needs is there before it.
+    fn forward(&self) -> Before {
+        let mut before = Before::new();
+        for node in self.case.graph.nodes().filter(|n| self.is_inside(&n.urn)) {
+            for needed in needs(node).into_iter().filter(|needed| self.is_inside(needed)) {
+                before.insert((Moment::Done(needed.clone()), Moment::Done(node.urn.clone())));
+            }
+        }
+        before
+    }
+
+    fn replacements(&self) -> Before {
+        let mut before = Before::new();
+        for node in self.case.graph.nodes() {
+            let declared = &self.declared[&node.urn];
+            let Some(gone) = declared.record.as_ref().and_then(|record| self.gone(record)) else {
+                continue;
+            };
+            let done = Moment::Done(node.urn.clone());
+            match declared.made {
+                Made::DeleteFirst { .. } => drop(before.insert((gone, done))),
+                Made::CreateFirst if !self.is_carried(declared) => drop(before.insert((done, gone))),
+                Made::Reconnect if !goes_first(self.case, self.declared, &node.urn) => {
+                    before.insert((done, gone));
+                }
+                _ => {}
+            }
+        }
+        before
+    }
+
+    /// True where the old one goes with what it is in.
+    fn is_carried(&self, declared: &Declared) -> bool {
+        let left = declared.record.as_ref().and_then(|record| self.left.get(record));
+        matches!(left, Some(Left::With(_)))
+    }
+
+    fn decisions(&self) -> Before {
+        let mut before = Before::new();
+        for node in self.case.graph.nodes() {
+            let declared = &self.declared[&node.urn];
+            let Some(gone) = declared.record.as_ref().and_then(|record| self.gone(record)) else {
+                continue;
+            };
+            if declared.made == (Made::DeleteFirst { surely: false }) {
+                self.decision(&node.urn, &gone, &mut before);
+            }
+            if declared.made == Made::Reconnect && goes_first(self.case, self.declared, &node.urn) {
+                let cluster = node.deleted_with.clone().unwrap();
+                before.insert((Moment::Decided(cluster), gone));
+            }
+        }
+        before
+    }
+
+    /// What is under something that perhaps goes first is decided with it, all else by itself, when its values are known.
+    fn decision(&self, urn: &Urn, gone: &Moment, before: &mut Before) {
+        let node = self.case.graph.node(urn).unwrap();
+        let needed: Vec<&Urn> = under(node)
+            .into_iter()
+            .filter(|needed| self.is_inside(needed))
+            .collect();
+        let (case, all) = (self.case, self.declared);
+        let record = all[urn]
+            .record
+            .as_ref()
+            .and_then(|record| case.snapshot.get(record))
+            .unwrap();
+        let perhaps = |under: &&&Urn| {
+            recorded_edge(all, record, under)
+                && goes_first(case, all, under)
+                && !surely_first(case, all, under)
+        };
+        let own = Moment::Decided(urn.clone());
+        if needed.iter().any(|needed| perhaps(&needed)) {
+            for under in needed.iter().filter(perhaps) {
+                let root = match all[*under].made {
+                    Made::Reconnect => case.graph.node(under).unwrap().deleted_with.clone().unwrap(),
+                    _ => (*under).clone(),
+                };
+                before.insert((Moment::Decided(root), own.clone()));
+            }
+        } else {
+            let done = needed
+                .iter()
+                .map(|needed| (Moment::Done((*needed).clone()), own.clone()));
+            before.extend(done);
+        }
+        before.insert((own, gone.clone()));
+    }
+
+    /// Whatever depends on something goes before it, or has been changed before.
+    fn removals(&self) -> Before {
+        let mut before = Before::new();
+        for entry in self.case.entries() {
+            let Some(gone) = self.gone(&entry.key_of()) else {
+                continue;
+            };
+            for other in self.case.entries().filter(|other| stands_on(other, entry)) {
+                let first = self.gone(&other.key_of()).filter(|first| *first != gone);
+                if let Some(first) = first
+                    && !self.carries_through(&gone, other)
+                    && self.is_of_its_age(other, entry)
+                {
+                    before.insert((first, gone.clone()));
+                }
+            }
+        }
+        before
+    }
+
+    /// What goes with its container needed what is of its own age: two generations of a container would wait for each other.
+    fn is_of_its_age(&self, dependent: &Entry, entry: &Entry) -> bool {
+        if !matches!(self.left[&dependent.key_of()], Left::With(_)) {
+            return true;
+        }
+        let all = || {
+            self.case
+                .snapshot
+                .of(entry.urn())
+                .filter(|other| self.gone(&other.key_of()).is_some())
+        };
+        let condemned = all().rfind(|other| other.role == Role::Condemned);
+        let live = || all().find(|other| other.role != Role::Condemned);
+        let own = if is_old(self.case, dependent) {
+            condemned.or_else(live)
+        } else {
+            live()
+        };
+        own.is_some_and(|own| own.key_of() == entry.key_of())
+    }
+
+    /// True where something that was made through that provider goes at that moment, with what it is in: its record stays
+    /// as long.
+    fn carries_through(&self, gone: &Moment, provider: &Entry) -> bool {
+        self.case.entries().any(|entry| {
+            let carried = matches!(self.left.get(&entry.key_of()), Some(Left::With(_)));
+            carried
+                && entry.provider == Some(provider.key_of())
+                && self.gone(&entry.key_of()).as_ref() == Some(gone)
+        })
+    }
+
+    /// What is removed through a connection goes before whatever that needs.
+    fn connections(&self) -> Before {
+        let mut before = Before::new();
+        for entry in self.case.entries() {
+            if matches!(self.left[&entry.key_of()], Left::With(_)) {
+                continue;
+            }
+            let Some(gone) = self.gone(&entry.key_of()) else {
+                continue;
+            };
+            let provider = entry
+                .provider
+                .as_ref()
+                .and_then(|key| self.case.snapshot.get(key));
+            for needed in provider.into_iter().flat_map(Entry::edges) {
+                for record in self.case.snapshot.of(needed) {
+                    if let Some(later) = self.gone(&record.key_of()).filter(|later| *later != gone) {
+                        before.insert((gone.clone(), later));
+                    }
+                }
+            }
+        }
+        before
+    }
+
+    /// What needs something no more is changed before that goes.
+    fn changed_first(&self) -> Vec<(RecordKey, Moment, Moment)> {
+        let mut found = Vec::new();
+        for (urn, declared) in self.declared.iter().filter(|(_, d)| d.made == Made::CreateFirst) {
+            if self.is_carried(declared) {
+                let gone = declared.record.as_ref().and_then(|record| self.gone(record));
+                let record = declared.record.clone().unwrap();
+                found.push((record, Moment::Done(urn.clone()), gone.unwrap()));
+            }
+        }
+        for entry in self.case.entries() {
+            let Some(gone) = self.gone(&entry.key_of()) else {
+                continue;
+            };
+            for other in self.case.entries().filter(|other| stands_on(other, entry)) {
+                if let Some(node) = node_of(self.declared, other)
+                    && self.is_inside(node)
+                    && self.declared[node].made != (Made::DeleteFirst { surely: true })
+                {
+                    found.push((entry.key_of(), Moment::Done(node.clone()), gone.clone()));
+                }
+            }
+        }
+        found
+    }
+
+    /// A name is free before it is taken.
+    fn names(&self) -> Before {
+        let mut before = Before::new();
+        for node in self.case.graph.nodes() {
+            let declared = &self.declared[&node.urn];
+            let takes = matches!(
+                declared.made,
+                Made::Create | Made::Import | Made::Adopt | Made::CreateFirst | Made::DeleteFirst { .. }
+            );
+            let Some(key) = declared.key.as_ref().filter(|_| takes) else {
+                continue;
+            };
+            let connection = node.provider.as_ref().map(|p| &self.declared[p]);
+            if connection.is_some_and(|c| c.made == Made::Reconnect) {
+                continue;
+            }
+            for entry in self.case.entries() {
+                let same = entry.provider.as_ref() == connection.and_then(|c| c.record.as_ref());
+                let own = declared.record.as_ref() == Some(&entry.key_of());
+                if !own
+                    && entry.role != Role::Vacant
+                    && same
+                    && entry.key.as_ref() == Some(key)
+                    && let Some(gone) = self.gone(&entry.key_of())
+                {
+                    before.insert((gone, Moment::Done(node.urn.clone())));
+                }
+            }
+        }
+        before
+    }
+}
