@@ -25,7 +25,7 @@ use epid::graph::{Inputs, Providers, ResourceGraph, build};
 use epid::plan::{Mode, Observations, Plan, Refresh, Request, Selection, plan};
 use epid::program::{Components, Declaration, Options, Program};
 use epid::state::blobs::FolderBlobs;
-use epid::state::{Entropy, Holder, KeyDirectory, Location, Opening, Run, Session, Snapshot, Store};
+use epid::state::{Entropy, Holder, KeyRing, Location, Opening, Run, Session, Snapshot, Store};
 use epid_fake::{Fake, World};
 use epid_provider::{Kind, Map, Timestamp, Token};
 
@@ -174,7 +174,7 @@ impl Bench {
             providers,
             store: Store::new(
                 Arc::new(FolderBlobs::new(folder.join("state"))),
-                KeyDirectory::new(folder.join("keys")),
+                KeyRing::new(folder.join("keys")),
                 entropy,
             ),
             location: Location::new("cloud", "p", "s"),

@@ -423,10 +423,25 @@ pub(crate) enum KeysCommand {
     Ls,
     /// Seal all states and secrets of the project with a new key; the old ones stay
     Rotate {
+        /// What keeps the new key: a key file, or a passphrase [default: what keeps the current one]
+        #[arg(long, value_enum, value_name = "PROVIDER")]
+        to: Option<Keeper>,
+        /// Take a new passphrase too: asked for, or from EPID_NEW_PASSPHRASE or EPID_NEW_PASSPHRASE_FILE
+        #[arg(long, conflicts_with = "to")]
+        new_passphrase: bool,
         /// Do not ask
         #[arg(long, short)]
         yes: bool,
     },
+}
+
+/// What keeps a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Keeper {
+    /// A file in .epid/keys, which Git ignores
+    File,
+    /// Epid.keys.toml, which is committed; a passphrase opens it: EPID_PASSPHRASE, EPID_PASSPHRASE_FILE, or asked for
+    Passphrase,
 }
 
 #[derive(Debug, Args)]

@@ -8,12 +8,17 @@ use epid_provider::{Map, Value};
 
 use super::backend;
 use super::error::Error;
+use super::passphrase::Asked;
 use super::surroundings;
+use super::ui::Terminal;
 use super::world::World;
 use crate::graph::{Inputs, ResourceGraph, build};
 use crate::program::{Components, Diagnostic, Loaded, Project, Severity, Sources, StackFile, draft_values};
 use crate::state::blobs::Blobs;
-use crate::state::{KeyDirectory, Location, Snapshot, StackKeys, Store};
+use crate::state::{KeyRing, Location, PassphraseProvider, Snapshot, StackKeys, Store};
+
+/// The keys of a project that a provider has sealed.
+const SEALED_KEYS: &str = "Epid.keys.toml";
 
 /// The outputs of stacks that run before, as they will be: what their plans cannot tell is unknown.
 pub(crate) type Pending = BTreeMap<Arc<str>, Map>;
@@ -34,7 +39,7 @@ pub(crate) struct Workspace {
     here: Arc<dyn Blobs>,
     remote: bool,
     /// The keys.
-    pub(crate) keys: KeyDirectory,
+    pub(crate) keys: KeyRing,
 }
 
 /// What is recorded of a stack.
@@ -47,7 +52,7 @@ pub(crate) struct Recorded {
 
 impl Workspace {
     /// The project that `folder` is in, or the one around a program that was built.
-    pub(crate) fn find(folder: &Path, loaded: Option<Loaded>) -> Result<Self, Error> {
+    pub(crate) fn find(folder: &Path, loaded: Option<Loaded>, terminal: Terminal) -> Result<Self, Error> {
         let mut loaded = match loaded {
             Some(loaded) => loaded,
             None => {
@@ -65,7 +70,11 @@ impl Workspace {
             return Err(Error::Input(loaded.diagnostics.clone(), loaded.sources.clone()));
         };
         let backend = backend::of(&project)?;
-        let keys = KeyDirectory::new(project.root.join(".epid").join("keys"));
+        let asked = Arc::new(Asked::new(terminal));
+        let keys = KeyRing::new(project.root.join(".epid").join("keys")).with_sealed(
+            project.root.join(SEALED_KEYS),
+            vec![Arc::new(PassphraseProvider::new(asked))],
+        );
         let store = Store::new(backend.all, keys.clone(), surroundings::randomness());
         Ok(Self {
             sources: loaded.sources.clone(),
@@ -332,7 +341,7 @@ impl Workspace {
         for (name, (sealed, spans)) in &stack.secrets {
             match self.keys.unseal_config(name, sealed) {
                 Ok(value) => drop(secrets.insert(name.clone(), value)),
-                Err(crate::state::StateError::MissingKey { .. }) if simulated => {
+                Err(error) if simulated && error.is_missing_key() => {
                     let placeholder = format!("placeholder-of-{name}");
                     secrets.insert(name.clone(), Value::from(placeholder));
                 }

@@ -11,7 +11,7 @@ use super::format::record::{Body, Line};
 use super::format::{Damage, document};
 use super::journal_entry::{JournalEntry, RunRecord};
 use super::keys::cipher::NotAuthentic;
-use super::keys::{Entropy, KeyDirectory, StackKeys};
+use super::keys::{Entropy, KeyRing, StackKeys};
 use super::location::Location;
 use super::names;
 use super::snapshot::{FORMAT, Header, Snapshot};
@@ -287,7 +287,7 @@ async fn with_segments(
     })
 }
 
-fn decode(files: Files, directory: &KeyDirectory, entropy: &Entropy) -> Result<Loaded, StateError> {
+fn decode(files: Files, directory: &KeyRing, entropy: &Entropy) -> Result<Loaded, StateError> {
     let damaged = |damage: Damage| damage.of(files.name.clone(), "restore it from a backup");
     let head = StateHead::read(&files.state).map_err(damaged)?;
     document::check(&files.state).map_err(damaged)?;

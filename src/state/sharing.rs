@@ -97,7 +97,7 @@ impl Store {
         }
         let mut opened = None;
         for (id, wrapped) in &head.keys {
-            if let Some(key) = self.keys.load(id)? {
+            if let Some(key) = self.keys.at_hand(id)? {
                 opened = Some((id, wrapped, key));
                 break;
             }
@@ -144,7 +144,7 @@ impl Store {
             let mut head: OutputsHead = document::head(&bytes, OUTPUTS).map_err(damaged)?;
             let mut own = None;
             for (reader, wrapped) in &head.keys {
-                if let Some(key) = store.keys.load(reader)? {
+                if let Some(key) = store.keys.at_hand(reader)? {
                     own = StackKeys::unwrap(reader, wrapped, &key, &head.lineage, &store.entropy).ok();
                 }
                 if own.is_some() {
@@ -157,14 +157,14 @@ impl Store {
             };
             let clear = document::open(&bytes, own.state(), PURPOSE).map_err(damaged)?;
             for reader in &readers {
-                if let Some(key) = store.keys.load(reader)? {
+                if let Some(key) = store.keys.at_hand(reader)? {
                     head.keys.insert(reader.clone(), own.wrap(&key, &head.lineage)?);
                 }
             }
             // A key that is not here belongs to a consumer elsewhere, who still needs it.
             let mut kept = BTreeMap::new();
             for (reader, wrapped) in std::mem::take(&mut head.keys) {
-                if readers.contains(&reader) || store.keys.load(&reader)?.is_none() {
+                if readers.contains(&reader) || store.keys.at_hand(&reader)?.is_none() {
                     kept.insert(reader, wrapped);
                 }
             }
@@ -207,7 +207,7 @@ impl Store {
         let own = StackKeys::draw(keys.id(), &self.entropy)?;
         let mut wrapped = BTreeMap::new();
         for id in readers {
-            if let Some(key) = self.keys.load(id)? {
+            if let Some(key) = self.keys.at_hand(id)? {
                 wrapped.insert(id.clone(), own.wrap(&key, &header.lineage)?);
             }
         }

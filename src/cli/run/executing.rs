@@ -218,16 +218,13 @@ impl Running<'_> {
     pub(super) fn opening(&self, location: &Location) -> Result<Opening, Error> {
         let mut opening = Opening::new(surroundings::holder(&self.context.command)).create();
         opening.another_world = self.asked.copy;
-        let named = self
-            .workspace
-            .project
-            .stack(&location.stack)
-            .and_then(|stack| stack.key.clone());
-        if let Some(id) = named {
-            // The sandbox does without a key that a fresh clone does not have.
-            let needed = !self.world.simulated || self.workspace.keys.find(&id)?;
-            opening.key = needed.then(|| id.to_string());
-        }
+        let stack = self.workspace.project.stack(&location.stack);
+        opening.key = match stack.and_then(|stack| stack.key.as_deref()) {
+            Some(id) => Some(id.to_owned()),
+            None => self.workspace.keys.chosen()?,
+        };
+        // The sandbox does without a key that a fresh clone does not have.
+        opening.spares_key = self.world.simulated;
         Ok(opening)
     }
 }
