@@ -296,7 +296,7 @@ fn taken(files: &[(String, Vec<u8>)]) {
             stacks: stacks.collect::<Map>(),
             components: &components,
             providers: &providers,
-            digest: &|_| None,
+            digests: &|_: &[u8]| None,
             place: &|span| loaded.sources.place(span).map(Arc::from),
         };
         if let Err(problems) = build(&stack.program, &inputs) {

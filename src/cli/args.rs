@@ -421,6 +421,15 @@ pub(crate) enum StateCommand {
 pub(crate) enum KeysCommand {
     /// The keys that are here or needed, and what is sealed with each
     Ls,
+    /// Write key files for whoever may read states and preview, such as a CI job, and see no secret
+    Export {
+        /// Only the part of each key that opens states: secrets are compared by their digests, and nothing can be changed
+        #[arg(long, required = true)]
+        state_only: bool,
+        /// The folder for the files, which take the place of those in .epid/keys
+        #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+        folder: PathBuf,
+    },
     /// Seal all states and secrets of the project with a new key; the old ones stay
     Rotate {
         /// What keeps the new key: a key file, or a passphrase [default: what keeps the current one]

@@ -84,6 +84,7 @@ impl Error {
                 StateError::Locked { .. } => Exit::Locked,
                 StateError::MissingKey { .. }
                 | StateError::MissingPassphrase { .. }
+                | StateError::NeedsWholeKey { .. }
                 | StateError::WrongPassphrase { .. }
                 | StateError::BadPassphrase(_)
                 | StateError::NoProvider(_)

@@ -11,6 +11,7 @@
 //! | `sandbox`, `served` | the simulated world: serving it, beginning anew; and its use while it is served |
 //! | `run` | up, preview, destroy, refresh, import: plan, show, ask, apply |
 //! | `bound` | whether a plan stays within the one that was shown |
+//! | `derivations` | what secrets come to, for whoever may not see them |
 //! | `saved_plan`, `sealed_world` | plans in files and the sandbox's world, encrypted |
 //! | `commands` | everything else |
 //! | `ui` | what people see |
@@ -21,6 +22,7 @@ mod args;
 mod backend;
 mod bound;
 mod commands;
+mod derivations;
 mod drawing;
 mod error;
 mod exit;

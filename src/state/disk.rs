@@ -110,6 +110,12 @@ impl Disk {
         // From here on it changes.
         store.forget_read(location);
         let loaded = match found? {
+            Some(loaded) if !loaded.keys.opens_secrets() => {
+                return Err(StateError::NeedsWholeKey {
+                    what: format!("changing {location}"),
+                    id: loaded.keys.id().to_owned(),
+                });
+            }
             Some(loaded) => loaded,
             None => create(store, location, opening.clone()).await?,
         };

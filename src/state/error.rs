@@ -122,6 +122,17 @@ pub enum StateError {
         /// The id of the key.
         id: String,
     },
+    /// Only the part of a key is here that opens states and no secret.
+    #[error(
+        "{what} needs all of the key {id}, and only its state part is here, which opens no secret: put its key file in place \
+         of this one"
+    )]
+    NeedsWholeKey {
+        /// What it opens.
+        what: String,
+        /// The id of the key.
+        id: String,
+    },
     /// A passphrase cannot be taken from where it was said to be.
     #[error("{0}")]
     BadPassphrase(String),
@@ -190,10 +201,13 @@ pub enum StateError {
 }
 
 impl StateError {
-    /// True where a key is not here, or cannot be opened because nobody gave its passphrase.
+    /// True where a key is not here, or only a part of it, or cannot be opened because nobody gave its passphrase.
     #[must_use]
     pub fn is_missing_key(&self) -> bool {
-        matches!(self, Self::MissingKey { .. } | Self::MissingPassphrase { .. })
+        matches!(
+            self,
+            Self::MissingKey { .. } | Self::MissingPassphrase { .. } | Self::NeedsWholeKey { .. }
+        )
     }
 }
 

@@ -1,6 +1,7 @@
 //! `epid keys`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::config;
 use crate::cli::args::{Keeper, KeysCommand};
@@ -16,6 +17,10 @@ pub(crate) async fn keys(context: &Context, command: KeysCommand) -> Result<Exit
     let workspace = context.workspace()?;
     match command {
         KeysCommand::Ls => ls(context, &workspace).await,
+        KeysCommand::Export {
+            folder,
+            state_only: _,
+        } => export(context, &workspace, &folder).await,
         KeysCommand::Rotate {
             to,
             new_passphrase,
@@ -84,6 +89,7 @@ async fn ls(context: &Context, workspace: &Workspace) -> Result<Exit, Error> {
         }
         let mark = if is_current { "*" } else { " " };
         let note = match provider.as_deref() {
+            Some(KeyRing::FILE) if workspace.keys.is_part(id)? => "   only its state part".to_owned(),
             Some(KeyRing::FILE) => String::new(),
             Some(provider) => format!("   sealed with a {provider}"),
             None => format!("   {}", terminal.paint.yellow("not here")),
@@ -96,6 +102,34 @@ async fn ls(context: &Context, workspace: &Workspace) -> Result<Exit, Error> {
             terminal.line("      no state and no secret; saved plans, exports and backups may need it");
         }
     }
+    Ok(Exit::Done)
+}
+
+/// Writes the part that opens states of each key that seals one.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the folder was named on the command line"
+)]
+async fn export(context: &Context, workspace: &Workspace, folder: &Path) -> Result<Exit, Error> {
+    let mut ids = BTreeSet::new();
+    for location in states(workspace).await? {
+        ids.extend(workspace.store.sealers(&location).await?);
+    }
+    if ids.is_empty() {
+        return Err(Error::invalid("no stack has a state yet").hint("`epid up` makes one"));
+    }
+    let folder = context.folder.join(folder);
+    let unwritable = |error| Error::failed(format!("{} cannot be made: {error}", folder.display()));
+    std::fs::create_dir_all(&folder).map_err(unwritable)?;
+    for id in &ids {
+        let file = folder.join(format!("{id}.key"));
+        workspace.keys.export_state_part(id, &file)?;
+    }
+    context.terminal.done(&format!(
+        "the state part of {} written to {}; in .epid/keys it opens states for `epid preview`, and no secret",
+        count(ids.len(), "key", "keys"),
+        folder.display()
+    ));
     Ok(Exit::Done)
 }
 
@@ -136,7 +170,7 @@ async fn rotate(
     }
     for location in &states {
         // Damage, and a missing key, are told before anything is sealed anew.
-        workspace.store.read(location).await?;
+        workspace.writable(location).await?;
     }
     let terminal = context.terminal;
     let secrets = stacks.iter().map(|stack| stack.secrets.len()).sum();

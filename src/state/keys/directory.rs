@@ -10,9 +10,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::cipher::{Entropy, SecretKey, fingerprint, hex, random};
+use super::key::Key;
 use crate::state::error::StateError;
 
 const FIRST_LINE: &str = "epid key 1";
+const PART_LINE: &str = "epid key 1, state part";
 /// Names the key of a rotation that did not end.
 pub(super) const ROTATING: &str = "rotating";
 /// Names the key of the last rotation.
@@ -22,7 +24,8 @@ pub(super) const CURRENT: &str = "current";
 ///
 /// A key file is `ID.key`: the line `epid key 1`, then the key in base64. The id is a fingerprint of the key, so a
 /// file that was mixed up is noticed. Whoever has the file can read the stacks it opens: it belongs into no repository,
-/// and the directory says so to Git.
+/// and the directory says so to Git. A file that holds only the part of a key which opens states says so in its first line,
+/// and has a fingerprint of id and part in a third.
 #[derive(Debug, Clone)]
 pub(super) struct KeyDirectory {
     directory: PathBuf,
@@ -60,16 +63,7 @@ impl KeyDirectory {
         let id = id_of(&key);
         self.make()?;
         let path = self.file(&id);
-        let mut options = File::options();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options
-            .open(&path)
-            .and_then(|mut file| {
-                writeln!(file, "{FIRST_LINE}\n{}", BASE64.encode(key.bytes()))?;
-                file.sync_all()
-            })
+        write_new(&path, &format!("{FIRST_LINE}\n{}\n", BASE64.encode(key.bytes())))
             .and_then(|()| sync_directory(&self.directory))
             .map_err(|e| failed("write", &path, e))?;
         Ok(id)
@@ -128,7 +122,7 @@ impl KeyDirectory {
     }
 
     /// The key of that id; `None` where its file is not here.
-    pub(super) fn load(&self, id: &str) -> Result<Option<SecretKey>, StateError> {
+    pub(super) fn load(&self, id: &str) -> Result<Option<Key>, StateError> {
         if !is_id(id) {
             return Ok(None);
         }
@@ -143,8 +137,9 @@ impl KeyDirectory {
         };
         let text = std::str::from_utf8(&text).map_err(|_| bad("it is not a text"))?;
         let mut lines = text.lines();
-        match lines.next() {
-            Some(FIRST_LINE) => {}
+        let first = lines.next();
+        match first {
+            Some(FIRST_LINE | PART_LINE) => {}
             Some(line) if line.starts_with("epid key ") => {
                 return Err(bad("it was written by a later version of epid"));
             }
@@ -156,16 +151,42 @@ impl KeyDirectory {
             .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
             .map(SecretKey::new)
             .ok_or_else(|| bad("its second line is not 32 bytes in base64"))?;
-        if id_of(&key) == id {
-            Ok(Some(key))
-        } else {
-            Err(bad("it holds another key than its name says"))
+        let (is_part, same) = match first {
+            Some(PART_LINE) => (true, lines.next() == Some(&*id_of_part(id, &key))),
+            _ => (false, id_of(&key) == id),
+        };
+        match (same, is_part) {
+            (false, _) => Err(bad("it holds another key than its name says")),
+            (true, false) => Ok(Some(Key::Whole(key))),
+            (true, true) => Ok(Some(Key::StatePart(key))),
         }
     }
 }
 
 pub(super) fn id_of(key: &SecretKey) -> String {
     hex(&fingerprint(&[b"epid key id\0", key.bytes()])[..8])
+}
+
+/// Writes the file of the part of a key that opens states.
+pub(super) fn write_part(path: &Path, id: &str, part: &SecretKey) -> Result<(), StateError> {
+    let bytes = BASE64.encode(part.bytes());
+    write_new(path, &format!("{PART_LINE}\n{bytes}\n{}\n", id_of_part(id, part)))
+        .map_err(|e| failed("write", path, e))
+}
+
+/// Writes a file that is not there yet, for its owner alone.
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn id_of_part(id: &str, part: &SecretKey) -> String {
+    hex(&fingerprint(&[b"epid state part id\0", id.as_bytes(), part.bytes()])[..8])
 }
 
 pub(super) fn is_id(text: &str) -> bool {

@@ -6,6 +6,7 @@ pub(in crate::state) mod cipher;
 mod config;
 mod directory;
 mod document;
+pub(in crate::state) mod key;
 mod passphrase;
 mod provider;
 mod records;

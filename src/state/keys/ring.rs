@@ -1,11 +1,12 @@
 //! All keys of a project: those in key files, and those that a key provider has sealed.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cipher::{Entropy, SecretKey, random};
-use super::directory::{CURRENT, KeyDirectory, ROTATING, id_of};
+use super::directory::{CURRENT, KeyDirectory, ROTATING, id_of, write_part};
+use super::key::Key;
 use super::provider::{KeyProvider, WrappedKey};
 use super::records::Records;
 use crate::state::error::StateError;
@@ -128,30 +129,64 @@ impl KeyRing {
         Ok(records.and_then(|records| records.get(id).map(|(provider, _)| provider.to_owned())))
     }
 
-    /// True where that key is there and opens. One that is there and whose passphrase is not does not.
+    /// True where all of that key is there and opens. One that is there and whose passphrase is not does not.
     ///
     /// # Errors
     /// [`StateError::BadKey`] where it is something else, [`StateError::WrongPassphrase`], [`StateError::Io`].
     pub fn find(&self, id: &str) -> Result<bool, StateError> {
-        self.at_hand(id).map(|key| key.is_some())
+        Ok(self.at_hand(id)?.is_some_and(|key| key.whole().is_some()))
     }
 
-    /// A key, where nothing is missing that opens it.
-    pub(in crate::state) fn at_hand(&self, id: &str) -> Result<Option<SecretKey>, StateError> {
-        match self.require(id, "this run") {
+    /// What is here of a key, where nothing is missing that opens it.
+    pub(in crate::state) fn at_hand(&self, id: &str) -> Result<Option<Key>, StateError> {
+        match self.open(id, "this run") {
             Ok(key) => Ok(Some(key)),
             Err(error) if error.is_missing_key() => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// The key of that id, which `what` needs.
+    /// True where only the part of that key is here that opens states.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn is_part(&self, id: &str) -> Result<bool, StateError> {
+        Ok(matches!(self.files.load(id)?, Some(Key::StatePart(_))) && !self.opened().contains_key(id))
+    }
+
+    /// Writes the part of a key that opens states, and no secret in them, to a file that is not there yet. It is used as the
+    /// key file of that id.
+    ///
+    /// # Errors
+    /// [`StateError::MissingKey`], [`StateError::NeedsWholeKey`], [`StateError::Io`].
+    pub fn export_state_part(&self, id: &str, file: &Path) -> Result<(), StateError> {
+        let key = Key::Whole(self.require(id, "its state part")?);
+        write_part(file, id, &key.state_part())
+    }
+
+    /// The key of that id, all of it, which `what` needs.
     pub(in crate::state) fn require(&self, id: &str, what: &str) -> Result<SecretKey, StateError> {
-        if let Some(key) = self.files.load(id)? {
+        match self.open(id, what)? {
+            Key::Whole(key) => Ok(key),
+            Key::StatePart(_) => Err(StateError::NeedsWholeKey {
+                what: what.to_owned(),
+                id: id.to_owned(),
+            }),
+        }
+    }
+
+    /// What is here of the key of that id, which `what` needs.
+    pub(in crate::state) fn open(&self, id: &str, what: &str) -> Result<Key, StateError> {
+        let file = self.files.load(id)?;
+        if let Some(key @ Key::Whole(_)) = file {
             return Ok(key);
         }
         if let Some(key) = self.opened().get(id) {
-            return Ok(key.clone());
+            return Ok(Key::Whole(key.clone()));
+        }
+        // Who was given a part does not have the passphrase.
+        if let Some(part) = file {
+            return Ok(part);
         }
         if let (Some((file, _)), Some(records)) = (&self.sealed, self.records()?)
             && let Some((provider, wrapped)) = records.get(id)
@@ -170,7 +205,7 @@ impl KeyRing {
                 return Err(bad("what is sealed is another key".to_owned()));
             }
             self.opened().insert(id.to_owned(), key.clone());
-            return Ok(key);
+            return Ok(Key::Whole(key));
         }
         Err(StateError::MissingKey {
             what: what.to_owned(),
