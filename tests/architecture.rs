@@ -18,7 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("components", &["program", "expression"]),
     ("graph", &["program", "expression"]),
     ("state", &[]),
-    ("observe", &["graph", "state"]),
+    ("observe", &["graph", "state", "expression"]),
     ("plan", &["graph", "state", "expression"]),
     ("apply", &["plan", "state", "graph", "expression"]),
     ("builtin", &[]),

@@ -85,6 +85,8 @@ impl StateHead {
 
 /// The file of a snapshot.
 pub(super) fn write(head: &StateHead, snapshot: &Snapshot, keys: &StackKeys) -> Result<Vec<u8>, StateError> {
+    // Of secrets that cannot be opened, only digests would be left.
+    keys.require_secrets("writing the state")?;
     let body = serde_json::to_vec(&Body::store(snapshot, keys)?)
         .map_err(|error| StateError::Abandoned(error.to_string()))?;
     document::write(head, &body, keys.state(), PURPOSE, keys.entropy())

@@ -152,6 +152,11 @@ impl StackKeys {
         })
     }
 
+    /// Makes sure that secrets can be opened and sealed, which `what` needs.
+    pub(in crate::state) fn require_secrets(&self, what: &str) -> Result<(), StateError> {
+        self.secrets(what).map(|_| ())
+    }
+
     /// True where secrets can be opened, and sealed.
     #[must_use]
     pub fn opens_secrets(&self) -> bool {
