@@ -178,6 +178,14 @@ impl Running<'_> {
         };
         let derivations = Derivations::noting(keys);
         let references = self.references(stack, &Pending::new(), &derivations).await?;
+        let mut records = recorded.snapshot.entries.values().map(|entry| &entry.record);
+        let any = !stack.secrets.is_empty()
+            || stack.program.config.iter().any(|declared| declared.secret)
+            || references.iter().any(|(_, value)| value.has_secret())
+            || records.any(|record| record.applied.has_secret() || record.outputs.has_secret());
+        if !any {
+            return Ok(BTreeMap::new());
+        }
         let graph = self
             .workspace
             .graph(stack, self.world, references, &derivations)?;

@@ -11,6 +11,13 @@ use super::provider::{KeyProvider, WrappedKey};
 use super::records::Records;
 use crate::state::error::StateError;
 
+/// The file of sealed keys, and who opens them.
+#[derive(Debug)]
+struct Sealed {
+    file: PathBuf,
+    providers: Vec<Arc<dyn KeyProvider>>,
+}
+
 /// The keys of a project, by their ids. Cheap to clone; nothing is read, and nobody asked, before a key is needed.
 ///
 /// A key is 256 bits, and its id a fingerprint of them. It lies in a key file as it is, or sealed by a [`KeyProvider`] in a file
@@ -18,8 +25,7 @@ use crate::state::error::StateError;
 #[derive(Debug, Clone)]
 pub struct KeyRing {
     files: KeyDirectory,
-    /// The file of sealed keys, and who opens them.
-    sealed: Option<(Arc<PathBuf>, Arc<[Arc<dyn KeyProvider>]>)>,
+    sealed: Option<Arc<Sealed>>,
     /// Sealed keys that were opened.
     opened: Arc<Mutex<BTreeMap<String, SecretKey>>>,
 }
@@ -41,7 +47,8 @@ impl KeyRing {
     /// Also the keys that these providers have sealed in `file`, which need not exist yet.
     #[must_use]
     pub fn with_sealed(mut self, file: impl Into<PathBuf>, providers: Vec<Arc<dyn KeyProvider>>) -> Self {
-        self.sealed = Some((Arc::new(file.into()), providers.into()));
+        let file = file.into();
+        self.sealed = Some(Arc::new(Sealed { file, providers }));
         self
     }
 
@@ -53,7 +60,7 @@ impl KeyRing {
 
     fn records(&self) -> Result<Option<Records>, StateError> {
         match &self.sealed {
-            Some((file, _)) => Records::read(file),
+            Some(sealed) => Records::read(&sealed.file),
             None => Ok(None),
         }
     }
@@ -188,11 +195,11 @@ impl KeyRing {
         if let Some(part) = file {
             return Ok(part);
         }
-        if let (Some((file, _)), Some(records)) = (&self.sealed, self.records()?)
+        if let (Some(sealed), Some(records)) = (&self.sealed, self.records()?)
             && let Some((provider, wrapped)) = records.get(id)
         {
             let bad = |what: String| StateError::BadKey {
-                file: file.display().to_string(),
+                file: sealed.file.display().to_string(),
                 what: format!("of the key {id}, {what}"),
             };
             let wrapped = wrapped.ok_or_else(|| bad("the sealed text is no base64".to_owned()))?;
@@ -215,7 +222,7 @@ impl KeyRing {
     }
 
     fn provider(&self, name: &str) -> Result<&dyn KeyProvider, StateError> {
-        let providers = self.sealed.iter().flat_map(|(_, providers)| providers.iter());
+        let providers = self.sealed.iter().flat_map(|sealed| sealed.providers.iter());
         let found = providers.map(|provider| &**provider).find(|p| p.name() == name);
         found.ok_or_else(|| StateError::NoProvider(name.to_owned()))
     }
@@ -289,8 +296,8 @@ impl KeyRing {
         let id = id_of(&key);
         let wrapped: WrappedKey = provider.wrap(&id, key.bytes(), entropy)?;
         records.set(&id, name, wrapped);
-        if let Some((file, _)) = &self.sealed {
-            records.write(file)?;
+        if let Some(sealed) = &self.sealed {
+            records.write(&sealed.file)?;
         }
         self.opened().insert(id.clone(), key);
         Ok(id)
@@ -301,9 +308,9 @@ impl KeyRing {
     /// # Errors
     /// [`StateError::Io`].
     pub fn end_rotation(&self) -> Result<(), StateError> {
-        if let (Some((file, _)), Some(mut records)) = (&self.sealed, self.records()?) {
+        if let (Some(sealed), Some(mut records)) = (&self.sealed, self.records()?) {
             records.current = self.files.noted(ROTATING)?;
-            records.write(file)?;
+            records.write(&sealed.file)?;
         }
         self.files.promote(ROTATING, CURRENT)
     }
