@@ -14,10 +14,9 @@ pub trait Digests {
         false
     }
 
-    /// `value`, which `how` makes of `from`, among which are secrets. Where secrets are only digests: what it came to when
+    /// `value`, which the first argument says how to make of the second, among which are secrets. Where secrets are only digests: what it came to when
     /// somebody could open them, a digest itself unless it is no secret; `value` where nobody has written that down.
-    fn derived(&self, how: &str, from: &[Value], value: Value) -> Value {
-        let _ = (how, from);
+    fn derived(&self, _how: &str, _from: &[Value], value: Value) -> Value {
         value
     }
 }
@@ -79,9 +78,8 @@ pub trait Scope {
     }
 
     /// `value`, which a template comes to, or what is known of it where secrets are only digests: see [`Digests::derived`].
-    /// `template` tells its text and references.
-    fn derived(&self, template: &dyn Fn() -> (String, Vec<Reference>), value: Value) -> Value {
-        let _ = template;
+    /// The first argument tells its text and references.
+    fn derived(&self, _template: &dyn Fn() -> (String, Vec<Reference>), value: Value) -> Value {
         value
     }
 }

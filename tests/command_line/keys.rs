@@ -247,7 +247,7 @@ fn a_change_of_provider_that_is_killed_is_ended_by_the_next() {
         place
     };
     killed(&before, &|_| (), "keys rotate --to passphrase --yes", &|place| {
-        assert_open(&clone(place))
+        assert_open(&clone(place));
     });
 }
 

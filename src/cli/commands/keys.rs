@@ -106,10 +106,6 @@ async fn ls(context: &Context, workspace: &Workspace) -> Result<Exit, Error> {
 }
 
 /// Writes the part that opens states of each key that seals one.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the folder was named on the command line"
-)]
 async fn export(context: &Context, workspace: &Workspace, folder: &Path) -> Result<Exit, Error> {
     let mut ids = BTreeSet::new();
     for location in states(workspace).await? {

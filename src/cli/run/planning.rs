@@ -233,14 +233,14 @@ impl Running<'_> {
         if self.asked.offline {
             return Ok(Seen::default());
         }
-        if let Some(keys) = recorded.keys.as_ref().filter(|keys| !keys.opens_secrets()) {
-            if self.asked.look {
-                // What a service tells of a secret has no digest to compare it with.
-                return Err(Error::from(StateError::NeedsWholeKey {
-                    what: "comparing with what exists".to_owned(),
-                    id: keys.id().to_owned(),
-                }));
-            }
+        if let Some(keys) = recorded.keys.as_ref().filter(|keys| !keys.opens_secrets())
+            && self.asked.look
+        {
+            // What a service tells of a secret has no digest to compare it with.
+            return Err(Error::from(StateError::NeedsWholeKey {
+                what: "comparing with what exists".to_owned(),
+                id: keys.id().to_owned(),
+            }));
         }
         let snapshot = &recorded.snapshot;
         let derivations = Derivations::of(recorded);
