@@ -318,7 +318,73 @@ impl KeyRing {
 
 #[cfg(test)]
 mod tests {
+    use super::super::passphrase::{Passphrase, PassphraseProvider, PassphraseSource};
     use super::*;
+
+    /// One passphrase, and the one that takes its place.
+    struct Given(&'static str, &'static str);
+
+    impl PassphraseSource for Given {
+        fn known(&self, _: &str, _: &str, refused: usize) -> Result<Option<Passphrase>, StateError> {
+            Ok(Passphrase::new(self.0.to_owned()).filter(|_| refused == 0))
+        }
+
+        fn chosen(&self, renewed: bool) -> Result<Option<Passphrase>, StateError> {
+            Ok(Passphrase::new(if renewed { self.1 } else { self.0 }.to_owned()))
+        }
+    }
+
+    fn ring(folder: &Path, first: &'static str, second: &'static str) -> KeyRing {
+        let provider: Arc<dyn KeyProvider> =
+            Arc::new(PassphraseProvider::new(Arc::new(Given(first, second))));
+        KeyRing::new(folder.join("keys")).with_sealed(folder.join("sealed.toml"), vec![provider])
+    }
+
+    fn entropy() -> Entropy {
+        Arc::new(|bytes| {
+            bytes.iter_mut().for_each(|b| *b = fastrand::u8(..));
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn one_passphrase_opens_all_keys_at_every_moment_of_its_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = Some(PassphraseProvider::NAME);
+        let rotating = ring(folder.path(), "old", "new");
+        let old = rotating.start_rotation(to, false, &entropy()).unwrap();
+        rotating.end_rotation().unwrap();
+        assert!(ring(folder.path(), "old", "").find(&old).unwrap());
+        let new = rotating.start_rotation(to, true, &entropy()).unwrap();
+        // Nothing was sealed with the new key yet, and from here on a kill leaves this.
+        let after = ring(folder.path(), "new", "");
+        assert!(old != new && after.find(&old).unwrap() && after.find(&new).unwrap());
+        assert!(ring(folder.path(), "old", "").find(&old).is_err());
+        assert_eq!(after.current().unwrap(), Some(old));
+        assert_eq!(after.start_rotation(to, false, &entropy()).unwrap(), new);
+        after.end_rotation().unwrap();
+        assert_eq!(after.current().unwrap(), Some(new));
+    }
+
+    #[test]
+    fn a_rotation_that_did_not_end_goes_on_with_its_key_unless_another_keeper_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = ring(folder.path(), "phrase", "");
+        let begun = keys
+            .start_rotation(Some(PassphraseProvider::NAME), false, &entropy())
+            .unwrap();
+        assert_eq!(keys.start_rotation(None, false, &entropy()).unwrap(), begun);
+        let file = keys
+            .start_rotation(Some(KeyRing::FILE), false, &entropy())
+            .unwrap();
+        assert_eq!(keys.provider_of(&file).unwrap().as_deref(), Some(KeyRing::FILE));
+        assert_eq!(keys.start_rotation(None, false, &entropy()).unwrap(), file);
+        assert!(
+            keys.find(&begun).unwrap(),
+            "a key that may have sealed something is gone"
+        );
+        assert!(keys.start_rotation(Some("kms"), false, &entropy()).is_err());
+    }
 
     #[test]
     fn a_missing_key_says_which_file_to_restore() {
