@@ -25,7 +25,7 @@ use epid::graph::{Inputs, Providers, ResourceGraph, build};
 use epid::plan::{Mode, Observations, Plan, Refresh, Request, Selection, plan};
 use epid::program::{Components, Declaration, Options, Program};
 use epid::state::blobs::FolderBlobs;
-use epid::state::{Entropy, Holder, KeyDirectory, Location, Opening, Run, Session, Snapshot, Store};
+use epid::state::{Entropy, Holder, KeyRing, Location, Opening, Run, Session, Snapshot, Store};
 use epid_fake::{Fake, World};
 use epid_provider::{Kind, Map, Timestamp, Token};
 
@@ -174,7 +174,7 @@ impl Bench {
             providers,
             store: Store::new(
                 Arc::new(FolderBlobs::new(folder.join("state"))),
-                KeyDirectory::new(folder.join("keys")),
+                KeyRing::new(folder.join("keys")),
                 entropy,
             ),
             location: Location::new("cloud", "p", "s"),
@@ -190,7 +190,7 @@ impl Bench {
             stacks: Map::default(),
             components: &Components::default(),
             providers: &self.providers,
-            digest: &|_| None,
+            digests: &|_: &[u8]| None,
             place: &|_| None,
         };
         build(program, &inputs).map_err(|problems| format!("{:?}", problems.first()).into())
@@ -205,7 +205,7 @@ impl Bench {
             mode,
             selection: &Selection::default(),
             refresh: Refresh::Undo,
-            digest: &|_| None,
+            digests: &|_: &[u8]| None,
         };
         plan(&request).map_err(|problems| format!("{:?}", problems.first()).into())
     }
@@ -233,7 +233,7 @@ impl Bench {
             clock: Arc::new(TokioClock::starting_at(Timestamp(1_800_000_000_000))),
             control,
             mint: &mint,
-            digest: &|_| None,
+            digests: &|_: &[u8]| None,
             run: Run {
                 who: Arc::from("bench"),
                 command: Arc::from("up"),

@@ -13,8 +13,7 @@ use std::time::Instant;
 
 use epid::state::blobs::FolderBlobs;
 use epid::state::{
-    Change, Ending, Entropy, Entry, Holder, Intent, JournalEntry, KeyDirectory, Location, Opening, Session,
-    Store,
+    Change, Ending, Entropy, Entry, Holder, Intent, JournalEntry, KeyRing, Location, Opening, Session, Store,
 };
 use epid_provider::{Kind, Operation, Record, Timestamp, Token, Urn, Value};
 
@@ -103,7 +102,7 @@ fn main() -> Outcome {
         let entropy: Entropy = Arc::new(|bytes| {
             getrandom::fill(bytes).map_err(|error| std::io::Error::other(error.to_string()))
         });
-        let keys = KeyDirectory::new(folder.path().join("keys"));
+        let keys = KeyRing::new(folder.path().join("keys"));
         let store = Store::new(
             Arc::new(FolderBlobs::new(folder.path().join("state"))),
             keys,

@@ -18,7 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("components", &["program", "expression"]),
     ("graph", &["program", "expression"]),
     ("state", &[]),
-    ("observe", &["graph", "state"]),
+    ("observe", &["graph", "state", "expression"]),
     ("plan", &["graph", "state", "expression"]),
     ("apply", &["plan", "state", "graph", "expression"]),
     ("builtin", &[]),
@@ -41,7 +41,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Crates that only some rooms may name.
 const CRATES: &[(&str, &[&str])] = &[
     ("petgraph", &["graph"]),
-    ("toml", &["program"]),
+    // Of the state, the file of sealed keys: it is committed, and people read it.
+    ("toml", &["program", "state"]),
     ("toml_edit", &["program"]),
     ("annotate_snippets", &["program"]),
     ("tokio", &["apply", "state", "cli"]),

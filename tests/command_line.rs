@@ -35,5 +35,7 @@ mod secrets;
 mod signals;
 #[path = "command_line/small.rs"]
 mod small;
+#[path = "command_line/state_keys.rs"]
+mod state_keys;
 #[path = "command_line/states.rs"]
 mod states;

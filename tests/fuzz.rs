@@ -18,7 +18,7 @@ use epid::graph::{Inputs, Providers, Selector, build};
 use epid::plan::Plan;
 use epid::program::{Sources, draft_values, load, parse_program, render};
 use epid::state::blobs::FolderBlobs;
-use epid::state::{Entropy, KeyDirectory, Location, StateError, Store};
+use epid::state::{Entropy, KeyRing, Location, StateError, Store};
 use epid_provider::{Map, Urn, Value};
 use proptest::prelude::*;
 
@@ -296,7 +296,7 @@ fn taken(files: &[(String, Vec<u8>)]) {
             stacks: stacks.collect::<Map>(),
             components: &components,
             providers: &providers,
-            digest: &|_| None,
+            digests: &|_: &[u8]| None,
             place: &|span| loaded.sources.place(span).map(Arc::from),
         };
         if let Err(problems) = build(&stack.program, &inputs) {
@@ -440,8 +440,8 @@ struct World {
 }
 
 impl World {
-    fn keys(&self) -> KeyDirectory {
-        KeyDirectory::new(self.folder.path().join(".epid/keys"))
+    fn keys(&self) -> KeyRing {
+        KeyRing::new(self.folder.path().join(".epid/keys"))
     }
 }
 
@@ -464,7 +464,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     fs::write(root.join("stacks/s.toml"), stack.replace("\"y\"", "\"z\"")).unwrap();
     run(&["preview", "--sandbox", "--save", "plan"]);
     let sealed = fs::read_to_string(root.join("plan")).unwrap();
-    let keys = KeyDirectory::new(root.join(".epid/keys"));
+    let keys = KeyRing::new(root.join(".epid/keys"));
     let saved = unsealed(&keys, sealed.trim()).unwrap();
     let saved: serde_json::Value = serde_json::from_slice(&saved).unwrap();
     let mut state = Vec::new();
@@ -488,7 +488,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     }
 });
 
-fn unsealed(keys: &KeyDirectory, text: &str) -> Result<Vec<u8>, StateError> {
+fn unsealed(keys: &KeyRing, text: &str) -> Result<Vec<u8>, StateError> {
     keys.key_of_document(text, "saved plan", &entropy())?.open(text)
 }
 

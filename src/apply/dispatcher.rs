@@ -86,7 +86,7 @@ impl<'a> Dispatcher<'a> {
                 plan,
                 session: &executor.session,
                 providers: executor.providers,
-                digest: executor.digest,
+                digests: executor.digests,
             },
             schedule: Schedule::new(plan),
             connections: Connections::default(),

@@ -12,6 +12,7 @@ use super::dispatcher::Dispatcher;
 use super::event::Event;
 use super::outcome::{Outcome, RecoveredIntent};
 use super::recover;
+use crate::expression::Digests;
 use crate::graph::Providers;
 use crate::plan::{Plan, StepId};
 use crate::state::{Run, Session, StateError};
@@ -28,8 +29,8 @@ pub struct Executor<'a> {
     pub control: Control,
     /// Makes a fresh random token.
     pub mint: &'a dyn Fn() -> Token,
-    /// The keyed digest of secret content.
-    pub digest: &'a dyn Fn(&[u8]) -> Option<String>,
+    /// What is known of secrets by their digests.
+    pub digests: &'a dyn Digests,
     /// Who runs what; written with the first thing the run records.
     pub run: Run,
 }

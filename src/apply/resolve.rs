@@ -6,7 +6,7 @@ use std::sync::Arc;
 use epid_provider::{Change, Desired, Path, Record, Replace, Resolved, Urn, Value, diff};
 
 use super::event::Trouble;
-use crate::expression::{Located, TemplateError};
+use crate::expression::{Digests, Located, TemplateError};
 use crate::graph::{Known, Providers, View, at, overlay, provider_type};
 use crate::plan::{Plan, PlannedChange, PlannedInputs, Promises, Step};
 use crate::state::Session;
@@ -35,7 +35,7 @@ pub(super) struct Resolver<'a> {
     pub(super) plan: &'a Plan,
     pub(super) session: &'a Session,
     pub(super) providers: &'a Providers,
-    pub(super) digest: &'a dyn Fn(&[u8]) -> Option<String>,
+    pub(super) digests: &'a dyn Digests,
 }
 
 impl Resolver<'_> {
@@ -55,7 +55,7 @@ impl Resolver<'_> {
         let known = |urn: &Urn| self.known(urn);
         template
             .template
-            .evaluate(&View::new(&self.plan.names, each, &known, self.digest))
+            .evaluate(&View::new(&self.plan.names, each, &known, self.digests))
     }
 
     /// The inputs of a step, all known; and of the paths whose value is kept, what the program says there.

@@ -421,12 +421,36 @@ pub(crate) enum StateCommand {
 pub(crate) enum KeysCommand {
     /// The keys that are here or needed, and what is sealed with each
     Ls,
+    /// Write key files for whoever may read states and preview, such as a CI job, and see no secret
+    Export {
+        /// Only the part of each key that opens states: secrets are compared by their digests, and nothing can be changed
+        #[arg(long, required = true)]
+        state_only: bool,
+        /// The folder for the files, which take the place of those in .epid/keys
+        #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+        folder: PathBuf,
+    },
     /// Seal all states and secrets of the project with a new key; the old ones stay
     Rotate {
+        /// What keeps the new key: a key file, or a passphrase [default: what keeps the current one]
+        #[arg(long, value_enum, value_name = "PROVIDER")]
+        to: Option<Keeper>,
+        /// Take a new passphrase too: asked for, or from EPID_NEW_PASSPHRASE or EPID_NEW_PASSPHRASE_FILE
+        #[arg(long, conflicts_with = "to")]
+        new_passphrase: bool,
         /// Do not ask
         #[arg(long, short)]
         yes: bool,
     },
+}
+
+/// What keeps a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Keeper {
+    /// A file in .epid/keys, which Git ignores
+    File,
+    /// Epid.keys.toml, which is committed; a passphrase opens it: EPID_PASSPHRASE, EPID_PASSPHRASE_FILE, or asked for
+    Passphrase,
 }
 
 #[derive(Debug, Args)]

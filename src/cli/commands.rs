@@ -19,6 +19,7 @@ pub(crate) use state::state;
 use clap::CommandFactory as _;
 
 use super::args::{Cli, Graph, GraphFormat, StackArgs};
+use super::derivations::Derivations;
 use super::error::Error;
 use super::exit::Exit;
 use super::workspace::Workspace;
@@ -64,8 +65,14 @@ pub(crate) async fn graph(context: &Context, args: &Graph) -> Result<Exit, Error
     let workspace = context.workspace()?;
     let (stack, _, world) = locate(&workspace, &args.stack)?;
     let pending = workspace.unknown_references(stack);
-    let references = workspace.references(stack, &world, &pending).await?;
-    let graph = workspace.graph(stack, &world, references, &|_| None)?;
+    let location = workspace.location(&world, &stack.name);
+    // A drawing needs no state; where one can be read, it tells what secrets are.
+    let recorded = workspace.recorded(&location).await;
+    let derivations = recorded.map_or_else(|_| Derivations::default(), |recorded| Derivations::of(&recorded));
+    let references = workspace
+        .references(stack, &world, &pending, &derivations)
+        .await?;
+    let graph = workspace.graph(stack, &world, references, &derivations)?;
     let (drawing, text) = match args.format {
         GraphFormat::Dot => ("dot", drawing::dot(&graph)),
         GraphFormat::Mermaid => ("mermaid", drawing::mermaid(&graph)),

@@ -83,6 +83,11 @@ impl Error {
             Self::State(error) => match **error {
                 StateError::Locked { .. } => Exit::Locked,
                 StateError::MissingKey { .. }
+                | StateError::MissingPassphrase { .. }
+                | StateError::NeedsWholeKey { .. }
+                | StateError::WrongPassphrase { .. }
+                | StateError::BadPassphrase(_)
+                | StateError::NoProvider(_)
                 | StateError::BadKey { .. }
                 | StateError::BadSecret { .. }
                 | StateError::BadDocument { .. }

@@ -6,10 +6,12 @@
 //! | `surroundings` | environment, wall clock, randomness, signals: read here and nowhere else |
 //! | `workspace` | a project with its states and keys |
 //! | `backend`, `split` | where the states are: a folder, a bucket, some here and some there |
+//! | `passphrase` | where the passphrase of a key comes from |
 //! | `world` | the real clouds or the sandbox, and their providers |
 //! | `sandbox`, `served` | the simulated world: serving it, beginning anew; and its use while it is served |
 //! | `run` | up, preview, destroy, refresh, import: plan, show, ask, apply |
 //! | `bound` | whether a plan stays within the one that was shown |
+//! | `derivations` | what secrets come to, for whoever may not see them |
 //! | `saved_plan`, `sealed_world` | plans in files and the sandbox's world, encrypted |
 //! | `commands` | everything else |
 //! | `ui` | what people see |
@@ -20,11 +22,13 @@ mod args;
 mod backend;
 mod bound;
 mod commands;
+mod derivations;
 mod drawing;
 mod error;
 mod exit;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
+mod passphrase;
 mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
@@ -73,7 +77,7 @@ pub(crate) struct Context {
 
 impl Context {
     fn workspace(&self) -> Result<Workspace, Error> {
-        Workspace::find(&self.folder, self.built.clone())
+        Workspace::find(&self.folder, self.built.clone(), self.terminal)
     }
 
     /// The project for a run of these stacks, and whether time may jump.

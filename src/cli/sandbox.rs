@@ -33,6 +33,30 @@ fn open(context: &Context, workspace: &Workspace, clock: epid_sandbox::Clock) ->
     Sandbox::open(Box::new(store), clock, Settings::default()).map_err(|error| unusable(&folder, &error))
 }
 
+/// The world of a project, taken for this process, where there is one and its key is here.
+pub(crate) fn held(context: &Context, workspace: &Workspace) -> Result<Option<SealedWorld>, Error> {
+    let folder = folder(&workspace.project.root);
+    let mut store = SealedWorld::new(&folder, &workspace.keys);
+    if store.sealer().is_none() {
+        return Ok(None);
+    }
+    let holder = surroundings::holder(&context.command);
+    take(&mut store, &folder, &holder.to_string())?;
+    store.find_key().map_err(keyless)?;
+    Ok(Some(store))
+}
+
+/// Seals a world with the key `id`.
+pub(crate) fn reseal(workspace: &Workspace, mut world: SealedWorld, id: &str) -> Result<(), Error> {
+    let folder = folder(&workspace.project.root);
+    world.seal_with(id)?;
+    let clock = epid_sandbox::Clock::starting_at(BEGINNING);
+    // Folding the log into a new snapshot leaves the old key behind.
+    Sandbox::open(Box::new(world), clock, Settings::default())
+        .and_then(|sandbox| sandbox.close())
+        .map_err(|error| unusable(&folder, &error))
+}
+
 /// `epid sandbox serve`.
 pub(crate) async fn serve(context: &Context, port: u16, speed: f64) -> Result<Exit, Error> {
     if !(0.01..=10_000.0).contains(&speed) {

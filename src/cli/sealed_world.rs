@@ -1,5 +1,7 @@
 //! The sandbox's world as it is kept: encrypted, as everything else that epid writes. It holds Secrets.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -8,25 +10,28 @@ use epid_sandbox::store::Stored;
 use epid_sandbox::{FileStore, WorldStore};
 
 use super::surroundings;
-use crate::state::{DocumentKey, KeyDirectory, StateError, sealed_with};
+use crate::state::{DocumentKey, KeyRing, StateError, sealed_with};
 
 const KIND: &str = "sandbox's world";
 
 /// The two files of a world, each line of them encrypted.
 pub(crate) struct SealedWorld {
     files: FileStore,
-    keys: KeyDirectory,
-    /// The key of the world there is; drawn with the first write where there is none.
-    key: Option<DocumentKey>,
+    keys: KeyRing,
+    /// The id of the key for what is written: that of the world there is, or one that is chosen with the first write.
+    key: Option<String>,
+    /// The keys that were needed so far. Each line names its own: a rotation may have been cut short between snapshot and log.
+    opened: BTreeMap<String, DocumentKey>,
 }
 
 impl SealedWorld {
     /// The world in `folder`.
-    pub(crate) fn new(folder: &Path, keys: &KeyDirectory) -> Self {
+    pub(crate) fn new(folder: &Path, keys: &KeyRing) -> Self {
         Self {
             files: FileStore::new(folder),
             keys: keys.clone(),
             key: None,
+            opened: BTreeMap::new(),
         }
     }
 
@@ -50,33 +55,57 @@ impl SealedWorld {
         else {
             return Ok(());
         };
-        self.note_key(&snapshot)
+        let text = String::from_utf8_lossy(&snapshot);
+        self.key = Some(self.key_of(&text)?.id().to_owned());
+        Ok(())
     }
 
-    fn key(&mut self) -> io::Result<&DocumentKey> {
-        match &mut self.key {
-            Some(key) => Ok(key),
-            empty => {
-                let key = self.keys.document_key(KIND, &surroundings::randomness());
-                Ok(empty.insert(key.map_err(io::Error::other)?))
+    /// What is written from now on is sealed with the key `id`.
+    pub(crate) fn seal_with(&mut self, id: &str) -> Result<(), StateError> {
+        let key = self
+            .keys
+            .document_key_of(id.to_owned(), KIND, &surroundings::randomness())?;
+        self.opened.insert(id.to_owned(), key);
+        self.key = Some(id.to_owned());
+        Ok(())
+    }
+
+    /// The key that a text names.
+    fn key_of(&mut self, text: &str) -> Result<&DocumentKey, StateError> {
+        match self
+            .opened
+            .entry(sealed_with(text).unwrap_or_default().to_owned())
+        {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(empty) => {
+                let key = self
+                    .keys
+                    .key_of_document(text, KIND, &surroundings::randomness())?;
+                Ok(empty.insert(key))
             }
         }
     }
 
-    fn open(&self, text: &[u8]) -> io::Result<Vec<u8>> {
-        let (Some(key), Ok(text)) = (&self.key, std::str::from_utf8(text)) else {
-            return Err(io::Error::other("it is not what epid wrote"));
-        };
-        key.open(text).map_err(io::Error::other)
+    fn seal(&mut self, clear: &[u8]) -> Result<String, StateError> {
+        if self.key.is_none() {
+            let randomness = surroundings::randomness();
+            let key = self.keys.current_or_mint(&randomness)?;
+            match self.seal_with(&key) {
+                // A fresh clone has no passphrase, and its sandbox no use for one.
+                Err(error) if error.is_missing_key() => self.seal_with(&self.keys.mint(&randomness)?)?,
+                sealed => sealed?,
+            }
+        }
+        match self.key.as_ref().and_then(|id| self.opened.get(id)) {
+            Some(key) => key.seal(clear),
+            None => Err(StateError::Closed),
+        }
     }
 
-    fn note_key(&mut self, snapshot: &[u8]) -> Result<(), StateError> {
-        let text = String::from_utf8_lossy(snapshot);
-        let key = self
-            .keys
-            .key_of_document(&text, KIND, &surroundings::randomness())?;
-        self.key = Some(key);
-        Ok(())
+    fn open(&mut self, text: &[u8]) -> io::Result<Vec<u8>> {
+        let text = std::str::from_utf8(text).map_err(io::Error::other)?;
+        let key = self.key_of(text).map_err(io::Error::other)?;
+        key.open(text).map_err(io::Error::other)
     }
 }
 
@@ -86,7 +115,9 @@ impl WorldStore for SealedWorld {
         let Some(snapshot) = stored.snapshot else {
             return Ok(Stored::default());
         };
-        self.note_key(&snapshot).map_err(io::Error::other)?;
+        if self.key.is_none() {
+            self.find_key().map_err(io::Error::other)?;
+        }
         let mut log = Vec::new();
         // A torn last line was never answered.
         for line in stored.log.split_inclusive(|byte| *byte == b'\n') {
@@ -102,12 +133,12 @@ impl WorldStore for SealedWorld {
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let line = self.key()?.seal(bytes).map_err(io::Error::other)?;
+        let line = self.seal(bytes).map_err(io::Error::other)?;
         self.files.append((line + "\n").as_bytes())
     }
 
     fn replace(&mut self, snapshot: &[u8]) -> io::Result<()> {
-        let text = self.key()?.seal(snapshot).map_err(io::Error::other)?;
+        let text = self.seal(snapshot).map_err(io::Error::other)?;
         self.files.replace(text.as_bytes())
     }
 }
@@ -120,7 +151,7 @@ mod tests {
     fn a_world_comes_back_and_nothing_of_it_lies_in_clear() {
         let directory = tempfile::tempdir().unwrap();
         let folder = directory.path().join("sandbox");
-        let keys = KeyDirectory::new(directory.path().join("keys"));
+        let keys = KeyRing::new(directory.path().join("keys"));
         let mut world = SealedWorld::new(&folder, &keys);
         assert_eq!(world.load().unwrap(), Stored::default());
         world.replace(b"hunter2").unwrap();

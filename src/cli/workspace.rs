@@ -7,13 +7,19 @@ use std::sync::Arc;
 use epid_provider::{Map, Value};
 
 use super::backend;
+use super::derivations::Derivations;
 use super::error::Error;
+use super::passphrase::Asked;
 use super::surroundings;
+use super::ui::Terminal;
 use super::world::World;
 use crate::graph::{Inputs, ResourceGraph, build};
 use crate::program::{Components, Diagnostic, Loaded, Project, Severity, Sources, StackFile, draft_values};
 use crate::state::blobs::Blobs;
-use crate::state::{KeyDirectory, Location, Snapshot, StackKeys, Store};
+use crate::state::{KeyRing, Location, PassphraseProvider, Snapshot, StackKeys, StateError, Store};
+
+/// The keys of a project that a provider has sealed.
+const SEALED_KEYS: &str = "Epid.keys.toml";
 
 /// The outputs of stacks that run before, as they will be: what their plans cannot tell is unknown.
 pub(crate) type Pending = BTreeMap<Arc<str>, Map>;
@@ -34,7 +40,7 @@ pub(crate) struct Workspace {
     here: Arc<dyn Blobs>,
     remote: bool,
     /// The keys.
-    pub(crate) keys: KeyDirectory,
+    pub(crate) keys: KeyRing,
 }
 
 /// The folder of the project that `folder` is in.
@@ -58,7 +64,7 @@ pub(crate) struct Recorded {
 
 impl Workspace {
     /// The project that `folder` is in, or the one around a program that was built.
-    pub(crate) fn find(folder: &Path, loaded: Option<Loaded>) -> Result<Self, Error> {
+    pub(crate) fn find(folder: &Path, loaded: Option<Loaded>, terminal: Terminal) -> Result<Self, Error> {
         let mut loaded = match loaded {
             Some(loaded) => loaded,
             None => crate::program::load(&root(folder)?),
@@ -67,7 +73,11 @@ impl Workspace {
             return Err(Error::Input(loaded.diagnostics.clone(), loaded.sources.clone()));
         };
         let backend = backend::of(&project)?;
-        let keys = KeyDirectory::new(project.root.join(".epid").join("keys"));
+        let asked = Arc::new(Asked::new(terminal));
+        let keys = KeyRing::new(project.root.join(".epid").join("keys")).with_sealed(
+            project.root.join(SEALED_KEYS),
+            vec![Arc::new(PassphraseProvider::new(asked))],
+        );
         let store = Store::new(backend.all, keys.clone(), surroundings::randomness());
         Ok(Self {
             sources: loaded.sources.clone(),
@@ -287,6 +297,17 @@ impl Workspace {
         })
     }
 
+    /// Makes sure that what is recorded of a stack can be read, and its secrets be opened.
+    pub(crate) async fn writable(&self, location: &Location) -> Result<(), Error> {
+        match self.recorded(location).await?.keys {
+            Some(keys) if !keys.opens_secrets() => Err(Error::from(StateError::NeedsWholeKey {
+                what: format!("changing {location}"),
+                id: keys.id().to_owned(),
+            })),
+            _ => Ok(()),
+        }
+    }
+
     /// Everything wrong with a stack that could not be loaded: also what would come to light only after the rest is mended.
     fn all_of(&self, name: &str) -> Vec<Diagnostic> {
         let mut problems = self.loaded.problems_of(name);
@@ -307,7 +328,8 @@ impl Workspace {
     /// What is wrong with the configuration and the resources of a stack, whatever other stacks tell it.
     pub(crate) fn beyond(&self, draft: &StackFile) -> Vec<Diagnostic> {
         // A key that is not here is for the run to miss.
-        let (config, mut problems) = self.config(draft, true);
+        let unknown = Derivations::default();
+        let (config, mut problems) = self.config(draft, true, &unknown);
         let references = draft.references.keys();
         let stacks = references.map(|name| (name.clone(), Value::unknown(&format!("stacks.{name}"))));
         let world = World::cloud();
@@ -318,7 +340,7 @@ impl Workspace {
             stacks: stacks.collect(),
             components: &self.components,
             providers: &world.providers,
-            digest: &|_| None,
+            digests: &unknown,
             place: &|_| None,
         };
         if let Err(found) = build(&draft.program, &inputs) {
@@ -327,18 +349,29 @@ impl Workspace {
         problems
     }
 
-    /// The configuration of a stack, secrets opened. In the sandbox a secret without its key is a placeholder.
-    fn config(&self, stack: &StackFile, simulated: bool) -> (Map, Vec<Diagnostic>) {
+    /// The configuration of a stack, secrets opened. In the sandbox a secret without its key is a placeholder; where secrets are
+    /// their digests, it is one.
+    fn config(
+        &self,
+        stack: &StackFile,
+        simulated: bool,
+        derivations: &Derivations,
+    ) -> (Map, Vec<Diagnostic>) {
         let mut secrets = BTreeMap::new();
         let mut problems = Vec::new();
         for (name, (sealed, spans)) in &stack.secrets {
             match self.keys.unseal_config(name, sealed) {
-                Ok(value) => drop(secrets.insert(name.clone(), value)),
-                Err(crate::state::StateError::MissingKey { .. }) if simulated => {
+                Ok(value) => {
+                    secrets.insert(name.clone(), derivations.sealed(sealed, Some(value)));
+                }
+                Err(error) if derivations.opens_nothing() && error.is_missing_key() => {
+                    secrets.insert(name.clone(), derivations.sealed(sealed, None));
+                }
+                Err(error) if simulated && error.is_missing_key() => {
                     let placeholder = format!("placeholder-of-{name}");
                     secrets.insert(name.clone(), Value::from(placeholder));
                 }
-                Err(crate::state::StateError::MissingKey { id, file, .. }) => {
+                Err(StateError::MissingKey { id, file, .. }) => {
                     let file = Path::new(&file);
                     let file = file.strip_prefix(&self.project.root).unwrap_or(file);
                     problems.push(
@@ -354,7 +387,16 @@ impl Workspace {
         }
         let (values, wrong) = draft_values(stack, &secrets);
         problems.extend(wrong);
-        (values, problems)
+        let in_clear = |name: &Arc<str>| !secrets.contains_key(name);
+        let values = values.iter().map(|(name, value)| {
+            let value = if in_clear(name) {
+                derivations.marked(value.clone())
+            } else {
+                value.clone()
+            };
+            (name.clone(), value)
+        });
+        (values.collect(), problems)
     }
 
     /// The graph of a stack.
@@ -363,9 +405,9 @@ impl Workspace {
         stack: &StackFile,
         world: &World,
         references: Map,
-        digest: &dyn Fn(&[u8]) -> Option<String>,
+        derivations: &Derivations,
     ) -> Result<ResourceGraph, Error> {
-        let (config, mut problems) = self.config(stack, world.simulated);
+        let (config, mut problems) = self.config(stack, world.simulated, derivations);
         let place = |span| self.sources.place(span).map(Arc::from);
         let inputs = Inputs {
             project: &self.project.name,
@@ -374,7 +416,7 @@ impl Workspace {
             stacks: references,
             components: &self.components,
             providers: &world.providers,
-            digest,
+            digests: derivations,
             place: &place,
         };
         match build(&stack.program, &inputs) {
@@ -394,15 +436,18 @@ impl Workspace {
         stack: &StackFile,
         world: &World,
         pending: &Pending,
+        derivations: &Derivations,
     ) -> Result<Map, Error> {
         let mut found = Vec::new();
         let mut problems = Vec::new();
         for (name, (producer, spans)) in &stack.references {
             let location = self.location(world, producer);
-            let outputs = self.store.outputs(&location).await?.map(|outputs| outputs.values);
+            let outputs = self.store.outputs(&location).await?;
             let value = match (outputs, self.project.stack(producer)) {
-                (_, Some(_)) if let Some(foreseen) = pending.get(producer) => Value::Map(foreseen.clone()),
-                (Some(outputs), _) => Value::Map(outputs),
+                (_, Some(_)) if let Some(foreseen) = pending.get(producer) => {
+                    derivations.outputs(foreseen.clone(), foreseen)
+                }
+                (Some(outputs), _) => derivations.outputs(outputs.values, &outputs.digests),
                 (None, file) => {
                     let (message, hint) = if file.is_some() {
                         (

@@ -34,6 +34,6 @@ mod template;
 mod tests;
 
 pub use parsed::{Access, Expression, ExpressionError, Reference};
-pub use scope::{Scope, resolve};
+pub use scope::{Digests, Scope, derived_marks, resolve};
 pub use span::{SourceId, Span};
 pub use template::{Located, Mention, Piece, Template, TemplateError};

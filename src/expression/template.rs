@@ -211,12 +211,29 @@ impl Template {
                             format!("the value of `{}` {what}", expression.text()),
                             Some("pass on the part that is needed".to_owned()),
                         ),
-                        None => value,
+                        None => {
+                            let told = || (expression.text().to_owned(), expression.references().to_vec());
+                            scope.derived(&told, value)
+                        }
                     },
                     Err(error) => report(&error.range, error.message, error.hint),
                 }
             }
-            Self::Text(pieces) => text_value(pieces, scope, path, span, errors),
+            Self::Text(pieces) => {
+                let value = text_value(pieces, scope, path, span, errors);
+                let told = || {
+                    let expressions = pieces.iter().filter_map(|piece| match piece {
+                        Piece::Expression(expression) => Some(expression.references()),
+                        Piece::Literal(_) => None,
+                    });
+                    let text = self.to_program_value();
+                    (
+                        text.as_str().unwrap_or_default().to_owned(),
+                        expressions.flatten().cloned().collect(),
+                    )
+                };
+                scope.derived(&told, value)
+            }
             Self::List(items) => Value::list(items.iter().enumerate().map(|(at, item)| {
                 let path = path.join(Segment::Index(at));
                 item.template

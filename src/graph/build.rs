@@ -10,7 +10,7 @@ use super::names::{Binding, Known, Names, View};
 use super::node::{Edge, Node, ResourceGraph, Why};
 use super::order::sort;
 use super::providers::{PROVIDER_KIND, Providers, provider_type};
-use crate::expression::{Access, Located, Mention, Span, Template};
+use crate::expression::{Access, Digests, Located, Mention, Span, Template};
 use crate::program::{
     Components, Diagnostic, Expanded, Instance, Options, Program, Setting, expand_what_can_be,
 };
@@ -29,8 +29,8 @@ pub struct Inputs<'a> {
     pub components: &'a Components,
     /// The providers there are.
     pub providers: &'a Providers,
-    /// The keyed digest of secret content; `None` while there is no key.
-    pub digest: &'a dyn Fn(&[u8]) -> Option<String>,
+    /// What is known of secrets by their digests.
+    pub digests: &'a dyn Digests,
     /// A place in a file as `file:line`.
     pub place: &'a dyn Fn(Span) -> Option<Arc<str>>,
 }
@@ -427,7 +427,7 @@ impl Builder<'_> {
                 continue;
             };
             let look = |urn: &Urn| known.get(urn).cloned();
-            let view = View::new(&self.names, node.each.as_ref(), &look, self.inputs.digest);
+            let view = View::new(&self.names, node.each.as_ref(), &look, self.inputs.digests);
             let value = match node.properties.template.evaluate(&view) {
                 Ok(value) => value,
                 Err(errors) => {
@@ -527,7 +527,7 @@ impl Builder<'_> {
             })
             .collect();
         let look = |urn: &Urn| known.get(urn).cloned();
-        let view = View::new(&self.names, None, &look, self.inputs.digest);
+        let view = View::new(&self.names, None, &look, self.inputs.digests);
         for (name, value, _) in outputs {
             if let Err(errors) = value.template.evaluate(&view) {
                 self.problems.extend(errors.into_iter().map(|e| {

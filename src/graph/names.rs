@@ -6,7 +6,7 @@ use std::sync::Arc;
 use epid_provider::{KindSchema, Map, Output, Record, Segment, Urn, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::expression::{Access, Reference, Scope, Template, TemplateError, resolve};
+use crate::expression::{Access, Digests, Reference, Scope, Template, TemplateError, resolve};
 
 /// What every name of a stack stands for. Names are addresses: `curator`, `curator/deployment`, `subnet["a"]`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -123,24 +123,37 @@ pub struct View<'a> {
     names: &'a Names,
     each: Option<&'a (Arc<str>, Value)>,
     known: &'a dyn Fn(&Urn) -> Option<Known>,
-    digest: &'a dyn Fn(&[u8]) -> Option<String>,
+    digests: &'a dyn Digests,
 }
 
 impl<'a> View<'a> {
-    /// A view with what is known of each resource; `digest` is the keyed digest of secret content.
+    /// A view with what is known of each resource, and of secrets by their digests.
     #[must_use]
     pub fn new(
         names: &'a Names,
         each: Option<&'a (Arc<str>, Value)>,
         known: &'a dyn Fn(&Urn) -> Option<Known>,
-        digest: &'a dyn Fn(&[u8]) -> Option<String>,
+        digests: &'a dyn Digests,
     ) -> Self {
         Self {
             names,
             each,
             known,
-            digest,
+            digests,
         }
+    }
+
+    /// What of a reference is secret as a whole, or its value: what can be told also where secrets are only digests.
+    fn source(&self, reference: &Reference) -> Option<Value> {
+        for length in 0..=reference.path.len() {
+            let value = self
+                .lookup(&reference.root, reference.path.get(..length)?)
+                .ok()??;
+            if matches!(value, Value::Secret(_) | Value::Opaque(_)) {
+                return Some(value);
+            }
+        }
+        self.lookup(&reference.root, &reference.path).ok()?
     }
 
     fn binding(&self, binding: &Binding, path: &[Access]) -> Result<Option<Value>, String> {
@@ -220,7 +233,29 @@ impl Scope for View<'_> {
     }
 
     fn digest(&self, bytes: &[u8]) -> Option<String> {
-        (self.digest)(bytes)
+        self.digests.digest(bytes)
+    }
+
+    fn derived(&self, template: &dyn Fn() -> (String, Vec<Reference>), value: Value) -> Value {
+        if !self.digests.derives() {
+            return value;
+        }
+        let (text, references) = template();
+        let from: Option<Vec<Value>> = references
+            .iter()
+            .map(|reference| self.source(reference))
+            .collect();
+        match from {
+            // Nothing is derived where it is passed on, from nothing secret, or from what is not known yet.
+            Some(from)
+                if from.iter().any(Value::has_secret)
+                    && !from.iter().any(Value::has_unknown)
+                    && from.first() != Some(&value) =>
+            {
+                self.digests.derived(&text, &from, value)
+            }
+            _ => value,
+        }
     }
 }
 

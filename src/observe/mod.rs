@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use epid_provider::{Call, Failure, Observed, Urn};
 
+use crate::expression::Digests;
 use crate::graph::{Providers, ResourceGraph};
 use crate::state::Snapshot;
 
@@ -37,8 +38,8 @@ pub struct Looking<'a> {
     pub depth: Depth,
     /// Only these are looked at.
     pub only: &'a dyn Fn(&Urn) -> bool,
-    /// The keyed digest of secret content.
-    pub digest: &'a dyn Fn(&[u8]) -> Option<String>,
+    /// What is known of secrets by their digests.
+    pub digests: &'a dyn Digests,
     /// Makes the call of a resource, or of a provider: deadline, clock and token come with it.
     pub call: &'a dyn Fn(&Urn) -> Call,
 }

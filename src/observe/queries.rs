@@ -36,7 +36,7 @@ pub(super) fn batches(looking: &Looking<'_>) -> BTreeMap<Way, Batch> {
         Some(Known::recorded(record, looking.providers.schema(&record.kind)))
     };
     let resolved = |node: &Node| -> Option<Resolved> {
-        let view = View::new(looking.graph.names(), node.each.as_ref(), &known, looking.digest);
+        let view = View::new(looking.graph.names(), node.each.as_ref(), &known, looking.digests);
         let value = node.properties.template.evaluate(&view).ok()?;
         Resolved::new(node.schema.mark_inputs(&value)).ok()
     };

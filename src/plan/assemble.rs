@@ -8,7 +8,7 @@ use super::facts::facts;
 use super::planner::Planner;
 use super::problem::PlanProblem;
 use super::step::{Action, Plan, PlanHeader, PlannedInputs, PlannedOutput, Step, StepId};
-use crate::expression::Span;
+use crate::expression::{Span, derived_marks};
 use crate::graph::{Node, View};
 use crate::state::RecordKey;
 
@@ -62,7 +62,7 @@ impl Planner<'_> {
     /// The stack's outputs, with what can be told of them.
     fn outputs(&self) -> Vec<PlannedOutput> {
         let known = |urn: &Urn| self.known(urn);
-        let view = View::new(self.request.graph.names(), None, &known, self.request.digest);
+        let view = View::new(self.request.graph.names(), None, &known, self.request.digests);
         let output = |(name, value, secret): &(Arc<str>, crate::expression::Located, bool)| {
             let foreseen = value.template.evaluate(&view);
             let foreseen = foreseen.unwrap_or_else(|_| Value::unknown(name));
@@ -70,7 +70,12 @@ impl Planner<'_> {
                 name: name.clone(),
                 value: value.clone(),
                 secret: *secret,
-                foreseen: if *secret { foreseen.into_secret() } else { foreseen },
+                foreseen: if *secret {
+                    let marked = foreseen.clone().into_secret();
+                    derived_marks(self.request.digests, &foreseen, marked)
+                } else {
+                    foreseen
+                },
             }
         };
         self.request.graph.outputs().iter().map(output).collect()

@@ -13,6 +13,7 @@ use super::problem::PlanProblem;
 use super::removal;
 use super::replacement::force;
 use super::step::{Action, Drift, Mode, Plan, Selection, Step, StepId};
+use crate::expression::{Digests, derived_marks};
 use crate::graph::{Known, Node, Providers, ResourceGraph, View, overlay, provider_type, unmade};
 use crate::state::{Entry, Generation, RecordKey, Role, Snapshot};
 
@@ -45,8 +46,8 @@ pub struct Request<'a> {
     pub selection: &'a Selection,
     /// What to do about drift.
     pub refresh: Refresh,
-    /// The keyed digest of secret content.
-    pub digest: &'a dyn Fn(&[u8]) -> Option<String>,
+    /// What is known of secrets by their digests.
+    pub digests: &'a dyn Digests,
 }
 
 /// Decides what a run will do.
@@ -191,7 +192,7 @@ impl<'a> Planner<'a> {
             self.request.graph.names(),
             node.each.as_ref(),
             known,
-            self.request.digest,
+            self.request.digests,
         )
     }
 
@@ -233,7 +234,10 @@ impl<'a> Planner<'a> {
             node.properties.template.evaluate(&self.view(node, &known))
         };
         let desired = match desired {
-            Ok(value) => node.schema.mark_inputs(&value),
+            Ok(value) => {
+                let marked = node.schema.mark_inputs(&value);
+                derived_marks(self.request.digests, &value, marked)
+            }
             Err(errors) => {
                 let problem = |e: &crate::expression::TemplateError| {
                     let problem = PlanProblem::new(Some(&node.urn), e.span, e.message.clone());

@@ -77,7 +77,7 @@ fn graph(text: &str) -> ResourceGraph {
         stacks: Map::default(),
         components: &Components::default(),
         providers: &providers(),
-        digest: &|_| None,
+        digests: &|_: &[u8]| None,
         place: &|_| None,
     };
     build(&program, &inputs).unwrap()
@@ -89,7 +89,7 @@ fn made(graph: &ResourceGraph) -> Snapshot {
     let mut known: HashMap<Urn, Known> = HashMap::new();
     for (order, node) in (0u64..).zip(graph.nodes()) {
         let look = |urn: &Urn| known.get(urn).cloned();
-        let view = View::new(graph.names(), node.each.as_ref(), &look, &|_| None);
+        let view = View::new(graph.names(), node.each.as_ref(), &look, &|_: &[u8]| None);
         let applied = node.properties.template.evaluate(&view).unwrap();
         let id = format!("{}-id", node.address);
         let outputs = Value::map([
@@ -182,7 +182,7 @@ impl<'a> Case<'a> {
             mode: self.mode,
             selection: &self.selection,
             refresh: self.refresh,
-            digest: &|_| None,
+            digests: &|_: &[u8]| None,
         });
         if let Ok(plan) = &made {
             for step in &plan.steps {

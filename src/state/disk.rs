@@ -110,6 +110,12 @@ impl Disk {
         // From here on it changes.
         store.forget_read(location);
         let loaded = match found? {
+            Some(loaded) if !loaded.keys.opens_secrets() => {
+                return Err(StateError::NeedsWholeKey {
+                    what: format!("changing {location}"),
+                    id: loaded.keys.id().to_owned(),
+                });
+            }
             Some(loaded) => loaded,
             None => create(store, location, opening.clone()).await?,
         };
@@ -304,8 +310,8 @@ async fn create(store: &Store, location: &Location, opening: Opening) -> Result<
         .map_or((None, 0), |(lineage, serial)| (Some(lineage), serial));
     let (keys, lineage, wrapped) = off_thread(move || {
         let id = match opening.key {
-            Some(id) => id,
-            None => directory.mint(&entropy)?,
+            Some(id) if !opening.spares_key || directory.find(&id)? => id,
+            _ => directory.mint(&entropy)?,
         };
         let key = directory.require(&id, &format!("the new state of {what}"))?;
         let keys = StackKeys::draw(&id, &entropy)?;

@@ -103,6 +103,42 @@ pub enum StateError {
         /// The file to restore.
         file: String,
     },
+    /// A key is here, and its passphrase is not.
+    #[error(
+        "{what} needs the {which}passphrase{}: set {}, or run it in a terminal",
+        of_key(.id), variables(.which)
+    )]
+    MissingPassphrase {
+        /// What it opens.
+        what: String,
+        /// The id of the key; empty for one that is about to be made.
+        id: String,
+        /// `new ` where the passphrase is about to take the place of another.
+        which: &'static str,
+    },
+    /// A passphrase opens another key, or none.
+    #[error("wrong passphrase: it does not open the key {id}")]
+    WrongPassphrase {
+        /// The id of the key.
+        id: String,
+    },
+    /// Only the part of a key is here that opens states and no secret.
+    #[error(
+        "{what} needs all of the key {id}, and only its state part is here, which opens no secret: put its key file in place \
+         of this one"
+    )]
+    NeedsWholeKey {
+        /// What it opens.
+        what: String,
+        /// The id of the key.
+        id: String,
+    },
+    /// A passphrase cannot be taken from where it was said to be.
+    #[error("{0}")]
+    BadPassphrase(String),
+    /// A key is kept by something that this epid does not know.
+    #[error("there is no key provider `{0}` in this epid; upgrade it, or use one of file and passphrase")]
+    NoProvider(String),
     /// A key file is not what epid wrote.
     #[error("{file} is no key file: {what}; restore it from a backup")]
     BadKey {
@@ -162,6 +198,33 @@ pub enum StateError {
     /// A task of this process died.
     #[error("writing the state was given up: {0}; this is a defect of epid, please report it")]
     Abandoned(String),
+}
+
+impl StateError {
+    /// True where a key is not here, or only a part of it, or cannot be opened because nobody gave its passphrase.
+    #[must_use]
+    pub fn is_missing_key(&self) -> bool {
+        matches!(
+            self,
+            Self::MissingKey { .. } | Self::MissingPassphrase { .. } | Self::NeedsWholeKey { .. }
+        )
+    }
+}
+
+fn of_key(id: &str) -> String {
+    if id.is_empty() {
+        String::new()
+    } else {
+        format!(" of the key {id}")
+    }
+}
+
+fn variables(which: &str) -> &'static str {
+    if which.is_empty() {
+        "EPID_PASSPHRASE or EPID_PASSPHRASE_FILE"
+    } else {
+        "EPID_NEW_PASSPHRASE or EPID_NEW_PASSPHRASE_FILE"
+    }
 }
 
 fn by(holder: Option<&Holder>) -> String {

@@ -105,6 +105,7 @@ impl Snapshot {
                 }
             }
             JournalEntry::Outputs(outputs) => self.outputs = outputs.clone(),
+            JournalEntry::Derived(derived) => self.derived = Arc::new(derived.clone()),
             JournalEntry::Close { result, at } => {
                 let run = self
                     .run

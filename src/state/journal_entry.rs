@@ -1,5 +1,6 @@
 //! What a run writes down as it goes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub enum JournalEntry {
     },
     /// The stack's outputs are now these.
     Outputs(Map),
+    /// What secrets come to is now known to be this; see [`super::Snapshot::derived`].
+    Derived(BTreeMap<Arc<str>, Value>),
     /// The run is over.
     Close {
         /// How it ended.

@@ -11,7 +11,8 @@ use super::format::record::{Body, Line};
 use super::format::{Damage, document};
 use super::journal_entry::{JournalEntry, RunRecord};
 use super::keys::cipher::NotAuthentic;
-use super::keys::{Entropy, KeyDirectory, StackKeys};
+use super::keys::key::Key;
+use super::keys::{Entropy, KeyRing, StackKeys};
 use super::location::Location;
 use super::names;
 use super::snapshot::{FORMAT, Header, Snapshot};
@@ -84,6 +85,8 @@ impl StateHead {
 
 /// The file of a snapshot.
 pub(super) fn write(head: &StateHead, snapshot: &Snapshot, keys: &StackKeys) -> Result<Vec<u8>, StateError> {
+    // Of secrets that cannot be opened, only digests would be left.
+    keys.require_secrets("writing the state")?;
     let body = serde_json::to_vec(&Body::store(snapshot, keys)?)
         .map_err(|error| StateError::Abandoned(error.to_string()))?;
     document::write(head, &body, keys.state(), PURPOSE, keys.entropy())
@@ -287,9 +290,9 @@ async fn with_segments(
     })
 }
 
-fn decode(files: Files, directory: &KeyDirectory, entropy: &Entropy) -> Result<Loaded, StateError> {
+fn decode(files: Files, directory: &KeyRing, entropy: &Entropy) -> Result<Loaded, StateError> {
     let damaged = |damage: Damage| damage.of(files.name.clone(), "restore it from a backup");
-    let head = StateHead::read(&files.state).map_err(damaged)?;
+    let mut head = StateHead::read(&files.state).map_err(damaged)?;
     document::check(&files.state).map_err(damaged)?;
     if head.location() != files.location {
         return Err(StateError::Misplaced {
@@ -298,7 +301,13 @@ fn decode(files: Files, directory: &KeyDirectory, entropy: &Entropy) -> Result<L
             found: head.location(),
         });
     }
-    let key = directory.require(&head.key, &format!("the state of {}", files.location))?;
+    let what = format!("the state of {}", files.location);
+    let key = if StackKeys::is_parted(&head.keys) {
+        directory.open(&head.key, &what)?
+    } else {
+        let whole = directory.require(&head.key, &format!("{what}, which an earlier epid wrote,"))?;
+        Key::Whole(whole)
+    };
     let keys =
         StackKeys::unwrap(&head.key, &head.keys, &key, &head.lineage, entropy).map_err(|NotAuthentic| {
             damaged(Damage::at(
@@ -306,6 +315,10 @@ fn decode(files: Files, directory: &KeyDirectory, entropy: &Entropy) -> Result<L
                 "its data keys were not sealed with the key it names",
             ))
         })?;
+    if let (false, Some(whole)) = (StackKeys::is_parted(&head.keys), key.whole()) {
+        // The next snapshot is written with it.
+        head.keys = keys.wrap(whole, &head.lineage)?;
+    }
     let body = document::open(&files.state, keys.state(), PURPOSE).map_err(damaged)?;
     let body: Body = serde_json::from_slice(&body).map_err(|e| {
         damaged(Damage::at(

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`blobs`] | where bytes are kept: a folder, memory, later a bucket |
 //! | `format` | what the bytes mean: versioned structs, checksums, frames |
-//! | `keys` | key files, data keys, secrets of stack files; all cryptography |
+//! | `keys` | key files, key providers, data keys, secrets of stack files; all cryptography |
 //! | `load` | reading a state; `disk` writing one |
 //! | `store`, `sharing` | all states of a backend, and what they have of one another |
 //! | `session` | the one writer of a state |
@@ -42,7 +42,10 @@ pub use entry::{Entry, Generation, RecordKey, Role, Timeouts};
 pub use error::StateError;
 pub use integrity::Invalid;
 pub use journal_entry::{Change, Ending, Intent, JournalEntry, Run, RunRecord, RunResult, StepRecord};
-pub use keys::{DocumentKey, Entropy, KeyDirectory, StackKeys, sealed_with};
+pub use keys::{
+    DocumentKey, Entropy, KeyProvider, KeyRing, Passphrase, PassphraseProvider, PassphraseSource, StackKeys,
+    WrappedKey, sealed_with,
+};
 pub use location::{Holder, Location};
 pub use session::{Opening, Session, Ticket};
 pub use sharing::Outputs;

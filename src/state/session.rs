@@ -26,6 +26,8 @@ pub struct Opening {
     pub another_world: bool,
     /// The id of the key for a state that is made: the one the stack file names. Where it names none, a key is minted.
     pub key: Option<String>,
+    /// Where that key is not here, a state that is made takes another one.
+    pub spares_key: bool,
     /// The lineage and the serial that a state which is made continues: those of a copy that is about to be restored.
     pub restores: Option<(Arc<str>, u64)>,
 }
@@ -39,6 +41,7 @@ impl Opening {
             create: false,
             another_world: false,
             key: None,
+            spares_key: false,
             restores: None,
         }
     }

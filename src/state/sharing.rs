@@ -11,6 +11,7 @@ use super::format::value::Stored;
 use super::format::{Damage, document};
 use super::keys::StackKeys;
 use super::keys::cipher::NotAuthentic;
+use super::keys::key::Key;
 use super::location::Location;
 use super::names;
 use super::snapshot::{FORMAT, Snapshot};
@@ -26,6 +27,8 @@ const CONSUMERS: &str = "consumers";
 pub struct Outputs {
     /// The values, secrets marked.
     pub values: Map,
+    /// The values with a digest in place of each secret: equal secrets of one stack have equal digests.
+    pub digests: Map,
     /// A keyed digest of the values: equal values of one stack have equal digests. Plans pin it.
     pub digest: String,
     /// The serial of the state that they are of.
@@ -97,14 +100,19 @@ impl Store {
         }
         let mut opened = None;
         for (id, wrapped) in &head.keys {
-            if let Some(key) = self.keys.load(id)? {
-                opened = Some((id, wrapped, key));
-                break;
+            match self.keys.at_hand(id)? {
+                // Of two keys, rather one that opens secrets too.
+                Some(key @ Key::Whole(_)) => {
+                    opened = Some((id, wrapped, key));
+                    break;
+                }
+                Some(part) if StackKeys::is_parted(wrapped) => opened = Some((id, wrapped, part)),
+                _ => {}
             }
         }
         let Some((id, wrapped, key)) = opened else {
             let what = format!("the outputs of {producer}");
-            return Err(match self.keys.require(&head.key, &what) {
+            return Err(match self.keys.open(&head.key, &what) {
                 Err(missing) => missing,
                 Ok(_) => damaged(Damage::at(0, "it does not name the key of its stack")),
             });
@@ -117,8 +125,10 @@ impl Store {
         let stored = Stored::from_json(&clear)
             .map_err(|e| damaged(Damage::at(0, format!("its content cannot be read: {e}"))))?;
         let values = keys.restore(stored);
+        let digests = keys.with_digests(&values);
         Ok(Outputs {
             values: values.as_map().cloned().unwrap_or_default(),
+            digests: digests.as_map().cloned().unwrap_or_default(),
             digest: head.digest,
             serial: head.serial,
             lineage: head.lineage,
@@ -144,7 +154,7 @@ impl Store {
             let mut head: OutputsHead = document::head(&bytes, OUTPUTS).map_err(damaged)?;
             let mut own = None;
             for (reader, wrapped) in &head.keys {
-                if let Some(key) = store.keys.load(reader)? {
+                if let Some(key @ Key::Whole(_)) = store.keys.at_hand(reader)? {
                     own = StackKeys::unwrap(reader, wrapped, &key, &head.lineage, &store.entropy).ok();
                 }
                 if own.is_some() {
@@ -157,14 +167,14 @@ impl Store {
             };
             let clear = document::open(&bytes, own.state(), PURPOSE).map_err(damaged)?;
             for reader in &readers {
-                if let Some(key) = store.keys.load(reader)? {
+                if let Some(Key::Whole(key)) = store.keys.at_hand(reader)? {
                     head.keys.insert(reader.clone(), own.wrap(&key, &head.lineage)?);
                 }
             }
             // A key that is not here belongs to a consumer elsewhere, who still needs it.
             let mut kept = BTreeMap::new();
             for (reader, wrapped) in std::mem::take(&mut head.keys) {
-                if readers.contains(&reader) || store.keys.load(&reader)?.is_none() {
+                if readers.contains(&reader) || store.keys.at_hand(&reader)?.is_none() {
                     kept.insert(reader, wrapped);
                 }
             }
@@ -204,10 +214,10 @@ impl Store {
         readers: &[String],
     ) -> Result<Vec<u8>, StateError> {
         let header = &snapshot.header;
-        let own = StackKeys::draw(keys.id(), &self.entropy)?;
+        let own = keys.draw_for_sharing()?;
         let mut wrapped = BTreeMap::new();
         for id in readers {
-            if let Some(key) = self.keys.load(id)? {
+            if let Some(Key::Whole(key)) = self.keys.at_hand(id)? {
                 wrapped.insert(id.clone(), own.wrap(&key, &header.lineage)?);
             }
         }
@@ -219,7 +229,9 @@ impl Store {
             world: header.world.clone(),
             lineage: header.lineage.clone(),
             serial: header.serial,
-            digest: keys.digest(&epid_provider::Value::Map(snapshot.outputs.clone())),
+            digest: keys
+                .digest(&epid_provider::Value::Map(snapshot.outputs.clone()))
+                .unwrap_or_default(),
             keys: wrapped,
             key: keys.id().to_owned(),
         };

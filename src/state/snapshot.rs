@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use epid_provider::{Kind, Map, Operation, Token, Urn};
+use epid_provider::{Kind, Map, Operation, Token, Urn, Value};
 use serde::{Deserialize, Serialize};
 
 use super::entry::{Entry, Generation, RecordKey, Role};
 use super::journal_entry::{Intent, RunRecord};
 
 /// The format this epid writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Which stack a state is of, and how far it has come. Readable without any key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +80,9 @@ pub struct Snapshot {
     pub entries: BTreeMap<RecordKey, Arc<Entry>>,
     /// The stack's outputs.
     pub outputs: Map,
+    /// What was derived from secrets, with digests in their place, by the name of its derivation: which expression, from which
+    /// secrets. Who cannot open secrets compares with it.
+    pub derived: Arc<BTreeMap<Arc<str>, Value>>,
     /// Calls that were begun and of whose outcome nothing was written.
     pub intents: BTreeMap<Token, Arc<Intent>>,
     /// Resources that entries point to and that have left the state.
@@ -102,6 +105,7 @@ impl Snapshot {
             header,
             entries: BTreeMap::new(),
             outputs: Map::default(),
+            derived: Arc::default(),
             intents: BTreeMap::new(),
             external: BTreeSet::new(),
             timings: BTreeMap::new(),

@@ -10,7 +10,7 @@ use super::blobs::{Blobs, Guard, Lock};
 use super::error::StateError;
 use super::format::{Damage, document};
 use super::journal_entry::RunRecord;
-use super::keys::{Entropy, KeyDirectory, StackKeys};
+use super::keys::{Entropy, KeyRing, StackKeys};
 use super::load::{self, Loaded, PREVIOUS, STATE, StateHead, Version};
 use super::location::{Holder, Location};
 use super::names;
@@ -26,7 +26,7 @@ pub(super) const HISTORY: &str = "history";
 #[derive(Clone)]
 pub struct Store {
     pub(super) blobs: Arc<dyn Blobs>,
-    pub(super) keys: KeyDirectory,
+    pub(super) keys: KeyRing,
     pub(super) entropy: Entropy,
     /// What was read, until it is opened for writing.
     read: Arc<Mutex<BTreeMap<Location, (Version, Loaded)>>>,
@@ -55,7 +55,7 @@ const RUN_PURPOSE: &str = "epid run 1";
 impl Store {
     /// The states in `blobs`, with the key files of `keys`.
     #[must_use]
-    pub fn new(blobs: Arc<dyn Blobs>, keys: KeyDirectory, entropy: Entropy) -> Self {
+    pub fn new(blobs: Arc<dyn Blobs>, keys: KeyRing, entropy: Entropy) -> Self {
         Self {
             blobs,
             keys,

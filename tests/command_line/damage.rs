@@ -137,10 +137,10 @@ fn a_state_of_a_later_format_is_left_alone() {
     let text = fs::read(&file).unwrap();
     let line = text.iter().position(|b| *b == b'\n').unwrap();
     let head = String::from_utf8(text[..line].to_vec()).unwrap();
-    let head = head.replace("\"format\":1", "\"format\":2");
+    let head = head.replace("\"format\":2", "\"format\":3");
     fs::write(&file, [head.as_bytes(), &text[line..]].concat()).unwrap();
     let name = file.display().to_string();
-    refused(&place, 1, &[&name, "has format 2", "upgrade epid"]);
+    refused(&place, 1, &[&name, "has format 3", "upgrade epid"]);
 }
 
 #[test]

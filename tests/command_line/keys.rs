@@ -104,6 +104,207 @@ fn a_rotation_that_is_killed_leaves_everything_readable_and_is_ended_by_the_next
     }
 }
 
+/// Kills a rotation at one moment after another. What opened everything before or what does afterwards opens it at each of them,
+/// and the same command once more ends it.
+fn killed(before: &dyn Fn() -> Place, after: &dyn Fn(&mut Place), line: &str, assert: &dyn Fn(&Place)) {
+    for at in 0..10 {
+        let mut place = before();
+        let going = place.start(line);
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < Duration::from_millis(at * 80) {
+            std::hint::spin_loop();
+        }
+        going.kill();
+        let (mut old, mut changed) = (place.twin(), place.twin());
+        old.unset("EPID_NEW_PASSPHRASE");
+        after(&mut changed);
+        let opens = |place: &Place| place.run("preview --all --expect-no-changes").code == Some(0);
+        assert!(opens(&old) || opens(&changed), "killed after {} ms", at * 80);
+        place.run(line).ends(0);
+        after(&mut place);
+        assert(&place);
+    }
+}
+
+/// What a clone of the repository has, and a bucket.
+fn clone(place: &Place) -> Place {
+    let clone = place.twin();
+    fs::remove_dir_all(clone.path(".epid/keys")).unwrap();
+    clone
+}
+
+fn with_passphrase() -> Place {
+    let mut place = sealed();
+    place.set("EPID_PASSPHRASE", "correct horse battery staple");
+    place
+        .run("keys rotate --to passphrase --yes")
+        .ends(0)
+        .says("commit Epid.keys.toml");
+    place
+}
+
+fn assert_open(place: &Place) {
+    place.run("state verify --all").ends(0);
+    place.run("preview --all --expect-no-changes").ends(0);
+    let shown = place.run("config get word --show-secret").ends(0);
+    assert_eq!(shown.out, "hunter2\n");
+}
+
+#[test]
+fn a_passphrase_opens_everything_in_a_fresh_clone_and_no_other_does() {
+    let place = with_passphrase();
+    let mut clone = clone(&place);
+    assert_open(&clone);
+    let listed = clone.run("keys ls").ends(0);
+    assert!(
+        listed.out.contains("sealed with a passphrase") && !listed.out.contains("not here"),
+        "{}",
+        listed.out
+    );
+    clone.run("up --all --yes --replace a --stack one").ends(2);
+    clone.run("up --yes --replace a").ends(0);
+    clone.write(
+        "stacks/new.toml",
+        "[resources.n]\ntype = \"epid:data:Value\"\nproperties.value = \"1\"\n",
+    );
+    clone.run("up --stack new --yes").ends(0);
+    clone.run("preview --stack new --save plan --replace n").ends(0);
+    clone.run("up --plan plan").ends(0);
+    assert!(
+        !clone.path(".epid/keys").exists(),
+        "a key file was made beside the passphrase"
+    );
+
+    let before = clone.files("");
+    clone.set("EPID_PASSPHRASE", "correct horse battery maple");
+    for line in [
+        "preview",
+        "up --yes",
+        "config get word --show-secret",
+        "keys rotate --yes",
+    ] {
+        clone.run(line).ends(2).says("wrong passphrase");
+    }
+    clone.write("phrase", "correct horse battery staple\n");
+    clone.set("EPID_PASSPHRASE_FILE", clone.path("phrase").to_str().unwrap());
+    clone.run("preview").ends(2).says("both set");
+    clone.unset("EPID_PASSPHRASE");
+    assert_open(&clone);
+    clone.write("phrase", "\n");
+    clone.run("preview").ends(2).says("empty");
+    clone.unset("EPID_PASSPHRASE_FILE");
+    for line in [
+        "preview",
+        "up --yes",
+        "config get word --show-secret",
+        "keys rotate --yes",
+    ] {
+        clone
+            .run(line)
+            .ends(2)
+            .says("set EPID_PASSPHRASE or EPID_PASSPHRASE_FILE");
+    }
+    clone.run("config ls").ends(0);
+    clone.run("keys ls").ends(0);
+    fs::remove_file(clone.path("phrase")).unwrap();
+    assert_eq!(clone.files(""), before);
+}
+
+#[test]
+fn a_passphrase_is_changed_and_given_up_again_with_one_command_each() {
+    let mut place = with_passphrase();
+    place.run("keys rotate --yes").ends(0);
+    assert_open(&clone(&place));
+    place
+        .run("keys rotate --new-passphrase --yes")
+        .ends(2)
+        .says("set EPID_NEW_PASSPHRASE");
+    place.set("EPID_NEW_PASSPHRASE", "another horse altogether");
+    place.run("keys rotate --new-passphrase --yes").ends(0);
+    place.unset("EPID_NEW_PASSPHRASE");
+    clone(&place).run("preview").ends(2).says("wrong passphrase");
+    place.set("EPID_PASSPHRASE", "another horse altogether");
+    assert_open(&clone(&place));
+    place.unset("EPID_PASSPHRASE");
+    place
+        .run("keys rotate --to file --yes")
+        .ends(2)
+        .says("EPID_PASSPHRASE");
+    place.set("EPID_PASSPHRASE", "another horse altogether");
+    place
+        .run("keys rotate --to file --yes")
+        .ends(0)
+        .says("give its file");
+    place.unset("EPID_PASSPHRASE");
+    fs::remove_file(place.path("Epid.keys.toml")).unwrap();
+    assert_one_key(&place);
+}
+
+#[test]
+fn a_change_of_provider_that_is_killed_is_ended_by_the_next() {
+    let before = || {
+        let mut place = sealed();
+        place.set("EPID_PASSPHRASE", "correct horse battery staple");
+        place
+    };
+    killed(&before, &|_| (), "keys rotate --to passphrase --yes", &|place| {
+        assert_open(&clone(place));
+    });
+}
+
+#[test]
+fn a_change_of_the_passphrase_that_is_killed_is_ended_by_the_next() {
+    let first = with_passphrase();
+    let before = || {
+        let mut place = first.twin();
+        place.set("EPID_NEW_PASSPHRASE", "another horse altogether");
+        place
+    };
+    let after = |place: &mut Place| {
+        place.unset("EPID_NEW_PASSPHRASE");
+        place.set("EPID_PASSPHRASE", "another horse altogether");
+    };
+    let assert = |place: &Place| assert_open(&clone(place));
+    killed(&before, &after, "keys rotate --new-passphrase --yes", &assert);
+}
+
+#[test]
+fn a_sandbox_follows_a_rotation_and_does_without_a_passphrase_in_a_fresh_clone() {
+    let mut place = sealed();
+    place.run("up --all --sandbox --copy --yes").ends(0);
+    place.set("EPID_PASSPHRASE", "correct horse battery staple");
+    place.run("keys rotate --to passphrase --yes").ends(0);
+    let mut clone = clone(&place);
+    clone.run("preview --all --sandbox --expect-no-changes").ends(0);
+    clone.unset("EPID_PASSPHRASE");
+    clone.run("preview --sandbox").ends(2).says("EPID_PASSPHRASE");
+    fs::remove_dir_all(clone.path(".epid")).unwrap();
+    clone.run("up --all --sandbox --yes").ends(0);
+    clone.run("preview --all --sandbox --expect-no-changes").ends(0);
+}
+
+#[test]
+fn a_file_of_sealed_keys_that_is_none_is_told_and_stays() {
+    let place = with_passphrase();
+    let good = fs::read_to_string(place.path("Epid.keys.toml")).unwrap();
+    let clone = clone(&place);
+    for (bad, said) in [
+        (good.replace("format = 1", "format = 2"), "upgrade epid"),
+        (good.replace("t=3", "t=4000000000"), "parameters"),
+        (good.replace("sealed = \"", "sealed = \"!"), "base64"),
+        (good.replace("\"passphrase\"", "\"kms\""), "no key provider `kms`"),
+        (good.replace("provider", "keeper"), "Epid.keys.toml"),
+        (good[..good.len() - 10].to_owned(), "Epid.keys.toml"),
+    ] {
+        clone.write("Epid.keys.toml", &bad);
+        let ran = clone.run("preview").says(said);
+        assert!(matches!(ran.code, Some(1 | 2)), "{ran:?}");
+        assert_eq!(fs::read_to_string(clone.path("Epid.keys.toml")).unwrap(), bad);
+    }
+    clone.write("Epid.keys.toml", &good);
+    assert_open(&clone);
+}
+
 #[test]
 fn nothing_is_sealed_anew_where_a_key_or_a_file_is_missing() {
     let place = sealed();

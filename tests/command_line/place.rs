@@ -156,6 +156,11 @@ impl Place {
         self.environment.insert(name.to_owned(), value.to_owned());
     }
 
+    /// Without that variable from here on.
+    pub(crate) fn unset(&mut self, name: &str) {
+        self.environment.remove(name);
+    }
+
     /// A command of epid, split at spaces.
     pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_epid"));

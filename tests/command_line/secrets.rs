@@ -6,17 +6,23 @@ use crate::place::{Place, Ran, VALUES};
 
 const CANARY: &str = "canary-7Qk2mX9w";
 
+/// Passphrases: the first of a key, and the one that takes its place.
+const PASSPHRASES: [&str; 2] = ["phrase-3Rt8vB5n of some words", "phrase-6Yu1oP4k of some others"];
+
 /// The ways in which bytes show a secret.
 fn shapes() -> Vec<Vec<u8>> {
     use base64::Engine as _;
     let engine = base64::engine::general_purpose::STANDARD_NO_PAD;
-    let mut hex = String::new();
-    CANARY.bytes().for_each(|b| write!(hex, "{b:02x}").unwrap());
-    let mut shapes = vec![CANARY.as_bytes().to_vec(), hex.into_bytes()];
-    // In base64 it looks different at each of three offsets; what is cut off depends on its neighbours.
-    for offset in 0..3 {
-        let text = engine.encode([vec![b' '; offset], CANARY.into()].concat());
-        shapes.push(text.as_bytes()[4..text.len() - 4].to_vec());
+    let mut shapes = Vec::new();
+    for secret in [CANARY, PASSPHRASES[0], PASSPHRASES[1]] {
+        let mut hex = String::new();
+        secret.bytes().for_each(|b| write!(hex, "{b:02x}").unwrap());
+        shapes.extend([secret.as_bytes().to_vec(), hex.into_bytes()]);
+        // In base64 it looks different at each of three offsets; what is cut off depends on its neighbours.
+        for offset in 0..3 {
+            let text = engine.encode([vec![b' '; offset], secret.into()].concat());
+            shapes.push(text.as_bytes()[4..text.len() - 4].to_vec());
+        }
     }
     shapes
 }
@@ -111,6 +117,92 @@ fn a_secret_is_in_no_byte_that_is_written_or_printed() {
     search(&place, "a killed run", &place.run("preview"));
     let ran = place.run("destroy --all --yes");
     search(&place, "destroy", &ran.ends(0));
+}
+
+#[test]
+fn neither_a_passphrase_nor_what_it_seals_is_written_or_printed() {
+    let mut place = Place::with(VALUES);
+    place.write(
+        "stacks/one.toml",
+        "[resources.a]\ntype = \"epid:data:Value\"\nproperties.value = \"x-${config.password}\"\n\
+         [resources.b]\ntype = \"epid:data:Value\"\nproperties.value = \"${contentHash(a.value)}\"\n\
+         [outputs]\na = \"${a.value}\"\n",
+    );
+    let set = format!("config set --stack one --secret password {CANARY}");
+    place.run(&set).ends(0);
+    place.run("up --yes").ends(0);
+    place.set("EPID_PASSPHRASE", PASSPHRASES[0]);
+    let everywhere = |place: &Place, lines: &[&str]| {
+        for line in lines {
+            let ran = place.run(line);
+            assert!(matches!(ran.code, Some(0 | 2)), "{line}: {ran:?}");
+            search(place, line, &ran);
+        }
+    };
+    everywhere(
+        &place,
+        &[
+            "keys rotate --to passphrase --yes",
+            "keys ls",
+            "keys ls --json",
+            "preview --json",
+            "up --yes --replace a --json",
+        ],
+    );
+    place.set("EPID_NEW_PASSPHRASE", PASSPHRASES[1]);
+    everywhere(
+        &place,
+        &[
+            "keys rotate --new-passphrase --yes",
+            "keys rotate --new-passphrase --yes --json",
+        ],
+    );
+    place.unset("EPID_NEW_PASSPHRASE");
+    everywhere(
+        &place,
+        &[
+            "preview",
+            "up --yes",
+            "config get password --show-secret",
+            "keys rotate --yes --json",
+        ],
+    );
+    place.set("EPID_PASSPHRASE", PASSPHRASES[1]);
+    everywhere(
+        &place,
+        &[
+            "up --yes --replace a",
+            "history --json",
+            "keys export --state-only parts",
+        ],
+    );
+    place.run("preview --expect-no-changes").ends(0);
+
+    // With the state part alone there is nothing to be shown, whatever is asked.
+    let mut part = place.twin();
+    part.unset("EPID_PASSPHRASE");
+    for file in place.files("parts").keys() {
+        let name = file.strip_prefix("parts/").unwrap();
+        std::fs::copy(place.path(file), part.path(&format!(".epid/keys/{name}"))).unwrap();
+    }
+    part.run("preview --expect-no-changes").ends(0);
+    everywhere(
+        &part,
+        &[
+            "preview",
+            "preview --json",
+            "preview --replace a",
+            "preview --destroy --json",
+            "state show a --json",
+            "stack output --json",
+            "stack output a --show-secrets",
+            "config ls --show-secrets",
+            "up --yes",
+            "graph",
+        ],
+    );
+    place.set("EPID_NEW_PASSPHRASE", PASSPHRASES[0]);
+    everywhere(&place, &["keys rotate --to file --yes", "destroy --yes --json"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use epid::plan::Mode;
 use epid::state::blobs::{Fault, MemoryBlobs};
-use epid::state::{Holder, KeyDirectory, Location, Opening, Session, Store};
+use epid::state::{Holder, KeyRing, Location, Opening, Session, Store};
 use epid_provider::Timestamp;
 use proptest::prelude::*;
 
@@ -96,7 +96,7 @@ impl Disk {
         };
         let store = Store::new(
             Arc::new(blobs.clone()),
-            KeyDirectory::new(keys.path()),
+            KeyRing::new(keys.path()),
             Arc::new(entropy),
         );
         Self {

@@ -183,7 +183,7 @@ impl Stack {
             stacks: Map::default(),
             components: &Components::default(),
             providers: &self.providers,
-            digest: &|_| None,
+            digests: &|_: &[u8]| None,
             place: &|_| None,
         };
         build(program, &inputs).unwrap()
@@ -208,7 +208,7 @@ impl Stack {
             mode,
             selection,
             refresh: self.refresh,
-            digest: &|_| None,
+            digests: &|_: &[u8]| None,
         })
     }
 
@@ -232,7 +232,7 @@ impl Stack {
             clock,
             control: self.control.clone(),
             mint: &|| self.mint(),
-            digest: &|_| None,
+            digests: &|_: &[u8]| None,
             run: Run {
                 who: Arc::from("test@host"),
                 command: Arc::from("epid up"),
@@ -303,7 +303,7 @@ impl Stack {
                 providers: &self.providers,
                 depth,
                 only: &|_| true,
-                digest: &|_| None,
+                digests: &|_: &[u8]| None,
                 call: &|urn| executor.look(urn),
             })
             .await

@@ -253,10 +253,7 @@ fn seal(
     }
     let id = match stack.key.as_ref().filter(|_| !new_key) {
         Some(id) => id.to_string(),
-        None => match workspace.keys.current()? {
-            Some(id) => id,
-            None => workspace.keys.mint(&surroundings::randomness())?,
-        },
+        None => workspace.keys.current_or_mint(&surroundings::randomness())?,
     };
     let sealed = workspace
         .keys

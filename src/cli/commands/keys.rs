@@ -1,22 +1,38 @@
 //! `epid keys`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::config;
-use crate::cli::args::KeysCommand;
+use crate::cli::args::{Keeper, KeysCommand};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::ui::count;
 use crate::cli::workspace::Workspace;
 use crate::cli::{Context, surroundings};
 use crate::program::{StackFile, set_key, set_secret};
-use crate::state::{Location, sealed_with};
+use crate::state::{KeyRing, Location, PassphraseProvider, sealed_with};
 
 pub(crate) async fn keys(context: &Context, command: KeysCommand) -> Result<Exit, Error> {
     let workspace = context.workspace()?;
     match command {
         KeysCommand::Ls => ls(context, &workspace).await,
-        KeysCommand::Rotate { yes } => rotate(context, &workspace, yes).await,
+        KeysCommand::Export {
+            folder,
+            state_only: _,
+        } => export(context, &workspace, &folder).await,
+        KeysCommand::Rotate {
+            to,
+            new_passphrase,
+            yes,
+        } => {
+            let to = if new_passphrase {
+                Some(Keeper::Passphrase)
+            } else {
+                to
+            };
+            rotate(context, &workspace, to, new_passphrase, yes).await
+        }
     }
 }
 
@@ -64,17 +80,19 @@ async fn ls(context: &Context, workspace: &Workspace) -> Result<Exit, Error> {
     for (id, uses) in &uses {
         let is_here = here.contains(id);
         let is_current = current.as_ref() == Some(id);
+        let provider = workspace.keys.provider_of(id)?;
         if terminal.json {
             terminal.json(&serde_json::json!({
-                "event": "key", "id": id, "here": is_here, "current": is_current, "seals": uses,
+                "event": "key", "id": id, "here": is_here, "provider": provider, "current": is_current, "seals": uses,
             }));
             continue;
         }
         let mark = if is_current { "*" } else { " " };
-        let note = if is_here {
-            String::new()
-        } else {
-            format!("   {}", terminal.paint.yellow("not here"))
+        let note = match provider.as_deref() {
+            Some(KeyRing::FILE) if workspace.keys.is_part(id)? => "   only its state part".to_owned(),
+            Some(KeyRing::FILE) => String::new(),
+            Some(provider) => format!("   sealed with a {provider}"),
+            None => format!("   {}", terminal.paint.yellow("not here")),
         };
         terminal.line(&format!("{mark} {id}{note}"));
         for what in uses {
@@ -84,6 +102,30 @@ async fn ls(context: &Context, workspace: &Workspace) -> Result<Exit, Error> {
             terminal.line("      no state and no secret; saved plans, exports and backups may need it");
         }
     }
+    Ok(Exit::Done)
+}
+
+/// Writes the part that opens states of each key that seals one.
+async fn export(context: &Context, workspace: &Workspace, folder: &Path) -> Result<Exit, Error> {
+    let mut ids = BTreeSet::new();
+    for location in states(workspace).await? {
+        ids.extend(workspace.store.sealers(&location).await?);
+    }
+    if ids.is_empty() {
+        return Err(Error::invalid("no stack has a state yet").hint("`epid up` makes one"));
+    }
+    let folder = context.folder.join(folder);
+    let unwritable = |error| Error::failed(format!("{} cannot be made: {error}", folder.display()));
+    std::fs::create_dir_all(&folder).map_err(unwritable)?;
+    for id in &ids {
+        let file = folder.join(format!("{id}.key"));
+        workspace.keys.export_state_part(id, &file)?;
+    }
+    context.terminal.done(&format!(
+        "the state part of {} written to {}; in .epid/keys it opens states for `epid preview`, and no secret",
+        count(ids.len(), "key", "keys"),
+        folder.display()
+    ));
     Ok(Exit::Done)
 }
 
@@ -106,7 +148,13 @@ fn resealed(workspace: &Workspace, stack: &StackFile, old: &str, id: &str) -> Re
 }
 
 /// Whatever is sealed is opened by a key that stays, so this may end anywhere: the next one goes on with the same new key.
-async fn rotate(context: &Context, workspace: &Workspace, yes: bool) -> Result<Exit, Error> {
+async fn rotate(
+    context: &Context,
+    workspace: &Workspace,
+    to: Option<Keeper>,
+    renew: bool,
+    yes: bool,
+) -> Result<Exit, Error> {
     // A stack file that cannot be read may hold a secret: none is left behind.
     workspace.every()?;
     let states = states(workspace).await?;
@@ -118,7 +166,7 @@ async fn rotate(context: &Context, workspace: &Workspace, yes: bool) -> Result<E
     }
     for location in &states {
         // Damage, and a missing key, are told before anything is sealed anew.
-        workspace.store.read(location).await?;
+        workspace.writable(location).await?;
     }
     let terminal = context.terminal;
     let secrets = stacks.iter().map(|stack| stack.secrets.len()).sum();
@@ -130,7 +178,15 @@ async fn rotate(context: &Context, workspace: &Workspace, yes: bool) -> Result<E
     if !terminal.consents(yes, &format!("Seal {what} with a new key?"))? {
         return Ok(Exit::Done);
     }
-    let id = workspace.keys.start_rotation(&surroundings::randomness())?;
+    #[cfg(feature = "sandbox")]
+    let world = crate::cli::sandbox::held(context, workspace)?;
+    let to = to.map(|to| match to {
+        Keeper::File => KeyRing::FILE,
+        Keeper::Passphrase => PassphraseProvider::NAME,
+    });
+    let id = workspace
+        .keys
+        .start_rotation(to, renew, &surroundings::randomness())?;
     let holder = surroundings::holder(&context.command);
     for location in &states {
         workspace.store.rekey(location, &id, holder.clone()).await?;
@@ -145,10 +201,20 @@ async fn rotate(context: &Context, workspace: &Workspace, yes: bool) -> Result<E
             config::write(&path, &new)?;
         }
     }
+    #[cfg(feature = "sandbox")]
+    if let Some(world) = world {
+        crate::cli::sandbox::reseal(workspace, world, &id)?;
+    }
     workspace.keys.end_rotation()?;
+    let next = match workspace.keys.provider_of(&id)?.as_deref() {
+        Some(PassphraseProvider::NAME) => {
+            "commit Epid.keys.toml, and tell the passphrase to whoever works on this"
+        }
+        _ => "give its file to whoever works on this",
+    };
     terminal.done(&format!(
-        "{what} sealed with {id}; give its file to whoever works on this. The old keys stay: what was sealed with them before, \
-         in backups and in the repository's history, is still opened by them"
+        "{what} sealed with {id}; {next}. The old keys stay: what was sealed with them before, in backups and in the \
+         repository's history, is still opened by them"
     ));
     Ok(Exit::Done)
 }

@@ -12,6 +12,7 @@ use crate::cli::ui::{Listener, summary};
 use crate::cli::workspace::Workspace;
 use crate::cli::world::World;
 use crate::cli::{Context, surroundings};
+use crate::expression::Digests;
 use crate::plan::{Mode, Plan};
 use crate::program::StackFile;
 use crate::state::{Location, Opening, Run, Session, StateError};
@@ -89,6 +90,7 @@ impl Running<'_> {
         let took = self.world.clock.now().since(begun);
         if self.asked.mode == Mode::Up && outcome.journal.is_none() {
             session.publish_outputs().await?;
+            self.note_derived(session, stack).await?;
         }
         self.report(stack, &plan, &outcome, took);
         Ok(exit(&outcome))
@@ -133,6 +135,7 @@ impl Running<'_> {
             ))
             .hint("--sandbox belongs to both `epid preview --save` and `epid up --plan`, or to neither"));
         }
+        self.require_secrets(&[stack]).await?;
         self.recover(stack).await?;
         let session = self.open(&location).await?;
         let done = async {
@@ -176,18 +179,14 @@ impl Running<'_> {
         Ok(())
     }
 
-    pub(super) fn executor<'e>(
-        &'e self,
-        session: &Arc<Session>,
-        digest: &'e dyn Fn(&[u8]) -> Option<String>,
-    ) -> Executor<'e> {
+    pub(super) fn executor<'e>(&'e self, session: &Arc<Session>, digests: &'e dyn Digests) -> Executor<'e> {
         Executor {
             session: session.clone(),
             providers: &self.world.providers,
             clock: self.world.clock.clone(),
             control: self.control.clone(),
             mint: &surroundings::token,
-            digest,
+            digests,
             run: started(self.context, self.workspace, self.world),
         }
     }
@@ -218,16 +217,13 @@ impl Running<'_> {
     pub(super) fn opening(&self, location: &Location) -> Result<Opening, Error> {
         let mut opening = Opening::new(surroundings::holder(&self.context.command)).create();
         opening.another_world = self.asked.copy;
-        let named = self
-            .workspace
-            .project
-            .stack(&location.stack)
-            .and_then(|stack| stack.key.clone());
-        if let Some(id) = named {
-            // The sandbox does without a key that a fresh clone does not have.
-            let needed = !self.world.simulated || self.workspace.keys.find(&id)?;
-            opening.key = needed.then(|| id.to_string());
-        }
+        let stack = self.workspace.project.stack(&location.stack);
+        opening.key = match stack.and_then(|stack| stack.key.as_deref()) {
+            Some(id) => Some(id.to_owned()),
+            None => self.workspace.keys.chosen()?,
+        };
+        // The sandbox does without a key that a fresh clone does not have.
+        opening.spares_key = self.world.simulated;
         Ok(opening)
     }
 }
@@ -247,7 +243,7 @@ pub(crate) fn started(context: &Context, workspace: &Workspace, world: &World) -
 
 pub(super) fn digest_of(session: &Arc<Session>) -> impl Fn(&[u8]) -> Option<String> + use<> {
     let keys = session.keys().clone();
-    move |bytes| Some(keys.digest_bytes(bytes))
+    move |bytes: &[u8]| keys.digest_bytes(bytes)
 }
 
 pub(super) fn refused(refused: &PlanRefused) -> Error {

@@ -13,6 +13,7 @@ use crate::apply::{Control, Outcome};
 use crate::cli::Context;
 use crate::cli::args::{Import, SelectionArgs};
 use crate::cli::commands::records::{Amended, Amending, Amendment, Line};
+use crate::cli::derivations::Derivations;
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::ui::{Shown, count, document, plain, render_plan};
@@ -95,17 +96,19 @@ impl Running<'_> {
     async fn import(&self, stack: &StackFile, wanted: &[Wanted]) -> Result<Exit, Error> {
         let location = self.workspace.location(self.world, &stack.name);
         let recorded = self.workspace.recorded(&location).await?;
-        let keys = recorded.keys.as_ref();
-        let digest = |bytes: &[u8]| keys.map(|keys| keys.digest_bytes(bytes));
+        self.require_secrets(&[stack]).await?;
+        let derivations = Derivations::of(&recorded);
         let references = self
             .workspace
-            .references(stack, self.world, &BTreeMap::new())
+            .references(stack, self.world, &BTreeMap::new(), &derivations)
             .await?;
-        let graph = self.workspace.graph(stack, self.world, references, &digest)?;
+        let graph = self
+            .workspace
+            .graph(stack, self.world, references, &derivations)?;
         let ids = resolve(&graph, &recorded.snapshot, wanted)?;
         let graph = graph.importing(&ids);
         let selection = selection(&graph, &recorded.snapshot, &ids)?;
-        let plan = self.plan_of(&graph, &recorded.snapshot, &selection, &digest)?;
+        let plan = self.plan_of(&graph, &recorded.snapshot, &selection, &derivations)?;
         let plan = plan
             .only(|step| matches!(step.action, Action::Import | Action::Connect | Action::Read))
             .recording_only();
@@ -121,12 +124,12 @@ impl Running<'_> {
             }
         }
         let trial = Arc::new(Session::trial(recorded.snapshot.clone(), recorded.keys.clone()));
-        let executor = self.executor(&trial, &digest);
+        let executor = self.executor(&trial, &derivations);
         let outcome = executor.apply(&plan, &mut |_| {}).await;
         let outcome = outcome.map_err(|refusal| Error::invalid(refusal.to_string()))?;
         refuse_failed(&outcome)?;
         let trial = trial.snapshot();
-        let next = self.plan_of(&graph, &trial, &selection, &digest)?;
+        let next = self.plan_of(&graph, &trial, &selection, &derivations)?;
         self.show_next(stack, &next, &trial);
         self.keep(&location, &recorded, &trial, &ids).await
     }
@@ -136,7 +139,7 @@ impl Running<'_> {
         graph: &ResourceGraph,
         snapshot: &Snapshot,
         selection: &Selection,
-        digest: &dyn Fn(&[u8]) -> Option<String>,
+        derivations: &Derivations,
     ) -> Result<Plan, Error> {
         let seen = Seen::default();
         let request = Request {
@@ -147,7 +150,7 @@ impl Running<'_> {
             mode: Mode::Up,
             selection,
             refresh: Refresh::Undo,
-            digest,
+            digests: derivations,
         };
         plan(&request).map_err(|problems| Error::plan(problems, &self.workspace.sources))
     }

@@ -292,6 +292,10 @@ pub(crate) async fn preview(context: &Context, workspace: &Workspace, args: &Pre
         control: Control::unstoppable(),
         yes: true,
     };
+    if args.save.is_some() {
+        // A plan holds the values that it sends.
+        run.require_secrets(&stacks).await?;
+    }
     let mut planned = run.plan_all(&stacks).await?;
     run.show(&planned);
     let changes = planned
@@ -414,6 +418,7 @@ impl Running<'_> {
 
     /// Plans every stack, shows the plans, asks, and executes them one after the other.
     async fn all(&self, stacks: &[&StackFile]) -> Result<Exit, Error> {
+        self.require_secrets(stacks).await?;
         for stack in stacks {
             self.recover(stack).await?;
         }

@@ -1,20 +1,20 @@
 //! From stacks to plans: what is recorded, what other stacks offer, what exists.
 
-use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use epid_provider::{Map, Observed, Urn};
+use epid_provider::{Map, Observed, Urn, Value};
 
 use super::{Basis, Planned, Running};
 use crate::cli::bound::beyond;
+use crate::cli::derivations::Derivations;
 use crate::cli::error::Error;
 use crate::cli::workspace::{Pending, Recorded};
 use crate::graph::ResourceGraph;
 use crate::observe::{Depth, Looking, Seen, observe};
-use crate::plan::{Action, Mode, Plan, Refresh, Request, plan};
+use crate::plan::{Action, Mode, Plan, Refresh, Request, Selection, plan};
 use crate::program::StackFile;
-use crate::state::{Location, Session};
+use crate::state::{JournalEntry, Location, Session, StateError};
 
 impl Running<'_> {
     pub(super) async fn plan_all<'a>(&self, stacks: &[&'a StackFile]) -> Result<Vec<Planned<'a>>, Error> {
@@ -72,18 +72,13 @@ impl Running<'_> {
         recorded: &Recorded,
         pending: &Pending,
     ) -> Result<Planned<'a>, Error> {
-        let keys = recorded.keys.as_ref();
-        let keyless = Cell::new(false);
-        let digest = |bytes: &[u8]| {
-            keyless.set(keyless.get() || keys.is_none());
-            keys.map(|keys| keys.digest_bytes(bytes))
-        };
-        let references = self.references(stack, pending).await?;
+        let derivations = Derivations::of(recorded);
+        let references = self.references(stack, pending, &derivations).await?;
         let graph = if self.asked.mode == Mode::Destroy {
             ResourceGraph::empty()
         } else {
             self.workspace
-                .graph(stack, self.world, references.clone(), &digest)?
+                .graph(stack, self.world, references.clone(), &derivations)?
         };
         let seen = self.observe(&graph, recorded).await?;
         let request = Request {
@@ -94,7 +89,7 @@ impl Running<'_> {
             mode: self.asked.mode,
             selection: &self.asked.selection,
             refresh: self.asked.refresh,
-            digest: &digest,
+            digests: &derivations,
         };
         let plan = plan(&request).map_err(|problems| Error::plan(problems, &self.workspace.sources))?;
         self.refuse_loss(&location, &plan).await?;
@@ -106,15 +101,25 @@ impl Running<'_> {
             basis: Basis {
                 snapshot: recorded.snapshot.clone(),
                 references,
-                passing: keyless.get() || !seen.found.is_empty() || !seen.failed.is_empty(),
+                passing: derivations.lacked_key() || !seen.found.is_empty() || !seen.failed.is_empty(),
             },
         })
     }
 
     /// What a stack may use of other stacks; nothing where it is destroyed.
-    pub(super) async fn references(&self, stack: &StackFile, pending: &Pending) -> Result<Map, Error> {
+    pub(super) async fn references(
+        &self,
+        stack: &StackFile,
+        pending: &Pending,
+        derivations: &Derivations,
+    ) -> Result<Map, Error> {
         match self.asked.mode {
-            Mode::Up => self.workspace.references(stack, self.world, pending).await,
+            Mode::Up => {
+                let workspace = self.workspace;
+                workspace
+                    .references(stack, self.world, pending, derivations)
+                    .await
+            }
             Mode::Destroy => Ok(Map::default()),
         }
     }
@@ -131,7 +136,9 @@ impl Running<'_> {
         if basis.passing || !same {
             return Ok(false);
         }
-        Ok(self.references(shown.stack, &Pending::new()).await? == basis.references)
+        let (pending, derivations) = (Pending::new(), Derivations::default());
+        let references = self.references(shown.stack, &pending, &derivations).await?;
+        Ok(references == basis.references)
     }
 
     /// Plans again on what is recorded now, within what was shown.
@@ -160,17 +167,85 @@ impl Running<'_> {
         Err(Error::failed(message).hint("nothing of this stack was done; run it again to see what changes"))
     }
 
+    /// What the secrets of a stack come to, as things stand; only a run that opens them can tell.
+    async fn derived(
+        &self,
+        stack: &StackFile,
+        recorded: &Recorded,
+    ) -> Result<BTreeMap<Arc<str>, Value>, Error> {
+        let Some(keys) = &recorded.keys else {
+            return Ok(BTreeMap::new());
+        };
+        let derivations = Derivations::noting(keys);
+        let references = self.references(stack, &Pending::new(), &derivations).await?;
+        let mut records = recorded.snapshot.entries.values().map(|entry| &entry.record);
+        let any = !stack.secrets.is_empty()
+            || stack.program.config.iter().any(|declared| declared.secret)
+            || references.iter().any(|(_, value)| value.has_secret())
+            || records.any(|record| record.applied.has_secret() || record.outputs.has_secret());
+        if !any {
+            return Ok(BTreeMap::new());
+        }
+        let graph = self
+            .workspace
+            .graph(stack, self.world, references, &derivations)?;
+        let request = Request {
+            graph: &graph,
+            snapshot: &recorded.snapshot,
+            observed: &BTreeMap::new(),
+            providers: &self.world.providers,
+            mode: Mode::Up,
+            selection: &Selection::default(),
+            refresh: Refresh::Undo,
+            digests: &derivations,
+        };
+        // What stands in the way of a plan was told by the one before; what it evaluated is noted all the same.
+        drop(plan(&request));
+        Ok(derivations.noted())
+    }
+
+    /// Writes down what the secrets of a stack come to, where that has changed.
+    pub(super) async fn note_derived(&self, session: &Session, stack: &StackFile) -> Result<(), Error> {
+        let recorded = Recorded {
+            snapshot: session.snapshot(),
+            keys: Some(session.keys().clone()),
+        };
+        let derived = self.derived(stack, &recorded).await?;
+        if derived != *recorded.snapshot.derived {
+            let ticket = session.append(JournalEntry::Derived(derived))?;
+            session.durable(ticket).await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses to change a stack whose secrets cannot be opened, before anything is shown.
+    pub(super) async fn require_secrets(&self, stacks: &[&StackFile]) -> Result<(), Error> {
+        for stack in stacks {
+            let location = self.workspace.location(self.world, &stack.name);
+            self.workspace.writable(&location).await?;
+        }
+        Ok(())
+    }
+
     /// What exists, as far as it was asked for. Without a connection a plan is less sharp, but there is one; only what was
     /// asked for by name has to be answered.
     pub(super) async fn observe(&self, graph: &ResourceGraph, recorded: &Recorded) -> Result<Seen, Error> {
         if self.asked.offline {
             return Ok(Seen::default());
         }
+        if let Some(keys) = recorded.keys.as_ref().filter(|keys| !keys.opens_secrets())
+            && self.asked.look
+        {
+            // What a service tells of a secret has no digest to compare it with.
+            return Err(Error::from(StateError::NeedsWholeKey {
+                what: "comparing with what exists".to_owned(),
+                id: keys.id().to_owned(),
+            }));
+        }
         let snapshot = &recorded.snapshot;
-        let keys = recorded.keys.as_ref();
-        let digest = |bytes: &[u8]| keys.map(|keys| keys.digest_bytes(bytes));
+        let derivations = Derivations::of(recorded);
         let session = Arc::new(Session::in_memory(snapshot.header.clone()));
-        let executor = self.executor(&session, &digest);
+        let executor = self.executor(&session, &derivations);
         let destroys = self.asked.mode == Mode::Destroy;
         // Nothing can be deleted one by one in a cluster that somebody deleted.
         let containers: BTreeSet<&Urn> = snapshot
@@ -189,7 +264,7 @@ impl Running<'_> {
                 Depth::Needed
             },
             only: &|urn| !destroys || containers.contains(urn),
-            digest: &digest,
+            digests: &derivations,
             call: &|urn| executor.look(urn),
         })
         .await;

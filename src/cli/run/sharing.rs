@@ -11,7 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::ui::principal;
 use crate::plan::{Action, Mode, Plan, PlannedChange, PlannedOutput};
 use crate::program::StackFile;
-use crate::state::{Location, Session, Snapshot, StateError};
+use crate::state::{Location, Session, Snapshot};
 
 impl Running<'_> {
     /// Refuses a plan that was made with other outputs of other stacks.
@@ -106,7 +106,7 @@ impl Running<'_> {
             match self.workspace.recorded(&consumer).await {
                 Ok(recorded) if recorded.snapshot.is_empty() => {}
                 Ok(_) => living.push(consumer),
-                Err(Error::State(error)) if matches!(*error, StateError::MissingKey { .. }) => {
+                Err(Error::State(error)) if error.is_missing_key() => {
                     living.push(consumer);
                 }
                 Err(error) => return Err(error),

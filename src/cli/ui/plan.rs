@@ -292,6 +292,9 @@ fn why(step: &Step) -> String {
     }
 }
 
+/// How a secret shows.
+const SECRET: &str = "(secret)";
+
 /// True for the change that stands for the resource as a whole.
 fn is_whole(change: &PlannedChange) -> bool {
     change.path.segments().is_empty()
@@ -309,6 +312,7 @@ fn change(change: &PlannedChange, depth: usize, shown: Shown<'_>) -> Vec<String>
     ) {
         (true, _) => (String::new(), after.clone()),
         (_, true) => (before.clone(), "(removed)".to_owned()),
+        _ if before == SECRET && after == SECRET => (String::new(), "(secret changed)".to_owned()),
         _ => (before.clone(), after.clone()),
     };
     let whole = if old.is_empty() {

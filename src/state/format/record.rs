@@ -34,6 +34,7 @@ pub(in crate::state) enum Line {
         at: Timestamp,
     },
     Outputs(Stored),
+    Derived(BTreeMap<Arc<str>, Stored>),
     #[serde(rename_all = "camelCase")]
     Close {
         result: RunResult,
@@ -161,6 +162,8 @@ fn is_false(b: &bool) -> bool {
 pub(in crate::state) struct Body {
     entries: Vec<Entry>,
     outputs: Stored,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    derived: BTreeMap<Arc<str>, Stored>,
     intents: Vec<Intent>,
     external: Vec<Urn>,
     timings: BTreeMap<Kind, Timings>,
@@ -194,6 +197,7 @@ impl Line {
                 at: *at,
             },
             domain::JournalEntry::Outputs(outputs) => Self::Outputs(keys.store_map(outputs)?),
+            domain::JournalEntry::Derived(derived) => Self::Derived(store_derived(derived, keys)?),
             domain::JournalEntry::Close { result, at } => Self::Close {
                 result: *result,
                 at: *at,
@@ -221,9 +225,26 @@ impl Line {
                 at,
             },
             Self::Outputs(outputs) => domain::JournalEntry::Outputs(map(outputs, keys)),
+            Self::Derived(derived) => domain::JournalEntry::Derived(restore_derived(derived, keys)),
             Self::Close { result, at } => domain::JournalEntry::Close { result, at },
         }
     }
+}
+
+type Derived = BTreeMap<Arc<str>, epid_provider::Value>;
+
+fn store_derived(derived: &Derived, keys: &StackKeys) -> Result<BTreeMap<Arc<str>, Stored>, StateError> {
+    let stored = derived
+        .iter()
+        .map(|(name, value)| Ok((name.clone(), keys.store(value)?)));
+    stored.collect()
+}
+
+fn restore_derived(stored: BTreeMap<Arc<str>, Stored>, keys: &StackKeys) -> Derived {
+    let restored = stored
+        .into_iter()
+        .map(|(name, value)| (name, keys.restore(value)));
+    restored.collect()
 }
 
 fn map(stored: Stored, keys: &StackKeys) -> epid_provider::Map {
@@ -420,6 +441,7 @@ impl Body {
                 .map(|entry| Entry::store(entry, keys))
                 .collect::<Result<_, _>>()?,
             outputs: keys.store_map(&snapshot.outputs)?,
+            derived: store_derived(&snapshot.derived, keys)?,
             intents: snapshot
                 .intents
                 .values()
@@ -443,6 +465,7 @@ impl Body {
             snapshot.intents.insert(intent.token.clone(), Arc::new(intent));
         }
         snapshot.outputs = map(self.outputs, keys);
+        snapshot.derived = Arc::new(restore_derived(self.derived, keys));
         snapshot.external = self.external.into_iter().collect();
         snapshot.timings = self.timings;
         snapshot.run = self.run.map(Arc::new);

@@ -5,14 +5,14 @@ use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use epid_provider::Value;
 
 use super::cipher::{Entropy, NotAuthentic};
-use super::directory::KeyDirectory;
+use super::ring::KeyRing;
 use crate::state::error::StateError;
 use crate::state::format::value::{Stored, unmarked};
 
 const PURPOSE: &str = "epid stack file 1";
 const PREFIX: &str = "epid:";
 
-impl KeyDirectory {
+impl KeyRing {
     /// Encrypts the secret `name` of a stack file under the key `id`.
     ///
     /// The text is bound to the name, so that one secret cannot be pasted over another; it is not bound to the stack,
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn a_secret_of_a_stack_file_comes_back_under_its_name_only() {
         let directory = tempfile::tempdir().unwrap();
-        let keys = KeyDirectory::new(directory.path());
+        let keys = KeyRing::new(directory.path());
         let id = keys.mint(&entropy()).unwrap();
         for value in [
             Value::str("hunter2"),
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_text_that_cannot_be_read_says_why() {
-        let keys = KeyDirectory::new("/nowhere");
+        let keys = KeyRing::new("/nowhere");
         let why = |text| keys.unseal_config("password", text).unwrap_err().to_string();
         assert!(why("hunter2").contains("does not look like"));
         assert!(why("epid:2:x:y").contains("later version"));

@@ -10,46 +10,42 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::cipher::{Entropy, SecretKey, fingerprint, hex, random};
+use super::key::Key;
 use crate::state::error::StateError;
 
 const FIRST_LINE: &str = "epid key 1";
+const PART_LINE: &str = "epid key 1, state part";
 /// Names the key of a rotation that did not end.
-const ROTATING: &str = "rotating";
+pub(super) const ROTATING: &str = "rotating";
 /// Names the key of the last rotation.
-const CURRENT: &str = "current";
+pub(super) const CURRENT: &str = "current";
 
 /// A directory of key files. Nothing is read before it is asked for.
 ///
 /// A key file is `ID.key`: the line `epid key 1`, then the key in base64. The id is a fingerprint of the key, so a
 /// file that was mixed up is noticed. Whoever has the file can read the stacks it opens: it belongs into no repository,
-/// and the directory says so to Git.
+/// and the directory says so to Git. A file that holds only the part of a key which opens states says so in its first line,
+/// and has a fingerprint of id and part in a third.
 #[derive(Debug, Clone)]
-pub struct KeyDirectory {
+pub(super) struct KeyDirectory {
     directory: PathBuf,
 }
 
 impl KeyDirectory {
     /// The key files of a directory, which need not exist yet.
-    #[must_use]
-    pub fn new(directory: impl Into<PathBuf>) -> Self {
+    pub(super) fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
         }
     }
 
     /// Where the key of that id is, or would be.
-    #[must_use]
-    pub fn file(&self, id: &str) -> PathBuf {
+    pub(super) fn file(&self, id: &str) -> PathBuf {
         self.directory.join(format!("{id}.key"))
     }
 
-    /// Makes a key and its file, and tells the id. Do so only where nothing names a key already.
-    ///
-    /// # Errors
-    /// [`StateError::Io`] and [`StateError::Entropy`].
-    pub fn mint(&self, entropy: &Entropy) -> Result<String, StateError> {
-        let key = SecretKey::new(random(entropy)?);
-        let id = id_of(&key);
+    /// The directory, which Git is told to leave alone.
+    fn make(&self) -> Result<(), StateError> {
         fs::create_dir_all(&self.directory).map_err(|e| failed("create", &self.directory, e))?;
         let ignore = self.directory.join(".gitignore");
         match File::create_new(&ignore).and_then(|mut file| file.write_all(b"*\n")) {
@@ -58,34 +54,26 @@ impl KeyDirectory {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Makes a key and its file, and tells the id.
+    pub(super) fn mint(&self, entropy: &Entropy) -> Result<String, StateError> {
+        let key = SecretKey::new(random(entropy)?);
+        let id = id_of(&key);
+        self.make()?;
         let path = self.file(&id);
-        let mut options = File::options();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options
-            .open(&path)
-            .and_then(|mut file| {
-                writeln!(file, "{FIRST_LINE}\n{}", BASE64.encode(key.bytes()))?;
-                file.sync_all()
-            })
+        write_new(&path, &format!("{FIRST_LINE}\n{}\n", BASE64.encode(key.bytes())))
             .and_then(|()| sync_directory(&self.directory))
             .map_err(|e| failed("write", &path, e))?;
         Ok(id)
     }
 
-    /// The key that everything is about to be sealed with: the one of a rotation that did not end, or a new one.
-    ///
-    /// # Errors
-    /// As [`Self::mint`]; [`StateError::MissingKey`] where the key of the rotation that did not end is gone.
-    pub fn start_rotation(&self, entropy: &Entropy) -> Result<String, StateError> {
-        if let Some(id) = self.noted(ROTATING)? {
-            self.require(&id, "the rotation that did not end")?;
-            return Ok(id);
-        }
-        let id = self.mint(entropy)?;
-        let path = self.directory.join(ROTATING);
-        let fresh = self.directory.join(format!("{ROTATING}.new"));
+    /// Writes down a key under a name, durably.
+    pub(super) fn note(&self, name: &str, id: &str) -> Result<(), StateError> {
+        self.make()?;
+        let path = self.directory.join(name);
+        let fresh = self.directory.join(format!("{name}.new"));
         File::create(&fresh)
             .and_then(|mut file| {
                 writeln!(file, "{id}")?;
@@ -93,32 +81,19 @@ impl KeyDirectory {
             })
             .and_then(|()| fs::rename(&fresh, &path))
             .and_then(|()| sync_directory(&self.directory))
-            .map_err(|e| failed("write", &path, e))?;
-        Ok(id)
+            .map_err(|e| failed("write", &path, e))
     }
 
-    /// The rotation has ended: what is sealed from now on is sealed with its key.
-    ///
-    /// # Errors
-    /// [`StateError::Io`].
-    pub fn end_rotation(&self) -> Result<(), StateError> {
-        let path = self.directory.join(CURRENT);
-        fs::rename(self.directory.join(ROTATING), &path)
+    /// What is written down under one name is from now on under another.
+    pub(super) fn promote(&self, from: &str, to: &str) -> Result<(), StateError> {
+        let path = self.directory.join(to);
+        fs::rename(self.directory.join(from), &path)
             .and_then(|()| sync_directory(&self.directory))
             .map_err(|e| failed("write", &path, e))
     }
 
-    /// The key for what names none: that of the last rotation, or the first there is.
-    ///
-    /// # Errors
-    /// [`StateError::Io`].
-    pub fn current(&self) -> Result<Option<String>, StateError> {
-        let ids = self.ids()?;
-        let noted = self.noted(CURRENT)?.filter(|id| ids.contains(id));
-        Ok(noted.or_else(|| ids.into_iter().next()))
-    }
-
-    fn noted(&self, name: &str) -> Result<Option<String>, StateError> {
+    /// The key that is written down under a name.
+    pub(super) fn noted(&self, name: &str) -> Result<Option<String>, StateError> {
         let path = self.directory.join(name);
         match fs::read_to_string(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -128,10 +103,7 @@ impl KeyDirectory {
     }
 
     /// The ids of the keys that are there, in order.
-    ///
-    /// # Errors
-    /// [`StateError::Io`] where the directory cannot be read; one that does not exist has no keys.
-    pub fn ids(&self) -> Result<Vec<String>, StateError> {
+    pub(super) fn ids(&self) -> Result<Vec<String>, StateError> {
         let entries = match fs::read_dir(&self.directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(|e| failed("read", &self.directory, e))?,
@@ -149,15 +121,8 @@ impl KeyDirectory {
         Ok(ids)
     }
 
-    /// True where the file of that key is there and sound.
-    ///
-    /// # Errors
-    /// [`StateError::BadKey`] where it is something else, [`StateError::Io`] where it cannot be read.
-    pub fn find(&self, id: &str) -> Result<bool, StateError> {
-        self.load(id).map(|key| key.is_some())
-    }
-
-    pub(in crate::state) fn load(&self, id: &str) -> Result<Option<SecretKey>, StateError> {
+    /// The key of that id; `None` where its file is not here.
+    pub(super) fn load(&self, id: &str) -> Result<Option<Key>, StateError> {
         if !is_id(id) {
             return Ok(None);
         }
@@ -172,8 +137,9 @@ impl KeyDirectory {
         };
         let text = std::str::from_utf8(&text).map_err(|_| bad("it is not a text"))?;
         let mut lines = text.lines();
-        match lines.next() {
-            Some(FIRST_LINE) => {}
+        let first = lines.next();
+        match first {
+            Some(FIRST_LINE | PART_LINE) => {}
             Some(line) if line.starts_with("epid key ") => {
                 return Err(bad("it was written by a later version of epid"));
             }
@@ -185,32 +151,49 @@ impl KeyDirectory {
             .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
             .map(SecretKey::new)
             .ok_or_else(|| bad("its second line is not 32 bytes in base64"))?;
-        if id_of(&key) == id {
-            Ok(Some(key))
-        } else {
-            Err(bad("it holds another key than its name says"))
+        let (is_part, same) = match first {
+            Some(PART_LINE) => (true, lines.next() == Some(&*id_of_part(id, &key))),
+            _ => (false, id_of(&key) == id),
+        };
+        match (same, is_part) {
+            (false, _) => Err(bad("it holds another key than its name says")),
+            (true, false) => Ok(Some(Key::Whole(key))),
+            (true, true) => Ok(Some(Key::StatePart(key))),
         }
-    }
-
-    /// The key of that id, which `what` needs.
-    pub(in crate::state) fn require(&self, id: &str, what: &str) -> Result<SecretKey, StateError> {
-        self.load(id)?.ok_or_else(|| StateError::MissingKey {
-            what: what.to_owned(),
-            id: id.to_owned(),
-            file: self.file(id).display().to_string(),
-        })
     }
 }
 
-fn id_of(key: &SecretKey) -> String {
+pub(super) fn id_of(key: &SecretKey) -> String {
     hex(&fingerprint(&[b"epid key id\0", key.bytes()])[..8])
 }
 
-fn is_id(text: &str) -> bool {
+/// Writes the file of the part of a key that opens states.
+pub(super) fn write_part(path: &Path, id: &str, part: &SecretKey) -> Result<(), StateError> {
+    let bytes = BASE64.encode(part.bytes());
+    write_new(path, &format!("{PART_LINE}\n{bytes}\n{}\n", id_of_part(id, part)))
+        .map_err(|e| failed("write", path, e))
+}
+
+/// Writes a file that is not there yet, for its owner alone.
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn id_of_part(id: &str, part: &SecretKey) -> String {
+    hex(&fingerprint(&[b"epid state part id\0", id.as_bytes(), part.bytes()])[..8])
+}
+
+pub(super) fn is_id(text: &str) -> bool {
     text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-fn failed(action: &'static str, file: &Path, error: io::Error) -> StateError {
+pub(super) fn failed(action: &'static str, file: &Path, error: io::Error) -> StateError {
     StateError::Io {
         action,
         file: file.display().to_string(),
@@ -219,7 +202,7 @@ fn failed(action: &'static str, file: &Path, error: io::Error) -> StateError {
 }
 
 /// Makes names in a directory durable; only Unix has that.
-fn sync_directory(directory: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     if cfg!(unix) {
         File::open(directory)?.sync_all()?;
     }
@@ -244,7 +227,7 @@ mod tests {
         assert!(keys.ids().unwrap().is_empty());
         let id = keys.mint(&entropy()).unwrap();
         assert_eq!(keys.ids().unwrap(), std::slice::from_ref(&id));
-        assert!(keys.find(&id).unwrap() && !keys.find("0123456789abcdef").unwrap());
+        assert!(keys.load(&id).unwrap().is_some() && keys.load("0123456789abcdef").unwrap().is_none());
         assert_eq!(
             fs::read(directory.path().join("keys/.gitignore")).unwrap(),
             b"*\n"
@@ -263,7 +246,7 @@ mod tests {
         let keys = KeyDirectory::new(directory.path());
         let (a, b) = (keys.mint(&entropy()).unwrap(), keys.mint(&entropy()).unwrap());
         fs::copy(keys.file(&a), keys.file(&b)).unwrap();
-        let error = keys.find(&b).unwrap_err().to_string();
+        let error = keys.load(&b).unwrap_err().to_string();
         assert!(
             error.contains("another key") && error.contains("restore"),
             "{error}"
@@ -274,19 +257,7 @@ mod tests {
     fn an_id_cannot_lead_out_of_the_directory() {
         let keys = KeyDirectory::new("/nowhere");
         for id in ["../../etc/passwd", "", "0123456789abcdeF", "0123456789abcde/"] {
-            assert!(!keys.find(id).unwrap(), "{id}");
+            assert!(keys.load(id).unwrap().is_none(), "{id}");
         }
-    }
-
-    #[test]
-    fn a_missing_key_says_which_file_to_restore() {
-        let keys = KeyDirectory::new("/nowhere/keys");
-        let error = keys
-            .require("0123456789abcdef", "the state of p/dev")
-            .unwrap_err();
-        assert!(
-            error.to_string().contains("/nowhere/keys/0123456789abcdef.key"),
-            "{error}"
-        );
     }
 }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 
 use super::cipher::{Entropy, NotAuthentic, SecretKey};
 use super::config::sealed_with;
-use super::directory::KeyDirectory;
+use super::ring::KeyRing;
 use crate::state::error::StateError;
 
 const PURPOSE: &str = "epid document 1";
@@ -31,17 +31,13 @@ impl fmt::Debug for DocumentKey {
     }
 }
 
-impl KeyDirectory {
+impl KeyRing {
     /// The key for documents of a kind that are written now: the current one, or a new one where there is none.
     ///
     /// # Errors
     /// [`StateError::BadKey`], [`StateError::Io`] and [`StateError::Entropy`].
     pub fn document_key(&self, kind: &'static str, entropy: &Entropy) -> Result<DocumentKey, StateError> {
-        let id = match self.current()? {
-            Some(id) => id,
-            None => self.mint(entropy)?,
-        };
-        self.document_key_of(id, kind, entropy)
+        self.document_key_of(self.current_or_mint(entropy)?, kind, entropy)
     }
 
     /// The key that a document names.
@@ -59,7 +55,11 @@ impl KeyDirectory {
         self.document_key_of(id.to_owned(), kind, entropy)
     }
 
-    fn document_key_of(
+    /// The key `id` for documents of a kind that are written now.
+    ///
+    /// # Errors
+    /// [`StateError::MissingKey`] and [`StateError::MissingPassphrase`], [`StateError::BadKey`], [`StateError::Io`].
+    pub fn document_key_of(
         &self,
         id: String,
         kind: &'static str,
@@ -75,6 +75,12 @@ impl KeyDirectory {
 }
 
 impl DocumentKey {
+    /// The id of the key.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Encrypts a document: one line of text, without a line break.
     ///
     /// # Errors
@@ -120,7 +126,7 @@ mod tests {
             Ok(())
         });
         let directory = tempfile::tempdir().unwrap();
-        let keys = KeyDirectory::new(directory.path());
+        let keys = KeyRing::new(directory.path());
         let key = keys.document_key("saved plan", &entropy).unwrap();
         let text = key.seal(b"hunter2").unwrap();
         assert!(!text.contains("hunter2") && !text.contains('\n'));

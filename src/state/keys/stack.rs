@@ -1,25 +1,39 @@
-//! The two data keys of a stack: one for its state and digests, one for the secret values in it.
+//! The data keys of a stack: one for its state, others for the secret values in it and their digests.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use epid_provider::{Map, Value};
 
 use super::cipher::{Entropy, NotAuthentic, SecretKey, hex, random};
+use super::key::Key;
 use crate::state::error::StateError;
 use crate::state::format::value::{Stored, unmarked};
 
+/// Of format 1: both data keys in one text, which the whole key opens.
 const WRAP: &str = "epid data keys 1";
+const WRAP_STATE: &str = "epid state data key 2";
+const WRAP_SECRETS: &str = "epid secrets data key 2";
 const SECRET: &str = "epid secret value 1";
 const DIGEST: &str = "epid digest 1";
+const DERIVED: &str = "epid derived value 1";
 
 /// The keys of one stack, open. They never print.
+///
+/// Whoever has only the state part of a key has those of the state: secrets are their digests then, and no digest of a guess can
+/// be computed.
 #[derive(Clone)]
 pub struct StackKeys {
     id: String,
     state: SecretKey,
-    secrets: SecretKey,
-    digest: SecretKey,
+    secrets: Option<Secrets>,
     entropy: Entropy,
+}
+
+/// What seals secret values, and what their digests are computed with.
+#[derive(Clone)]
+struct Secrets {
+    seal: SecretKey,
+    digest: SecretKey,
 }
 
 impl std::fmt::Debug for StackKeys {
@@ -31,10 +45,9 @@ impl std::fmt::Debug for StackKeys {
 }
 
 impl StackKeys {
-    fn of(id: &str, state: SecretKey, secrets: SecretKey, entropy: Entropy) -> Self {
+    fn of(id: &str, state: SecretKey, secrets: Option<Secrets>, entropy: Entropy) -> Self {
         Self {
             id: id.to_owned(),
-            digest: state.derive(DIGEST, &[]),
             state,
             secrets,
             entropy,
@@ -43,11 +56,12 @@ impl StackKeys {
 
     /// Draws the data keys of a new stack that the key `id` opens.
     pub(in crate::state) fn draw(id: &str, entropy: &Entropy) -> Result<Self, StateError> {
-        let (state, secrets) = (random(entropy)?, random(entropy)?);
+        let (state, seal) = (SecretKey::new(random(entropy)?), SecretKey::new(random(entropy)?));
+        let digest = seal.derive(DIGEST, &[]);
         Ok(Self::of(
             id,
-            SecretKey::new(state),
-            SecretKey::new(secrets),
+            state,
+            Some(Secrets { seal, digest }),
             entropy.clone(),
         ))
     }
@@ -55,7 +69,8 @@ impl StackKeys {
     /// Keys that everybody can compute, of a state that is kept nowhere.
     pub(in crate::state) fn in_memory(lineage: &str) -> Self {
         let seed = SecretKey::new([0; 32]).derive("epid in memory", lineage.as_bytes());
-        let (state, secrets) = (seed.derive("state", &[]), seed.derive("secrets", &[]));
+        let (state, seal) = (seed.derive("state", &[]), seed.derive("secrets", &[]));
+        let digest = seal.derive(DIGEST, &[]);
         let count = std::sync::atomic::AtomicU64::new(0);
         let entropy: Entropy = std::sync::Arc::new(move |bytes: &mut [u8]| {
             for chunk in bytes.chunks_mut(32) {
@@ -64,29 +79,88 @@ impl StackKeys {
             }
             Ok(())
         });
-        Self::of("", state, secrets, entropy)
+        Self::of("", state, Some(Secrets { seal, digest }), entropy)
     }
 
-    /// Both data keys, encrypted with the key of a key file.
+    /// The keys of something that `self` publishes: drawn anew, but digests are those of `self`.
+    pub(in crate::state) fn draw_for_sharing(&self) -> Result<Self, StateError> {
+        let mut own = Self::draw(&self.id, &self.entropy)?;
+        if let Some(secrets) = &mut own.secrets {
+            secrets.digest = self.secrets("its outputs")?.digest.clone();
+        }
+        Ok(own)
+    }
+
+    /// The data keys, encrypted: that of the state with the state part of a key, those of secrets with all of it.
     pub(in crate::state) fn wrap(&self, with: &SecretKey, lineage: &str) -> Result<String, StateError> {
-        let clear = [&self.state.bytes()[..], self.secrets.bytes()].concat();
-        let sealed = with.seal(&self.entropy, WRAP, lineage.as_bytes(), &clear)?;
-        Ok(BASE64.encode(sealed))
+        let Secrets { seal, digest } = self.secrets("sealing the state")?;
+        let part = Key::Whole(with.clone()).state_part();
+        let state = part.seal(&self.entropy, WRAP_STATE, lineage.as_bytes(), self.state.bytes())?;
+        let clear = [&seal.bytes()[..], digest.bytes()].concat();
+        let secrets = with.seal(&self.entropy, WRAP_SECRETS, lineage.as_bytes(), &clear)?;
+        Ok(format!("{}.{}", BASE64.encode(state), BASE64.encode(secrets)))
     }
 
-    /// What [`Self::wrap`] made.
+    /// True where the state part of a key is enough to open the state's data key; in format 1 it is not.
+    pub(in crate::state) fn is_parted(wrapped: &str) -> bool {
+        wrapped.contains('.')
+    }
+
+    /// What [`Self::wrap`] made, now or in format 1.
     pub(in crate::state) fn unwrap(
         id: &str,
         wrapped: &str,
-        with: &SecretKey,
+        with: &Key,
         lineage: &str,
         entropy: &Entropy,
     ) -> Result<Self, NotAuthentic> {
-        let sealed = BASE64.decode(wrapped).map_err(|_| NotAuthentic)?;
-        let clear = with.open(WRAP, lineage.as_bytes(), &sealed)?;
-        let (state, secrets) = clear.split_at_checked(32).ok_or(NotAuthentic)?;
+        let open = |key: &SecretKey, purpose: &str, text: &str| {
+            let sealed = BASE64.decode(text).map_err(|_| NotAuthentic)?;
+            key.open(purpose, lineage.as_bytes(), &sealed)
+        };
         let key = |bytes: &[u8]| bytes.try_into().map(SecretKey::new).map_err(|_| NotAuthentic);
-        Ok(Self::of(id, key(state)?, key(secrets)?, entropy.clone()))
+        let two = |clear: &[u8]| -> Result<(SecretKey, SecretKey), NotAuthentic> {
+            let (one, other) = clear.split_at_checked(32).ok_or(NotAuthentic)?;
+            Ok((key(one)?, key(other)?))
+        };
+        let Some((state, secrets)) = wrapped.split_once('.') else {
+            let (state, seal) = two(&open(with.whole().ok_or(NotAuthentic)?, WRAP, wrapped)?)?;
+            // As they were computed then: names in the cloud may hold them.
+            let digest = state.derive(DIGEST, &[]);
+            return Ok(Self::of(
+                id,
+                state,
+                Some(Secrets { seal, digest }),
+                entropy.clone(),
+            ));
+        };
+        let state = key(&open(&with.state_part(), WRAP_STATE, state)?)?;
+        let secrets = match with.whole() {
+            Some(whole) => {
+                let (seal, digest) = two(&open(whole, WRAP_SECRETS, secrets)?)?;
+                Some(Secrets { seal, digest })
+            }
+            None => None,
+        };
+        Ok(Self::of(id, state, secrets, entropy.clone()))
+    }
+
+    fn secrets(&self, what: &str) -> Result<&Secrets, StateError> {
+        self.secrets.as_ref().ok_or_else(|| StateError::NeedsWholeKey {
+            what: what.to_owned(),
+            id: self.id.clone(),
+        })
+    }
+
+    /// Makes sure that secrets can be opened and sealed, which `what` needs.
+    pub(in crate::state) fn require_secrets(&self, what: &str) -> Result<(), StateError> {
+        self.secrets(what).map(|_| ())
+    }
+
+    /// True where secrets can be opened, and sealed.
+    #[must_use]
+    pub fn opens_secrets(&self) -> bool {
+        self.secrets.is_some()
     }
 
     /// The same keys, opened by another key file.
@@ -110,43 +184,40 @@ impl StackKeys {
         &self.entropy
     }
 
-    /// A digest of a value that only holders of the key can compute: 64 hexadecimal digits. It tells nothing of a secret
-    /// but whether it is the same.
+    /// A digest of a value that only those can compute who can open secrets: 64 hexadecimal digits. It tells nothing of a
+    /// secret but whether it is the same. `None` without the keys of secrets.
     #[must_use]
-    pub fn digest(&self, value: &Value) -> String {
-        match Stored::clear(unmarked(value)).to_json() {
-            Ok(json) => hex(&self.digest.mac(&[b"value\0", &json])),
-            Err(_) => String::new(),
-        }
+    pub fn digest(&self, value: &Value) -> Option<String> {
+        let key = &self.secrets.as_ref()?.digest;
+        let json = Stored::clear(unmarked(value)).to_json().ok()?;
+        Some(hex(&key.mac(&[b"value\0", &json])))
     }
 
-    /// A digest of bytes that only holders of the key can compute: 64 hexadecimal digits.
+    /// A digest of bytes, as [`Self::digest`].
     #[must_use]
-    pub fn digest_bytes(&self, bytes: &[u8]) -> String {
-        hex(&self.digest.mac(&[b"bytes\0", bytes]))
+    pub fn digest_bytes(&self, bytes: &[u8]) -> Option<String> {
+        let key = &self.secrets.as_ref()?.digest;
+        Some(hex(&key.mac(&[b"bytes\0", bytes])))
     }
 
-    /// Encrypts a document that is kept outside the state, such as a saved plan. `purpose` is its kind in a word or two,
-    /// without NUL; [`Self::open_document`] takes the same.
-    ///
-    /// # Errors
-    /// [`StateError::Entropy`].
-    pub fn seal_document(&self, clear: &[u8], purpose: &str) -> Result<Vec<u8>, StateError> {
-        self.secrets
-            .seal(&self.entropy, "epid document 1", purpose.as_bytes(), clear)
+    /// The value with a digest in place of each secret; what is a digest stays. As [`Self::restore`] gives it to whoever cannot
+    /// open secrets.
+    #[must_use]
+    pub fn with_digests(&self, value: &Value) -> Value {
+        value.replaced(&mut |v| {
+            let Value::Secret(inner) = v else { return None };
+            Some(Value::Opaque(self.digest(inner).unwrap_or_default().into()))
+        })
     }
 
-    /// Decrypts what [`Self::seal_document`] made.
-    ///
-    /// # Errors
-    /// [`StateError::BadDocument`] where it was changed, or sealed with other keys or for another purpose.
-    pub fn open_document(&self, sealed: &[u8], purpose: &str) -> Result<Vec<u8>, StateError> {
-        self.secrets
-            .open("epid document 1", purpose.as_bytes(), sealed)
-            .map_err(|NotAuthentic| StateError::BadDocument {
-                purpose: purpose.to_owned(),
-                what: "it was changed, or belongs to another stack".to_owned(),
-            })
+    /// What a derivation is known by, to all who can read the state: 32 hexadecimal digits of a keyed digest of how it goes and
+    /// of what it starts from. A secret and its digest are the same here.
+    #[must_use]
+    pub fn name_of_derivation(&self, how: &str, from: &[Value]) -> String {
+        let from = Value::list(from.iter().map(|value| self.with_digests(value)));
+        let json = Stored::clear(from).to_json().unwrap_or_default();
+        let key = self.state.derive(DERIVED, &[]);
+        hex(&key.mac(&[how.as_bytes(), &[0], &json])[..16])
     }
 
     /// The value with every secret in it encrypted: fit for the disk.
@@ -169,14 +240,13 @@ impl StackKeys {
     }
 
     fn seal_secret(&self, inner: &Value) -> Result<String, StateError> {
-        let digest = self.digest(inner);
+        let Secrets { seal, .. } = self.secrets("a secret")?;
+        let digest = self.digest(inner).unwrap_or_default();
         let clear = self
             .store(inner)?
             .to_json()
             .map_err(|error| StateError::Abandoned(error.to_string()))?;
-        let sealed = self
-            .secrets
-            .seal(&self.entropy, SECRET, digest.as_bytes(), &clear)?;
+        let sealed = seal.seal(&self.entropy, SECRET, digest.as_bytes(), &clear)?;
         Ok(format!("{digest}.{}", BASE64.encode(sealed)))
     }
 
@@ -200,7 +270,8 @@ impl StackKeys {
     fn open_secret(&self, text: &str) -> Option<Value> {
         let (digest, sealed) = text.split_once('.')?;
         let sealed = BASE64.decode(sealed).ok()?;
-        let clear = self.secrets.open(SECRET, digest.as_bytes(), &sealed).ok()?;
+        let key = &self.secrets.as_ref()?.seal;
+        let clear = key.open(SECRET, digest.as_bytes(), &sealed).ok()?;
         let stored = Stored::from_json(&clear).ok()?;
         Some(Value::Secret(self.restore(stored).into()))
     }

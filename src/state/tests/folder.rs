@@ -107,7 +107,7 @@ async fn another_process_is_told_who_has_the_lock() {
 async fn in_another_process() {
     let place = std::env::var(PLACE).unwrap();
     let (root, keys) = place.split_once('\n').unwrap();
-    let keys = crate::state::KeyDirectory::new(keys);
+    let keys = crate::state::KeyRing::new(keys);
     let store = Store::new(Arc::new(FolderBlobs::new(root)), keys, super::sample::entropy());
     match Session::open(&store, &dev(), opening()).await {
         Ok(session) => {

@@ -1,4 +1,4 @@
-//! Files that format 1 wrote once, kept: every later epid reads them, or says that it does not.
+//! Files that each format wrote once, kept: every later epid reads them, or says that it does not.
 #![expect(clippy::disallowed_methods, reason = "the tests look at the files")]
 
 use std::path::PathBuf;
@@ -9,16 +9,37 @@ use epid_provider::{Map, Partial, Path, Segment, Timestamp, Value};
 
 use super::sample::{append, close, dev, entry, make, opening, run, store, token};
 use crate::state::blobs::MemoryBlobs;
-use crate::state::{Entry, Header, JournalEntry, Role, Session, Snapshot};
+use crate::state::{Entry, FORMAT, Header, JournalEntry, Role, Session, Snapshot, StateError};
 
-/// Every file there is in a stack, and in what state it was written.
-const FILES: [(&str, &[u8]); 4] = [
-    ("state", include_bytes!("format_1/state")),
-    ("journal/0000000002", include_bytes!("format_1/journal_2")),
-    ("outputs", include_bytes!("format_1/outputs")),
-    ("history/0000000001", include_bytes!("format_1/history_1")),
-];
-const KEY: (&str, &[u8]) = (include_str!("format_1/key_id"), include_bytes!("format_1/key"));
+/// Every file there is in a stack, and the key.
+struct Kept {
+    files: [(&'static str, &'static [u8]); 4],
+    key_id: &'static str,
+    key: &'static [u8],
+}
+
+macro_rules! kept {
+    ($folder:literal) => {
+        Kept {
+            files: [
+                ("state", include_bytes!(concat!($folder, "/state"))),
+                (
+                    "journal/0000000002",
+                    include_bytes!(concat!($folder, "/journal_2")),
+                ),
+                ("outputs", include_bytes!(concat!($folder, "/outputs"))),
+                (
+                    "history/0000000001",
+                    include_bytes!(concat!($folder, "/history_1")),
+                ),
+            ],
+            key_id: include_str!(concat!($folder, "/key_id")),
+            key: include_bytes!(concat!($folder, "/key")),
+        }
+    };
+}
+
+const FORMATS: [(u32, Kept); 2] = [(1, kept!("format_1")), (2, kept!("format_2"))];
 
 /// An entry with every field at work.
 fn full() -> Entry {
@@ -56,8 +77,14 @@ fn full() -> Entry {
     full
 }
 
+/// What was derived from secrets; format 1 had none of it.
+fn derived() -> JournalEntry {
+    let derived = [("0a", Value::Opaque("abcd".into())), ("0b", Value::str("plain"))];
+    JournalEntry::Derived(derived.map(|(name, value)| (name.into(), value)).into())
+}
+
 /// What the first session did, which was closed.
-fn first() -> Vec<JournalEntry> {
+fn first(format: u32) -> Vec<JournalEntry> {
     let map: Map = [
         ("url", Value::str("https://x")),
         ("token", Value::str("t").into_secret()),
@@ -69,6 +96,7 @@ fn first() -> Vec<JournalEntry> {
         lines.extend(make(number as u64, made));
     }
     lines.extend([JournalEntry::Outputs(map), close(9)]);
+    lines.extend((format > 1).then(derived));
     lines
 }
 
@@ -96,35 +124,107 @@ fn second() -> Vec<JournalEntry> {
 }
 
 fn expected(header: Header) -> Snapshot {
+    let lines = first(header.format).into_iter().chain(second());
     let session = Session::in_memory(Header { serial: 0, ..header });
-    append(&session, first().into_iter().chain(second())).unwrap();
+    append(&session, lines).unwrap();
     session.snapshot()
 }
 
 #[tokio::test]
-async fn files_of_format_1_stay_readable() {
-    let (blobs, keys) = (MemoryBlobs::new(), tempfile::tempdir().unwrap());
-    std::fs::write(keys.path().join(format!("{}.key", KEY.0.trim())), KEY.1).unwrap();
-    for (name, bytes) in FILES {
-        blobs.overwrite(&format!("cloud/p/dev/{name}"), Some(bytes.to_vec()));
+async fn files_of_every_format_stay_readable_and_become_those_of_the_newest() {
+    for (format, kept) in FORMATS {
+        let (blobs, keys) = (MemoryBlobs::new(), tempfile::tempdir().unwrap());
+        std::fs::write(keys.path().join(format!("{}.key", kept.key_id.trim())), kept.key).unwrap();
+        for (name, bytes) in kept.files {
+            blobs.overwrite(&format!("cloud/p/dev/{name}"), Some(bytes.to_vec()));
+        }
+        let store = store(Arc::new(blobs), &keys);
+        let (state, old) = store.read(&dev()).await.unwrap().unwrap();
+        assert_eq!(state.header.format, format);
+        assert_eq!(state, expected(state.header.clone()));
+        let outputs = store.outputs(&dev()).await.unwrap().unwrap();
+        assert_eq!(outputs.values, state.outputs);
+        let runs = store.history(&dev()).await.unwrap();
+        let told: Vec<_> = runs
+            .iter()
+            .map(|run| (run.serial, run.end.is_some(), run.steps.len()))
+            .collect();
+        assert_eq!(told, [(1, true, 3), (2, false, 1)]);
+        let session = Session::open(&store, &dev(), opening()).await.unwrap();
+        session.close().await.unwrap();
+        let (upgraded, keys) = store.read(&dev()).await.unwrap().unwrap();
+        assert_eq!(
+            (upgraded.header.format, &upgraded.entries),
+            (FORMAT, &state.entries)
+        );
+        // Names in the cloud were made of them.
+        assert_eq!(keys.digest_bytes(b"x"), old.digest_bytes(b"x"));
     }
-    let store = store(Arc::new(blobs), &keys);
-    let (state, _) = store.read(&dev()).await.unwrap().unwrap();
-    assert_eq!(state, expected(state.header.clone()));
-    let outputs = store.outputs(&dev()).await.unwrap().unwrap();
-    assert_eq!(outputs.values, state.outputs);
-    let runs = store.history(&dev()).await.unwrap();
-    let told: Vec<_> = runs
-        .iter()
-        .map(|run| (run.serial, run.end.is_some(), run.steps.len()))
-        .collect();
-    assert_eq!(told, [(1, true, 3), (2, false, 1)]);
-    Session::open(&store, &dev(), opening())
-        .await
-        .unwrap()
-        .close()
-        .await
-        .unwrap();
+}
+
+#[tokio::test]
+async fn the_state_part_of_a_key_opens_states_and_no_secret_in_them() {
+    let (blobs, keys) = (MemoryBlobs::new(), tempfile::tempdir().unwrap());
+    let whole = store(Arc::new(blobs.clone()), &keys);
+    let session = Session::open(&whole, &dev(), opening()).await.unwrap();
+    append(&session, first(FORMAT)).unwrap();
+    session.publish_outputs().await.unwrap();
+    session.close().await.unwrap();
+    let (id, parts) = (session.keys().id().to_owned(), tempfile::tempdir().unwrap());
+    let file = parts.path().join(format!("{id}.key"));
+    whole.keys.export_state_part(&id, &file).unwrap();
+    assert!(
+        whole.keys.export_state_part(&id, &file).is_err(),
+        "a file was written over"
+    );
+
+    let part = store(Arc::new(blobs.clone()), &parts);
+    let (state, opened) = part.read(&dev()).await.unwrap().unwrap();
+    let (full, whole_keys) = whole.read(&dev()).await.unwrap().unwrap();
+    assert_eq!(state.outputs.get("url"), full.outputs.get("url"));
+    let digest = whole_keys.digest(&Value::str("t")).unwrap();
+    let token = Value::Opaque(digest.as_str().into());
+    assert_eq!(state.outputs.get("token"), Some(&token));
+    assert_eq!(
+        part.outputs(&dev()).await.unwrap().unwrap().values.get("token"),
+        Some(&token)
+    );
+    assert!(
+        !format!("{state:?}").contains("hunter"),
+        "a secret of a record was opened"
+    );
+    // Not even a guess can be tried.
+    assert_eq!(
+        (opened.digest(&Value::str("t")), opened.digest_bytes(b"t")),
+        (None, None)
+    );
+    let written = blobs.contents();
+    let refused = Session::open(&part, &dev(), opening()).await.unwrap_err();
+    assert!(matches!(refused, StateError::NeedsWholeKey { .. }), "{refused}");
+    assert_eq!(blobs.contents(), written);
+    assert!(
+        part.keys
+            .unseal_config("x", &format!("epid:1:{id}:AAAA"))
+            .is_err()
+    );
+    assert!(
+        part.keys
+            .export_state_part(&id, &parts.path().join("again"))
+            .is_err()
+    );
+    assert_eq!(
+        opened.name_of_derivation("x", &[token]),
+        whole_keys.name_of_derivation("x", &[Value::str("t").into_secret()])
+    );
+
+    // A file of another key is noticed.
+    let text = std::fs::read_to_string(&file).unwrap();
+    let other = parts.path().join("0123456789abcdef.key");
+    std::fs::write(other, text).unwrap();
+    assert!(matches!(
+        part.keys.find("0123456789abcdef"),
+        Err(StateError::BadKey { .. })
+    ));
 }
 
 /// Only where the format gets a new number: then into a folder of that number, and the old files stay.
@@ -134,7 +234,7 @@ async fn write_files() {
     let (blobs, keys) = (MemoryBlobs::new(), tempfile::tempdir().unwrap());
     let store = store(Arc::new(blobs.clone()), &keys);
     let session = Session::open(&store, &dev(), opening()).await.unwrap();
-    append(&session, first()).unwrap();
+    append(&session, first(FORMAT)).unwrap();
     session.publish_outputs().await.unwrap();
     session.close().await.unwrap();
     let session = Session::open(&store, &dev(), opening()).await.unwrap();
@@ -142,7 +242,8 @@ async fn write_files() {
         let ticket = session.append(line).unwrap();
         session.durable(ticket).await.unwrap();
     }
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/state/tests/format_1");
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("src/state/tests/format_{FORMAT}"));
+    std::fs::create_dir_all(&folder).unwrap();
     let contents = blobs.contents();
     for (name, file) in [
         ("state", "state"),

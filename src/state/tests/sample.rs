@@ -7,8 +7,8 @@ use tempfile::TempDir;
 
 use crate::state::blobs::{Blobs, MemoryBlobs};
 use crate::state::{
-    Change, Ending, Entropy, Entry, Holder, Intent, JournalEntry, KeyDirectory, Location, Opening, Run,
-    RunResult, Session, StateError, Store, Ticket,
+    Change, Ending, Entropy, Entry, Holder, Intent, JournalEntry, KeyRing, Location, Opening, Run, RunResult,
+    Session, StateError, Store, Ticket,
 };
 
 /// A store in memory, whose keys are files.
@@ -27,7 +27,7 @@ impl Sample {
 }
 
 pub(super) fn store(blobs: Arc<dyn Blobs>, keys: &TempDir) -> Store {
-    Store::new(blobs, KeyDirectory::new(keys.path()), entropy())
+    Store::new(blobs, KeyRing::new(keys.path()), entropy())
 }
 
 pub(super) fn entropy() -> Entropy {
