@@ -3,12 +3,12 @@
 //!
 //! | here | in the code |
 //! | --- | --- |
-//! | [`session::At`]: `Look`, `Watch`, `Take`, `Release` | `lease::lock`, `Lease::release` in `src/state/blobs/lease.rs` |
+//! | [`at::At`]: `Look`, `Watch`, `Take`, `Release` | `lease::lock`, `Lease::release` in `src/state/blobs/lease.rs` |
 //! | `List`, `ConfirmFence`, `Fence`, `ConfirmBegin`, `Begin`, `Begun` | `Disk::take_over`, `begin_segment`; `fence` and `start_log` in `src/state/blobs/bucket.rs` |
 //! | `Append`, `ConfirmAppend`, `Check` | `Disk::append`, `BucketLog::write`, `Guard::is_held` |
 //! | `Send`, `Waiting`, `LookInto`, `Recheck`, `Recover` | `execute`, `Sending::run` and `search_for` in `src/apply/call.rs`; `SOON` |
 //! | `Copy`, `Tag`, `Confirm`, `Put`, `ConfirmDelete`, `Delete` | `Disk::compact`; `put_leased` and `delete` in `bucket.rs` |
-//! | [`session::LASTS`], [`session::MARGIN`], one tick of travel | `LASTS` 20 s, `MARGIN` 4 s in `lease.rs` |
+//! | [`at::LASTS`], [`at::MARGIN`], one tick of travel | `LASTS` 20 s, `MARGIN` 4 s in `lease.rs` |
 //! | [`bucket::Bucket::replay`] | `load::replay`, `journal::read` |
 //!
 //! What can happen: sessions are interleaved in every way, so each may stand still before each of its requests for as long as
@@ -26,6 +26,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what cannot be fails the test")]
 
+#[path = "protocol/at.rs"]
+mod at;
 #[path = "protocol/bucket.rs"]
 mod bucket;
 #[path = "protocol/entries.rs"]
@@ -38,14 +40,16 @@ mod model;
 mod properties;
 #[path = "protocol/session.rs"]
 mod session;
+#[path = "protocol/steps.rs"]
+mod steps;
 #[path = "protocol/variants.rs"]
 mod variants;
 
 use stateright::{Checker, HasDiscoveries, Model};
 
+use crate::at::Script;
 use crate::model::Protocol;
 use crate::properties::{EVENTS, RULES};
-use crate::session::Script;
 use crate::variants::Variant;
 
 /// Two runs of a program with two resources, one of which needs the other; one thing goes wrong on the network.
@@ -104,7 +108,6 @@ fn holds(protocol: Protocol, states: usize, events: &[&'static str]) {
         assert!(checker.discovery(event).is_some(), "never: {event}");
     }
     let visited = checker.unique_state_count();
-    println!("{visited} states");
     assert!(visited >= states, "{visited} states");
 }
 

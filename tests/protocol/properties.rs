@@ -2,10 +2,10 @@
 
 use stateright::Property;
 
+use crate::at::At;
 use crate::bucket::{Part, Write};
 use crate::entries::RESOURCES;
 use crate::model::{Protocol, World};
-use crate::session::At;
 
 type Rule = (&'static str, fn(&Protocol, &World) -> bool);
 
