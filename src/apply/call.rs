@@ -17,7 +17,7 @@ use super::control::{Control, Stop};
 use crate::plan::StepId;
 use crate::state::{JournalEntry, Session, StateError, Ticket};
 
-/// For so long after an intent became durable the lock counts as checked.
+/// For so long after an intent is written the lock counts as checked: a call is sent within that time, or it is checked again.
 const SOON: Duration = Duration::from_secs(2);
 /// The first wait before a call is tried again; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -74,7 +74,7 @@ pub(super) enum Job {
 /// What became of a call.
 #[derive(Debug)]
 pub(super) enum Report {
-    /// Its intent could not be written; nothing was sent.
+    /// Its intent could not be written, or the lock was lost since; nothing was sent, or nothing came of it.
     NotBegun(StateError),
     /// It did what it was to do; nothing is made by a delete.
     Done(Option<Recorded>),
@@ -255,19 +255,20 @@ where
 
 /// Carries a job out.
 pub(super) async fn execute(job: Job, source: Source, cx: Call, step: StepId, means: Means) -> Report {
+    // Before it waits: the lock may be checked well before that is told here.
+    let begun = means.clock.now();
     if let Job::Change { begin, .. } = &job
         && let Err(error) = means.session.durable(*begin).await
     {
         return Report::NotBegun(error);
     }
-    let durable = means.clock.now();
     let connection = match connected(&means, step, &cx, || source.get(&cx)).await {
         Ok(connection) => connection,
         Err(failure) => return Report::Failed(failure),
     };
     // Connecting may take longer than a lock lasts that was lost meanwhile.
     if matches!(job, Job::Change { .. })
-        && means.clock.now().since(durable) > SOON
+        && means.clock.now().since(begun) > SOON
         && let Err(error) = means.session.check_lock().await
     {
         return Report::NotBegun(error);
@@ -357,6 +358,9 @@ impl Sending<'_> {
                     if !again(means, step, cx, &failure, &mut waits).await {
                         return Report::Failed(failure);
                     }
+                    if let Err(error) = means.session.check_lock().await {
+                        return Report::NotBegun(error);
+                    }
                 }
                 Outcome::Unknown => match self.look_into(cx, step, means, &failure).await {
                     Ok(Recovered::NotDone) => {
@@ -364,6 +368,9 @@ impl Sending<'_> {
                         let nothing = failure.with_outcome(Outcome::NotStarted).with_retry(Retry::Yes);
                         if resends > RESENDS || !again(means, step, cx, &nothing, &mut waits).await {
                             return Report::Failed(nothing);
+                        }
+                        if let Err(error) = means.session.check_lock().await {
+                            return Report::NotBegun(error);
                         }
                     }
                     Ok(Recovered::Done(made)) => return Report::Done(Some(made)),
@@ -420,6 +427,10 @@ pub(super) async fn search_for(
 ) -> Result<Recovered, Failure> {
     let mut waits = Waits(FIRST_WAIT);
     loop {
+        // It may repeat an update.
+        if let Err(error) = means.session.check_lock().await {
+            return Err(Failure::new("Lock", error).with_outcome(Outcome::Unknown));
+        }
         let found = means.within(cx.remaining() + GIVEN_UP, connection.recover(cx, intent));
         let failure = match found.await {
             Ok(recovered) => return Ok(recovered),

@@ -148,6 +148,20 @@ impl Disk {
         if batch.is_empty() {
             return Ok(());
         }
+        let written = self.write(batch, keys).await;
+        if let (Err(_), Some(guard)) = (&written, &self.guard) {
+            // What was sent may still arrive.
+            guard.dispute();
+        }
+        written?;
+        // Whoever lost the lock must not go on, even though this was written.
+        match &self.guard {
+            Some(guard) if guard.is_held().await => Ok(()),
+            _ => Err(StateError::LockLost(self.location.clone())),
+        }
+    }
+
+    async fn write(&mut self, batch: Vec<JournalEntry>, keys: &StackKeys) -> Result<(), StateError> {
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
             None => self.begin_segment(keys).await?,
@@ -162,14 +176,13 @@ impl Disk {
         }
         self.end = writer.position();
         self.writer = Some(writer);
-        // Whoever lost the lock must not go on, even though this was written.
-        self.check_lock().await
+        Ok(())
     }
 
     /// Makes sure that nobody else may write.
     pub(super) async fn check_lock(&self) -> Result<(), StateError> {
         match &self.guard {
-            Some(guard) if guard.is_held().await => Ok(()),
+            Some(guard) if guard.confirm().await => Ok(()),
             _ => Err(StateError::LockLost(self.location.clone())),
         }
     }

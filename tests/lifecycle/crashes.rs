@@ -10,12 +10,14 @@ use std::task::Poll;
 use epid::plan::Mode;
 use epid::state::blobs::{Fault, MemoryBlobs};
 use epid::state::{Holder, KeyRing, Location, Opening, Session, Store};
+use epid_fake::Effect;
+use epid_fake::fault::Api;
 use epid_provider::Timestamp;
 use proptest::prelude::*;
 
 use crate::programs::{Specs, edit, edited, render, specs, wanted};
 use crate::properties::{again, settled, with_facts};
-use crate::stack::{Stack, on_clock};
+use crate::stack::{Stack, on_clock, urn};
 
 /// Runs `run` until it ends, or until `dead` says that the process is no more.
 async fn until_dead<R>(run: impl Future<Output = R>, dead: impl Fn() -> bool) -> Option<R> {
@@ -34,13 +36,7 @@ async fn until_dead<R>(run: impl Future<Output = R>, dead: impl Fn() -> bool) ->
 /// How many things were made for each resource of a program, at most.
 fn made_once(stack: &Stack, specs: &Specs) -> Result<(), TestCaseError> {
     for (path, kind) in wanted(specs) {
-        prop_assert_eq!(
-            stack.world.made(&crate::stack::urn(kind, &path)),
-            1,
-            "{} {}",
-            kind,
-            path
-        );
+        prop_assert_eq!(stack.world.made(&urn(kind, &path)), 1, "{} {}", kind, path);
     }
     Ok(())
 }
@@ -211,4 +207,27 @@ proptest! {
             Ok::<(), TestCaseError>(())
         })?;
     }
+}
+
+#[test]
+fn a_call_is_not_sent_again_once_the_lock_is_lost() {
+    on_clock(async {
+        for effect in [Effect::Throttle, Effect::Unwell, Effect::LoseRequest] {
+            let (disk, mut stack) = (Disk::new(), Stack::new());
+            stack.session = disk.open().await;
+            let fault = epid_fake::Fault::new(effect.clone()).api(Api::Create);
+            stack.world.fault(fault);
+            let graph = stack.graph(r#"{"a": {"type": "Item"}}"#);
+            let plan = stack.plan(&graph, Mode::Up);
+            let lose = async {
+                while stack.world.count(Api::Create) == 0 {
+                    tokio::task::yield_now().await;
+                }
+                disk.blobs.revive();
+            };
+            let (ran, ()) = futures::join!(stack.apply(plan), lose);
+            assert!(ran.outcome.journal.is_some(), "{effect:?}: {:?}", ran.outcome);
+            assert_eq!(stack.world.made(&urn("Item", "a")), 0, "{effect:?}");
+        }
+    });
 }

@@ -121,8 +121,17 @@ impl Bucket {
         self.memory().held.insert(folder, lease.clone());
     }
 
-    pub(super) fn let_go(&self, name: &str) {
-        self.memory().held.remove(folder(name));
+    /// Forgets a lease, unless another has taken its place.
+    pub(super) fn let_go(&self, lease: &Lease) {
+        let mut memory = self.memory();
+        let folder = folder(lease.name());
+        if memory
+            .held
+            .get(folder)
+            .is_some_and(|held| std::ptr::eq(&**held, lease))
+        {
+            memory.held.remove(folder);
+        }
     }
 
     /// The lease of this process that a blob is written under.
@@ -135,6 +144,14 @@ impl Bucket {
                     .is_some_and(|rest| rest.starts_with('/'))
             })
             .map(|(_, lease)| lease.clone())
+    }
+
+    /// Looks whether this process still has the lease that a blob is written under, where there is one.
+    async fn confirm(&self, name: &str) -> Result<(), BlobError> {
+        match self.lease(name) {
+            Some(lease) => lease.confirm().await,
+            None => Ok(()),
+        }
     }
 
     fn remember(&self, name: &str, tag: Option<String>) {
@@ -182,19 +199,19 @@ impl Bucket {
     /// another, it is the late write of an earlier holder, or this process is the earlier one: the lease tells.
     async fn put_leased(&self, lease: &Lease, name: &str, bytes: &[u8]) -> Result<(), BlobError> {
         let key = self.key(name);
-        let known = self.memory().tags.get(name).cloned();
-        let mut tag = match known {
-            Some(tag) => tag,
-            None => self.objects.get(&key).await?.map(|object| object.tag),
-        };
+        let mut known = self.memory().tags.get(name).cloned();
         for _ in 0..ROUNDS {
+            let tag = match known.take() {
+                Some(tag) => tag,
+                None => self.objects.get(&key).await?.map(|object| object.tag),
+            };
+            // After the tag was read: whoever takes over from here on writes another version, and this one is not written.
+            lease.confirm().await?;
             let condition = tag.map_or(Condition::Absent, Condition::Tagged);
-            if let Written::Done(tag) = self.objects.put(&key, bytes, &condition).await? {
+            if let Some(tag) = self.objects.put(&key, bytes, &condition).await?.tag() {
                 self.remember(name, Some(tag));
                 return Ok(());
             }
-            lease.confirm().await?;
-            tag = self.objects.get(&key).await?.map(|object| object.tag);
         }
         Err(self
             .objects
@@ -229,22 +246,20 @@ impl Blobs for BucketBlobs {
         }
         // Marks of other stacks: whoever writes last is right.
         let key = self.0.key(name);
-        match self.0.objects.put(&key, &bytes, &Condition::Always).await? {
-            Written::Done(tag) => self.0.remember(name, Some(tag)),
-            Written::Conflict => {}
+        if let Some(tag) = self.0.objects.put(&key, &bytes, &Condition::Always).await?.tag() {
+            self.0.remember(name, Some(tag));
         }
         Ok(())
     }
 
     async fn put_new(&self, name: &str, bytes: Vec<u8>) -> Result<bool, BlobError> {
         let key = self.0.key(name);
-        match self.0.objects.put(&key, &bytes, &Condition::Absent).await? {
-            Written::Done(tag) => {
-                self.0.remember(name, Some(tag));
-                Ok(true)
-            }
-            Written::Conflict => Ok(false),
+        let written = self.0.objects.put(&key, &bytes, &Condition::Absent).await?.tag();
+        let done = written.is_some();
+        if done {
+            self.0.remember(name, written);
         }
+        Ok(done)
     }
 
     async fn list(&self, folder: &str) -> Result<Vec<String>, BlobError> {
@@ -266,9 +281,7 @@ impl Blobs for BucketBlobs {
     }
 
     async fn delete(&self, name: &str) -> Result<(), BlobError> {
-        if let Some(lease) = self.0.lease(name) {
-            lease.confirm().await?;
-        }
+        self.0.confirm(name).await?;
         let mut parts = self.0.parts(name).await?;
         if parts.is_empty() {
             self.0.objects.delete(&self.0.key(name)).await?;
@@ -295,13 +308,13 @@ impl Blobs for BucketBlobs {
             name: name.to_owned(),
             next: 0,
         };
+        // After the logs before it were read: whoever takes over from here on wants the same name.
+        self.0.confirm(name).await?;
         if !log.write(&first).await? {
             return Ok(None);
         }
-        // Its name may have been used and given back since this process took the lease, so the object alone proves nothing.
-        if let Some(lease) = self.0.lease(name) {
-            lease.confirm().await?;
-        }
+        // Its name may have been used and given back since, so the object alone proves nothing.
+        self.0.confirm(name).await?;
         Ok(Some(Box::new(log)))
     }
 
@@ -316,10 +329,12 @@ impl Blobs for BucketBlobs {
             {
                 return Ok(());
             }
+            // After the log was found: it is none of somebody who has taken over since.
+            self.0.confirm(name).await?;
             let key = self.0.part(name, last.saturating_add(1));
             let fence = format!("{} epid fence 1 {}\n", char::from(FENCE), self.0.token(&key)?);
             let put = self.0.objects.put(&key, fence.as_bytes(), &Condition::Absent);
-            if let Written::Done(_) = put.await? {
+            if put.await? != Written::Conflict {
                 return Ok(());
             }
             // Its writer was faster; once more.
@@ -350,6 +365,10 @@ impl BucketLog {
         part.extend_from_slice(bytes);
         let written = self.bucket.objects.put(&key, &part, &Condition::Absent).await?;
         self.next += 1;
+        if let Written::Repeated(_) = written {
+            // The first one may have been read and removed by whoever took over.
+            self.bucket.confirm(&self.name).await?;
+        }
         Ok(written != Written::Conflict)
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::bucket::Bucket;
-use super::objects::{Condition, Written, rest};
+use super::objects::{Condition, rest};
 use super::{BlobError, Guard, Lock, Tenure};
 use crate::state::Holder;
 
@@ -130,24 +130,22 @@ pub(super) async fn lock(bucket: &Bucket, name: &str, who: &Holder) -> Result<Lo
             lasts: u64::try_from(LASTS.as_millis()).unwrap_or(u64::MAX),
             disputed,
         };
-        match bucket.objects.put(&key, &encode(&document), &condition).await? {
-            Written::Conflict => {}
-            Written::Done(tag) => {
-                let lease = Arc::new(Lease {
-                    bucket: bucket.clone(),
-                    name: name.to_owned(),
-                    current: tokio::sync::Mutex::new((document, tag)),
-                    seen: Mutex::new(Seen {
-                        renewed: sent,
-                        lost: false,
-                        released: false,
-                        disputed,
-                    }),
-                });
-                bucket.hold(&lease);
-                let beating = tokio::spawn(beat(Arc::downgrade(&lease)));
-                return Ok(Lock::Taken(Box::new(BucketGuard { lease, beating })));
-            }
+        let written = bucket.objects.put(&key, &encode(&document), &condition).await?;
+        if let Some(tag) = written.tag() {
+            let lease = Arc::new(Lease {
+                bucket: bucket.clone(),
+                name: name.to_owned(),
+                current: tokio::sync::Mutex::new((document, tag)),
+                seen: Mutex::new(Seen {
+                    renewed: sent,
+                    lost: false,
+                    released: false,
+                    disputed,
+                }),
+            });
+            bucket.hold(&lease);
+            let beating = tokio::spawn(beat(Arc::downgrade(&lease)));
+            return Ok(Lock::Taken(Box::new(BucketGuard { lease, beating })));
         }
     }
 }
@@ -216,13 +214,11 @@ impl Lease {
             change(&mut next);
             let sent = Instant::now();
             let condition = Condition::Tagged(current.1.clone());
-            match self.bucket.objects.put(&key, &encode(&next), &condition).await? {
-                Written::Done(tag) => {
-                    *current = (next, tag);
-                    self.seen().renewed = sent;
-                    return Ok(());
-                }
-                Written::Conflict => {}
+            let written = self.bucket.objects.put(&key, &encode(&next), &condition).await?;
+            if let Some(tag) = written.tag() {
+                *current = (next, tag);
+                self.seen().renewed = sent;
+                return Ok(());
             }
             // A renewal that was given up may have taken effect since.
             let found = self.bucket.objects.get(&key).await?;
@@ -244,11 +240,11 @@ impl Lease {
             return Err(self.taken_over());
         }
         let key = self.bucket.key(&self.name);
-        let current = self.current.lock().await;
+        let token = self.current.lock().await.0.token.clone();
         let found = self.bucket.objects.get(&key).await?;
         let ours = found.is_some_and(|object| {
             serde_json::from_slice::<Document>(&object.bytes)
-                .is_ok_and(|document| document.token == current.0.token && document.holder.is_some())
+                .is_ok_and(|document| document.token == token && document.holder.is_some())
         });
         if ours {
             Ok(())
@@ -262,7 +258,7 @@ impl Lease {
         // Where this fails the lease runs out.
         drop(self.write(|document| document.holder = None).await);
         self.seen().released = true;
-        self.bucket.let_go(&self.name);
+        self.bucket.let_go(self);
     }
 }
 
@@ -279,6 +275,10 @@ impl Guard for BucketGuard {
         self.lease.is_fresh() || self.lease.renew().await.is_ok()
     }
 
+    async fn confirm(&self) -> bool {
+        self.lease.confirm().await.is_ok() && self.is_held().await
+    }
+
     fn is_named(&self) -> bool {
         true
     }
@@ -291,6 +291,10 @@ impl Guard for BucketGuard {
         self.lease.seen().disputed = false;
     }
 
+    fn dispute(&self) {
+        self.lease.seen().disputed = true;
+    }
+
     async fn release(self: Box<Self>) {
         self.lease.release().await;
     }
@@ -299,7 +303,7 @@ impl Guard for BucketGuard {
 impl Drop for BucketGuard {
     fn drop(&mut self) {
         self.beating.abort();
-        self.lease.bucket.let_go(&self.lease.name);
+        self.lease.bucket.let_go(&self.lease);
         if self.lease.is_over() {
             return;
         }

@@ -152,6 +152,12 @@ pub trait Guard: Send + Sync + fmt::Debug {
         true
     }
 
+    /// The same, asked of where the lock is and not of a clock, which stands still with its machine: for what is done long after
+    /// the last write, which would have failed.
+    async fn confirm(&self) -> bool {
+        self.is_held().await
+    }
+
     /// True where the lock itself says who holds it.
     fn is_named(&self) -> bool {
         false
@@ -164,6 +170,9 @@ pub trait Guard: Send + Sync + fmt::Debug {
 
     /// Says that it was.
     fn settle(&self) {}
+
+    /// Says that a write was given up which may still take effect: whoever has the lock next is to fence it.
+    fn dispute(&self) {}
 
     /// Gives the lock back, and returns once others can take it.
     async fn release(self: Box<Self>) {}

@@ -85,8 +85,20 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
 pub(super) enum Written {
     /// It is there, with that tag.
     Done(String),
+    /// So it is, but it took more than one request to know: others may have seen it long ago, and removed it since.
+    Repeated(String),
     /// The condition does not hold: the write of somebody else came first.
     Conflict,
+}
+
+impl Written {
+    /// The tag of what is there now; `None` where it is somebody else's.
+    pub(super) fn tag(self) -> Option<String> {
+        match self {
+            Self::Done(tag) | Self::Repeated(tag) => Some(tag),
+            Self::Conflict => None,
+        }
+    }
 }
 
 /// A bucket whose requests are repeated until they are settled.
@@ -126,7 +138,8 @@ impl Objects {
         loop {
             tried += 1;
             let error = match self.0.put(key, bytes.to_vec(), condition).await {
-                Ok(tag) => return Ok(Written::Done(tag)),
+                Ok(tag) if tried == 1 => return Ok(Written::Done(tag)),
+                Ok(tag) => return Ok(Written::Repeated(tag)),
                 Err(error) => error,
             };
             let last = match error {
@@ -139,7 +152,7 @@ impl Objects {
             if let Ok(Some(found)) = self.0.get(key).await
                 && found.bytes == bytes
             {
-                return Ok(Written::Done(found.tag));
+                return Ok(Written::Repeated(found.tag));
             }
             match last {
                 None => return Ok(Written::Conflict),

@@ -11,17 +11,17 @@ use super::sample::{append, close, dev, entry, holder, make, opening, run, store
 use crate::state::blobs::{Blobs, Lock};
 use crate::state::{Session, StateError, Store};
 
-fn of(process: &Process, keys: &TempDir) -> Store {
+pub(super) fn of(process: &Process, keys: &TempDir) -> Store {
     store(Arc::new(process.blobs()), keys)
 }
 
-async fn pass(seconds: u64) {
+pub(super) async fn pass(seconds: u64) {
     #[expect(clippy::disallowed_methods, reason = "the tests let time pass")]
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
 /// Opens the state as `--wait` does.
-async fn wait(store: &Store) -> Result<Session, StateError> {
+pub(super) async fn wait(store: &Store) -> Result<Session, StateError> {
     let begun = Instant::now();
     loop {
         match Session::open(store, &dev(), opening()).await {

@@ -11,6 +11,7 @@ mod sample;
 mod secrets;
 mod session;
 mod sharing;
+mod standstill;
 mod store;
 
 pub(super) use sample::holder;

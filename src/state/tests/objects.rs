@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -40,8 +41,10 @@ pub(super) struct Process {
 
 #[derive(Debug, Default)]
 struct Own {
+    requests: u64,
     writes: u64,
-    fault: Option<(u64, Fault)>,
+    faults: Option<(Range<u64>, Fault)>,
+    stop_before: Option<u64>,
     dead: bool,
     stopped: bool,
 }
@@ -78,7 +81,11 @@ impl Process {
     }
 
     pub(super) fn fail_at(&self, write: u64, fault: Fault) {
-        self.own().fault = Some((write, fault));
+        self.fail_between(write..write + 1, fault);
+    }
+
+    pub(super) fn fail_between(&self, writes: Range<u64>, fault: Fault) {
+        self.own().faults = Some((writes, fault));
     }
 
     pub(super) fn writes(&self) -> u64 {
@@ -94,8 +101,32 @@ impl Process {
         self.own().stopped = true;
     }
 
+    /// Stops it before its request of that number, counted from 0.
+    pub(super) fn stop_before(&self, request: u64) {
+        self.own().stop_before = Some(request);
+    }
+
+    pub(super) fn requests(&self) -> u64 {
+        self.own().requests
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.own().stopped
+    }
+
     pub(super) fn go_on(&self) {
         self.own().stopped = false;
+    }
+
+    /// Another bucket with the same objects, but for one.
+    pub(super) fn without(&self, key: &str) -> Self {
+        let mut contents = self.contents().clone();
+        contents.remove(key);
+        Self {
+            contents: Arc::new(Mutex::new(contents)),
+            start: self.start.clone(),
+            own: Arc::default(),
+        }
     }
 
     pub(super) fn keys(&self) -> Vec<String> {
@@ -110,6 +141,11 @@ impl Process {
     #[expect(clippy::disallowed_methods, reason = "a network takes time")]
     async fn arrive(&self) -> Result<(), ObjectError> {
         tokio::time::sleep(Duration::from_millis(20)).await;
+        {
+            let mut own = self.own();
+            own.stopped |= own.stop_before == Some(own.requests);
+            own.requests += 1;
+        }
         while self.own().stopped {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -129,7 +165,10 @@ impl Process {
             let mut own = self.own();
             let number = own.writes;
             own.writes += 1;
-            own.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault)
+            own.faults
+                .as_ref()
+                .filter(|(at, _)| at.contains(&number))
+                .map(|(_, fault)| *fault)
         };
         let lost = || Err(ObjectError::Unsettled(io::ErrorKind::ConnectionReset.into()));
         match fault {
