@@ -192,7 +192,8 @@ async fn way_back(
     Ok(error)
 }
 
-/// The snapshot's file: `state`, or where that is missing `state.previous`, after which the journal holds the rest.
+/// The snapshot's file: `state`, or where that is missing `state.previous`, after which the journal holds the rest. Where there is
+/// neither, the state may have moved.
 pub(super) async fn fetch_state(
     store: &Store,
     location: &Location,
@@ -203,6 +204,7 @@ pub(super) async fn fetch_state(
             return Ok(Some((store.blobs.describe(&name), bytes, previous)));
         }
     }
+    store.stays(location).await?;
     Ok(None)
 }
 

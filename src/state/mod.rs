@@ -13,6 +13,7 @@
 //! | `session` | the one writer of a state |
 //! | `copies` | a state in one file outside; the state before the last run; reading every file there is |
 //! | `rotation` | sealing states and outputs with another key |
+//! | `migration`, `notice` | moving states to another place, and what the old one says afterwards |
 //! | `amend` | what a person changes by hand: names, protection, records that are forgotten |
 
 mod amend;
@@ -27,7 +28,9 @@ mod journal_entry;
 mod keys;
 mod load;
 mod location;
+mod migration;
 mod names;
+mod notice;
 mod rotation;
 mod session;
 mod sharing;
@@ -44,6 +47,8 @@ pub use integrity::Invalid;
 pub use journal_entry::{Change, Ending, Intent, JournalEntry, Run, RunRecord, RunResult, StepRecord};
 pub use keys::{DocumentKey, Entropy, KeyDirectory, StackKeys, sealed_with};
 pub use location::{Holder, Location};
+pub use migration::{Ahead, Migration};
+pub use notice::{Moving, Notice, Place};
 pub use session::{Opening, Session, Ticket};
 pub use sharing::Outputs;
 pub use snapshot::{FORMAT, Header, Snapshot, Timings};
