@@ -64,7 +64,7 @@ impl Workspace {
         let Some(project) = loaded.project.take() else {
             return Err(Error::Input(loaded.diagnostics.clone(), loaded.sources.clone()));
         };
-        let backend = backend::of(&project)?;
+        let backend = backend::of(&project.root, project.backend.as_ref())?;
         let keys = KeyDirectory::new(project.root.join(".epid").join("keys"));
         let store = Store::new(backend.all, keys.clone(), surroundings::randomness());
         Ok(Self {

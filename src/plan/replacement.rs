@@ -182,7 +182,8 @@ impl<'a> Planner<'a> {
             refill.changes = shown(&diff.changes);
             let refill = self.push(refill);
             let else_kept = (!decide.is_empty()).then_some(refill);
-            self.outgoing.push((entry, Outgoing::Vacated { vacate, else_kept }));
+            self.outgoing
+                .push((entry, Outgoing::Vacated { vacate, else_kept }));
             (refill, decide)
         } else {
             let mut step = self.step(node, Action::Replace, target, after);

@@ -1,13 +1,19 @@
-//! Changes to stack files that leave everything else as it is: comments, order, spelling.
+//! Changes to stack files and `Epid.toml` that leave everything else as it is: comments, order, spelling.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use epid_provider::Value;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Key, Table, TableLike};
 
-/// A stack file cannot be changed as asked.
+/// The settings of backends, as they are written.
+const BACKEND: [&str; 5] = ["path", "bucket", "prefix", "region", "endpoint"];
+
+/// A file cannot be changed as asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EditError {
     /// The file is broken.
-    #[error("the stack file is not TOML: {}", .0.message())]
+    #[error("the file is not TOML: {}", .0.message())]
     Syntax(#[source] Box<toml_edit::TomlError>),
     /// That is no name.
     #[error("`{0}` is not a name of configuration: a letter, then letters, digits and `_`")]
@@ -20,8 +26,8 @@ pub enum EditError {
         /// What the value is or holds.
         what: &'static str,
     },
-    /// `config` or `secrets` is something else.
-    #[error("`{0}` in the stack file is not a table")]
+    /// `config`, `secrets` or `backend` is something else.
+    #[error("`{0}` in the file is not a table")]
     NotATable(&'static str),
     /// There is nothing to take out.
     #[error("the stack file gives no `{0}`")]
@@ -98,6 +104,27 @@ pub fn set_key(text: &str, key_id: &str) -> Result<String, EditError> {
     edit(text, |document| {
         if document.contains_key("key") {
             put_into(document.as_table_mut(), "key", key_id.into());
+        }
+        Ok(())
+    })
+}
+
+/// `text` of an `Epid.toml` that says where states are kept: `kind` and its settings, and no other setting of a backend.
+///
+/// # Errors
+/// [`EditError`] where the text is no TOML, or `backend` in it is no table.
+pub fn set_backend(
+    text: &str,
+    kind: &str,
+    settings: &BTreeMap<Arc<str>, Arc<str>>,
+) -> Result<String, EditError> {
+    edit(text, |document| {
+        put(document, "backend", "type", kind.into())?;
+        for name in BACKEND {
+            match settings.get(name) {
+                Some(value) => put(document, "backend", name, (&**value).into())?,
+                None => drop(take_out(document, "backend", name)?),
+            }
         }
         Ok(())
     })

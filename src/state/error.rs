@@ -181,7 +181,9 @@ pub enum StateError {
         states: Vec<String>,
     },
     /// A copy is not what was copied.
-    #[error("{file} is not what was written there: something else writes to that place; the states stay where they are")]
+    #[error(
+        "{file} is not what was written there: something else writes to that place; the states stay where they are"
+    )]
     Uncopied {
         /// The copy.
         file: String,

@@ -73,7 +73,10 @@ impl Migration {
             Some(notice) => return Err(self.to.elsewhere(&self.of, notice)),
             None => false,
         };
-        let (ours, theirs) = (headers(&self.from, &self.of).await?, headers(&self.to, &self.of).await?);
+        let (ours, theirs) = (
+            headers(&self.from, &self.of).await?,
+            headers(&self.to, &self.of).await?,
+        );
         let is_ours = |their: &Header| {
             let same = |our: &&Header| our.stack == their.stack && our.lineage == their.lineage;
             begun && ours.iter().find(same).is_some()
@@ -140,12 +143,7 @@ impl Migration {
     }
 
     /// Makes the new place hold what the old one does, with every lock of both.
-    async fn copy(
-        &self,
-        held: &mut Vec<Box<dyn Guard>>,
-        who: &Holder,
-        run: &Run,
-    ) -> Result<(), StateError> {
+    async fn copy(&self, held: &mut Vec<Box<dyn Guard>>, who: &Holder, run: &Run) -> Result<(), StateError> {
         let mut states = BTreeMap::new();
         for location in stacks(&self.from, &self.of).await? {
             held.push(settle(&self.from, &location, who).await?);
@@ -284,7 +282,9 @@ async fn files(store: &Store, of: &Location) -> Result<BTreeSet<String>, StateEr
     let names = store.blobs.list(&names::project(of)).await?.into_iter();
     let kept = names.filter(|name| {
         names::stack_of(name).is_some_and(|stack| {
-            ![LOCK, HOLDER].iter().any(|file| *name == names::file(&stack, file))
+            ![LOCK, HOLDER]
+                .iter()
+                .any(|file| *name == names::file(&stack, file))
         })
     });
     Ok(kept.collect())

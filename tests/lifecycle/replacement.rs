@@ -40,7 +40,9 @@ fn what_is_no_longer_needed_stays_until_what_needed_it_is_changed_in_place() {
         };
         stack.up(&text("round")).await;
         // The version of the new `a` turns out to be the same, so `b` need not be replaced.
-        stack.world.fault(Fault::new(Effect::Delay(Duration::from_secs(30))).api(Api::Update));
+        stack
+            .world
+            .fault(Fault::new(Effect::Delay(Duration::from_secs(30))).api(Api::Update));
         let ran = stack.up(&text("square")).await;
         assert_eq!(ran.did(), ["Replaced a", "Updated b", "Deleted a"]);
     });

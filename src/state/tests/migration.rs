@@ -41,7 +41,10 @@ impl Blobs for Part {
     }
     async fn list(&self, folder: &str) -> Result<Vec<String>, BlobError> {
         let names = self.1.list(&self.name(folder)).await?;
-        Ok(names.iter().map(|name| name[self.0.len() + 1..].to_owned()).collect())
+        Ok(names
+            .iter()
+            .map(|name| name[self.0.len() + 1..].to_owned())
+            .collect())
     }
     async fn delete(&self, name: &str) -> Result<(), BlobError> {
         self.1.delete(&self.name(name)).await
@@ -62,7 +65,9 @@ fn place(url: &str) -> Place {
 }
 
 fn mover() -> (Holder, Run) {
-    let JournalEntry::Run(mut run) = run(9) else { panic!("no run") };
+    let JournalEntry::Run(mut run) = run(9) else {
+        panic!("no run")
+    };
     run.command = "epid state migrate".into();
     (holder(), run)
 }
@@ -85,7 +90,9 @@ async fn fill(store: &Store) {
     store.add_consumer(&dev(), &app()).await.unwrap();
     append(&session, [run(1), close(1)]).unwrap();
     session.close().await.unwrap();
-    let session = Session::open(store, &dev(), Opening::new(holder())).await.unwrap();
+    let session = Session::open(store, &dev(), Opening::new(holder()))
+        .await
+        .unwrap();
     append(&session, [run(3)]).unwrap();
     let [begin, _] = make(7, &entry("lost"));
     let begun = session.append(begin).unwrap();
@@ -104,7 +111,9 @@ async fn told(store: &Store) -> Told {
         assert!(verified.problems.is_empty(), "{:?}", verified.problems);
         let mut snapshot = verified.snapshot.unwrap();
         let runs = store.history(&location).await.unwrap();
-        let runs = runs.iter().filter(|run| &*run.run.command != "epid state migrate");
+        let runs = runs
+            .iter()
+            .filter(|run| &*run.run.command != "epid state migrate");
         (snapshot.header.serial, snapshot.run) = (0, None);
         let consumers = store.consumers(&location).await.unwrap();
         let published = store.outputs(&location).await.unwrap().is_some();
@@ -178,7 +187,10 @@ async fn states_move_with_everything_and_the_old_place_says_where_they_went() {
     assert!(runs[3].end.is_some());
     let left = two.left();
     let kept = ["/lock", "/notice.lock", "/notice.json"];
-    assert!(left.iter().all(|name| kept.iter().any(|end| name.ends_with(end))), "{left:?}");
+    assert!(
+        left.iter().all(|name| kept.iter().any(|end| name.ends_with(end))),
+        "{left:?}"
+    );
     // Whoever comes with the old setting is told, whatever they want, also of a stack that never was.
     let none = Location::new("cloud", "p", "none");
     for location in [dev(), none] {
@@ -194,15 +206,26 @@ async fn states_move_with_everything_and_the_old_place_says_where_they_went() {
         ];
         for refused in refused {
             let error = refused.unwrap_err().to_string();
-            assert!(error.contains("moved to new by `epid up --stack dev` of ann@laptop"), "{error}");
+            assert!(
+                error.contains("moved to new by `epid up --stack dev` of ann@laptop"),
+                "{error}"
+            );
             assert!(error.contains("`epid state migrate --to new`"), "{error}");
         }
     }
     // Other projects there are not concerned.
     let other = Location::new("cloud", "q", "dev");
-    Session::open(&two.old, &other, opening()).await.unwrap().close().await.unwrap();
+    Session::open(&two.old, &other, opening())
+        .await
+        .unwrap()
+        .close()
+        .await
+        .unwrap();
     // The same command again has nothing to do.
-    assert_eq!(migration(&two.old, &two.new).ahead().await.unwrap(), Ahead::Finish);
+    assert_eq!(
+        migration(&two.old, &two.new).ahead().await.unwrap(),
+        Ahead::Finish
+    );
     assert_eq!(two.migrate().await.unwrap(), 0);
     // And back.
     let (who, run) = mover();
@@ -221,7 +244,12 @@ async fn cut_short_anywhere_nothing_is_lost_or_forked_and_the_same_again_complet
     let writes = whole.both.writes();
     assert!(writes - begun > 30, "{}", writes - begun);
     for write in begun..writes {
-        for fault in [Fault::Crash(0), Fault::Crash(40), Fault::CrashAfter, Fault::Full(10)] {
+        for fault in [
+            Fault::Crash(0),
+            Fault::Crash(40),
+            Fault::CrashAfter,
+            Fault::Full(10),
+        ] {
             for gives_up in [false, true] {
                 let two = Two::filled().await;
                 two.both.fail_at(write, fault);
@@ -249,10 +277,14 @@ async fn cut_short_anywhere_nothing_is_lost_or_forked_and_the_same_again_complet
                     }
                     _ => panic!("{text}"),
                 }
-                two.migrate().await.unwrap_or_else(|error| panic!("{text}: {error}"));
+                two.migrate()
+                    .await
+                    .unwrap_or_else(|error| panic!("{text}: {error}"));
                 assert_eq!(told(&two.new).await, two.before, "{text}");
                 let runs = two.new.history(&dev()).await.unwrap();
-                let moves = runs.iter().filter(|run| &*run.run.command == "epid state migrate");
+                let moves = runs
+                    .iter()
+                    .filter(|run| &*run.run.command == "epid state migrate");
                 assert_eq!(moves.count(), 1, "{text}");
                 assert_eq!(opened(&two.old).await, Err(Moving::Left), "{text}");
                 assert_eq!(opened(&two.new).await, Ok(()), "{text}");
@@ -268,10 +300,16 @@ async fn a_place_with_other_states_is_refused_and_nothing_is_written() {
     opened(&two.new).await.unwrap();
     let before = two.both.contents();
     let error = migration(&two.old, &two.new).ahead().await.unwrap_err();
-    assert!(error.to_string().contains("holds states of `p` already"), "{error}");
+    assert!(
+        error.to_string().contains("holds states of `p` already"),
+        "{error}"
+    );
     assert!(matches!(two.migrate().await, Err(StateError::Occupied { .. })));
     let files = |all: &BTreeMap<String, Vec<u8>>| -> Vec<String> {
-        all.keys().filter(|name| !name.ends_with("notice.lock")).cloned().collect()
+        all.keys()
+            .filter(|name| !name.ends_with("notice.lock"))
+            .cloned()
+            .collect()
     };
     assert_eq!(files(&two.both.contents()), files(&before));
     assert_eq!(opened(&two.old).await, Ok(()));
@@ -307,7 +345,10 @@ async fn a_second_migration_and_everybody_else_keep_out_of_one_that_goes_on() {
     two.both.revive();
     let third = store(Arc::new(Part("third", two.both.clone())), &two.keys);
     let elsewhere = Migration::new((&two.old, place("old")), (&third, place("third")), "cloud", "p");
-    for refused in [elsewhere.ahead().await.map(drop), elsewhere.run(&who, &run).await.map(drop)] {
+    for refused in [
+        elsewhere.ahead().await.map(drop),
+        elsewhere.run(&who, &run).await.map(drop),
+    ] {
         let error = refused.unwrap_err().to_string();
         assert!(error.contains("being moved to new"), "{error}");
     }
@@ -363,7 +404,9 @@ async fn into_a_bucket_and_out_of_it_a_migration_that_dies_anywhere_is_completed
             // Its own locks in the folder end with it; the leases after a while.
             folder.revive();
             let again = process.another();
-            until_done(&way(&again)).await.unwrap_or_else(|error| panic!("{into} at {write}: {error}"));
+            until_done(&way(&again))
+                .await
+                .unwrap_or_else(|error| panic!("{into} at {write}: {error}"));
             let now = if into { bucket(&again) } else { local.clone() };
             assert_eq!(told(&now).await, before, "{into} at {write}");
             opened(&now).await.unwrap();
