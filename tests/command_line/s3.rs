@@ -131,7 +131,10 @@ fn s3_lets_a_run_that_stood_still_write_nothing_once_another_came() {
     let before = objects(&place);
     first.signal("CONT");
     let ran = first.end().ends(1);
-    for text in ["was lost", "Run the same command again"] {
+    for text in [
+        "another epid has taken over this stack",
+        "Run the same command again",
+    ] {
         assert!(
             ran.out.contains(text),
             "{text:?} is missing: {}\n{}",

@@ -241,6 +241,36 @@ async fn a_writer_that_stood_still_goes_on_where_nobody_came() {
     session.close().await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_jumps_neither_loses_a_lock_nor_keeps_it() {
+    for (holders, observers) in [(60, 0), (-60, 0), (0, 60), (0, -60), (60, -60)] {
+        let text = format!("{holders} {observers}");
+        let (first, keys) = (Process::default(), tempfile::tempdir().unwrap());
+        let session = wait(&of(&first, &keys)).await.unwrap();
+        let second = first.another();
+        // While it is held, and once more while nobody looked for a while.
+        for pause in [1, 7, 30] {
+            pass(pause).await;
+            first.set_clock(holders);
+            second.set_clock(observers);
+            let begun = Instant::now();
+            let refused = Session::open(&of(&second, &keys), &dev(), opening()).await;
+            assert!(matches!(refused, Err(StateError::Locked { .. })), "{text}");
+            assert!(begun.elapsed() < Duration::from_secs(10), "{text}");
+            let last = ticket(&session, make(pause, &entry(&format!("v{pause}")))).unwrap();
+            session.durable(last).await.unwrap();
+        }
+        // Once its holder is gone, whoever just tries gets it, whatever the clocks say.
+        first.kill();
+        pass(20).await;
+        let begun = Instant::now();
+        let next = Session::open(&of(&second, &keys), &dev(), opening()).await;
+        let next = next.unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert!(begun.elapsed() < Duration::from_secs(25), "{text}");
+        assert_eq!(next.with(|snapshot| snapshot.entries.len()), 3, "{text}");
+    }
+}
+
 /// A machine that was suspended: its clock says that it still has the lock. What it writes must fail by itself.
 #[tokio::test(start_paused = true)]
 async fn fences_keep_out_whose_clock_stood_still() {

@@ -126,19 +126,36 @@ struct Two {
     both: MemoryBlobs,
     old: Store,
     new: Store,
-    keys: TempDir,
+    keys: Arc<TempDir>,
     /// What is to be kept.
     before: Told,
 }
 
 impl Two {
     async fn filled() -> Self {
-        let (both, keys) = (MemoryBlobs::new(), tempfile::tempdir().unwrap());
+        let two = Self::with(
+            BTreeMap::new(),
+            Arc::new(tempfile::tempdir().unwrap()),
+            Told::new(),
+        );
+        fill(&two.old).await;
+        two.both.revive();
+        let before = told(&two.old).await;
+        Self { before, ..two }
+    }
+
+    /// The same before anything was done with it, on a disk of its own.
+    fn another(&self, contents: &BTreeMap<String, Vec<u8>>) -> Self {
+        Self::with(contents.clone(), self.keys.clone(), self.before.clone())
+    }
+
+    fn with(contents: BTreeMap<String, Vec<u8>>, keys: Arc<TempDir>, before: Told) -> Self {
+        let both = MemoryBlobs::new();
+        for (name, bytes) in contents {
+            both.overwrite(&name, Some(bytes));
+        }
         let of = |part| store(Arc::new(Part(part, both.clone())), &keys);
         let (old, new) = (of("old"), of("new"));
-        fill(&old).await;
-        both.revive();
-        let before = told(&old).await;
         Self {
             both,
             old,
@@ -239,57 +256,58 @@ async fn states_move_with_everything_and_the_old_place_says_where_they_went() {
 #[tokio::test]
 async fn cut_short_anywhere_nothing_is_lost_or_forked_and_the_same_again_completes_it() {
     let whole = Two::filled().await;
+    let contents = whole.both.contents();
     let begun = whole.both.writes();
     whole.migrate().await.unwrap();
-    let writes = whole.both.writes();
-    assert!(writes - begun > 30, "{}", writes - begun);
-    for write in begun..writes {
-        for fault in [
-            Fault::Crash(0),
-            Fault::Crash(40),
-            Fault::CrashAfter,
-            Fault::Full(10),
-        ] {
-            for gives_up in [false, true] {
-                let two = Two::filled().await;
-                two.both.fail_at(write, fault);
-                drop(two.migrate().await);
-                two.both.revive();
-                let usable = (opened(&two.old).await, opened(&two.new).await);
-                let text = format!("{fault:?} at {write}: {usable:?}");
-                match &usable {
-                    // Not begun, or told that they stay.
-                    (Ok(()), Err(Moving::Arriving)) => assert_eq!(told(&two.old).await, two.before, "{text}"),
-                    (Ok(()), Ok(())) => {
-                        // Where there was nothing yet, the look has made a state.
-                        assert_eq!(write, begun, "{text}");
-                        continue;
-                    }
-                    (Err(Moving::Leaving), Err(Moving::Arriving)) if gives_up => {
-                        assert!(two.old.stay("cloud", "p", &holder()).await.unwrap(), "{text}");
-                        assert_eq!(opened(&two.old).await, Ok(()), "{text}");
-                        assert_eq!(told(&two.old).await, two.before, "{text}");
-                    }
-                    (Err(Moving::Leaving), Err(Moving::Arriving)) => {}
-                    (Err(Moving::Left), Err(Moving::Arriving) | Ok(())) => {
-                        let stay = two.old.stay("cloud", "p", &holder()).await;
-                        assert!(matches!(stay, Err(StateError::Elsewhere { .. })), "{text}");
-                    }
-                    _ => panic!("{text}"),
+    let writes = whole.both.writes() - begun;
+    assert!(writes > 30, "{writes}");
+    let faults = [
+        (Fault::Crash(0), false),
+        (Fault::Crash(40), true),
+        (Fault::CrashAfter, false),
+        (Fault::CrashAfter, true),
+        (Fault::Full(10), false),
+    ];
+    for write in 0..writes {
+        for (fault, gives_up) in faults {
+            let two = whole.another(&contents);
+            two.both.fail_at(write, fault);
+            drop(two.migrate().await);
+            two.both.revive();
+            let usable = (opened(&two.old).await, opened(&two.new).await);
+            let text = format!("{fault:?} at {write}: {usable:?}");
+            match &usable {
+                // Not begun, or told that they stay.
+                (Ok(()), Err(Moving::Arriving)) => assert_eq!(told(&two.old).await, two.before, "{text}"),
+                (Ok(()), Ok(())) => {
+                    // Where there was nothing yet, the look has made a state.
+                    assert_eq!(write, 0, "{text}");
+                    continue;
                 }
-                two.migrate()
-                    .await
-                    .unwrap_or_else(|error| panic!("{text}: {error}"));
-                assert_eq!(told(&two.new).await, two.before, "{text}");
-                let runs = two.new.history(&dev()).await.unwrap();
-                let moves = runs
-                    .iter()
-                    .filter(|run| &*run.run.command == "epid state migrate");
-                assert_eq!(moves.count(), 1, "{text}");
-                assert_eq!(opened(&two.old).await, Err(Moving::Left), "{text}");
-                assert_eq!(opened(&two.new).await, Ok(()), "{text}");
-                assert!(two.left().iter().all(|name| !name.ends_with("/state")), "{text}");
+                (Err(Moving::Leaving), Err(Moving::Arriving)) if gives_up => {
+                    assert!(two.old.stay("cloud", "p", &holder()).await.unwrap(), "{text}");
+                    assert_eq!(opened(&two.old).await, Ok(()), "{text}");
+                    assert_eq!(told(&two.old).await, two.before, "{text}");
+                }
+                (Err(Moving::Leaving), Err(Moving::Arriving)) => {}
+                (Err(Moving::Left), Err(Moving::Arriving) | Ok(())) => {
+                    let stay = two.old.stay("cloud", "p", &holder()).await;
+                    assert!(matches!(stay, Err(StateError::Elsewhere { .. })), "{text}");
+                }
+                _ => panic!("{text}"),
             }
+            two.migrate()
+                .await
+                .unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(told(&two.new).await, two.before, "{text}");
+            let runs = two.new.history(&dev()).await.unwrap();
+            let moves = runs
+                .iter()
+                .filter(|run| &*run.run.command == "epid state migrate");
+            assert_eq!(moves.count(), 1, "{text}");
+            assert_eq!(opened(&two.old).await, Err(Moving::Left), "{text}");
+            assert_eq!(opened(&two.new).await, Ok(()), "{text}");
+            assert!(two.left().iter().all(|name| !name.ends_with("/state")), "{text}");
         }
     }
 }
@@ -332,7 +350,6 @@ async fn a_state_that_somebody_works_on_or_that_is_damaged_keeps_all_where_they_
     assert_eq!(opened(&two.old).await, Ok(()));
     two.both.overwrite(history, None);
     two.migrate().await.unwrap();
-    drop(two.keys);
 }
 
 #[tokio::test]
