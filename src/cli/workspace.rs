@@ -12,7 +12,7 @@ use super::surroundings;
 use super::world::World;
 use crate::graph::{Inputs, ResourceGraph, build};
 use crate::program::{Components, Diagnostic, Loaded, Project, Severity, Sources, StackFile, draft_values};
-use crate::state::blobs::Blobs;
+use crate::state::blobs::{Blobs, FolderBlobs};
 use crate::state::{KeyDirectory, Location, Snapshot, StackKeys, Store};
 
 /// The outputs of stacks that run before, as they will be: what their plans cannot tell is unknown.
@@ -35,6 +35,12 @@ pub(crate) struct Workspace {
     remote: bool,
     /// The keys.
     pub(crate) keys: KeyDirectory,
+}
+
+fn store(root: &Path, blobs: Arc<dyn Blobs>, keys: &KeyDirectory) -> Store {
+    // Apart from the states, so that it does not go back in time with them.
+    let seen = FolderBlobs::new(root.join(".epid").join("seen"));
+    Store::new(blobs, keys.clone(), surroundings::randomness()).noting(Arc::new(seen))
 }
 
 /// What is recorded of a stack.
@@ -66,7 +72,7 @@ impl Workspace {
         };
         let backend = backend::of(&project.root, project.backend.as_ref())?;
         let keys = KeyDirectory::new(project.root.join(".epid").join("keys"));
-        let store = Store::new(backend.all, keys.clone(), surroundings::randomness());
+        let store = store(&project.root, backend.all, &keys);
         Ok(Self {
             sources: loaded.sources.clone(),
             project,
@@ -79,6 +85,11 @@ impl Workspace {
         })
     }
 
+    /// The states in `blobs`, with the keys of the project.
+    pub(crate) fn store_in(&self, blobs: Arc<dyn Blobs>) -> Store {
+        store(&self.project.root, blobs, &self.keys)
+    }
+
     /// True where some states are reached over a network, so that time may not jump.
     pub(crate) fn is_remote(&self) -> bool {
         self.remote
@@ -87,7 +98,7 @@ impl Workspace {
     /// With only the states of this folder, among them all of the sandbox: the sandbox needs no network.
     pub(crate) fn in_sandbox(mut self) -> Self {
         if self.remote {
-            self.store = Store::new(self.here.clone(), self.keys.clone(), surroundings::randomness());
+            self.store = self.store_in(self.here.clone());
             self.remote = false;
         }
         self

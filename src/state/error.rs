@@ -157,6 +157,22 @@ pub enum StateError {
         /// The segment.
         file: String,
     },
+    /// The state is older than it was when it was last written from here.
+    #[error(
+        "{location} is at run {serial}, and run {seen} of it was seen here: an older copy was put back, which does not know what \
+         was made since. Put the newer one back; where that is lost, remove {file}, and `epid preview --refresh` shows what the \
+         older one knows of"
+    )]
+    Older {
+        /// The state.
+        location: Location,
+        /// How far it is.
+        serial: u64,
+        /// How far it was.
+        seen: u64,
+        /// The note that says so.
+        file: String,
+    },
     /// The states of a project were moved to another place, or are just being moved.
     #[error("{}", elsewhere(.project, .file, .notice))]
     Elsewhere {

@@ -154,6 +154,7 @@ pub(super) async fn load(store: &Store, location: &Location) -> Result<Option<Lo
         let (keys, entropy) = (store.keys.clone(), store.entropy.clone());
         let error = match off_thread(move || decode(files, &keys, &entropy)).await {
             Ok(loaded) => {
+                store.check_seen(location, &loaded.snapshot.header).await?;
                 store.remember(location, version, &loaded);
                 return Ok(Some(loaded));
             }

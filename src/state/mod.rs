@@ -11,6 +11,7 @@
 //! | `load` | reading a state; `disk` writing one |
 //! | `store`, `sharing` | all states of a backend, and what they have of one another |
 //! | `session` | the one writer of a state |
+//! | `seen` | how far each state was when it was last written from here |
 //! | `copies` | a state in one file outside; the state before the last run; reading every file there is |
 //! | `rotation` | sealing states and outputs with another key |
 //! | `migration`, `notice` | moving states to another place, and what the old one says afterwards |
@@ -32,6 +33,7 @@ mod migration;
 mod names;
 mod notice;
 mod rotation;
+mod seen;
 mod session;
 mod sharing;
 mod snapshot;

@@ -30,6 +30,8 @@ pub struct Store {
     pub(super) entropy: Entropy,
     /// It is used by the migration that notices tell of.
     pub(super) is_moving: bool,
+    /// Notes of how far states were.
+    pub(super) seen: Option<Arc<dyn Blobs>>,
     /// What was read, until it is opened for writing.
     read: Arc<Mutex<BTreeMap<Location, (Version, Loaded)>>>,
 }
@@ -63,6 +65,7 @@ impl Store {
             keys,
             entropy,
             is_moving: false,
+            seen: None,
             read: Arc::default(),
         }
     }

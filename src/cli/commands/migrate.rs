@@ -36,11 +36,7 @@ pub(super) async fn migrate(context: &Context, asked: Asked, yes: bool) -> Resul
     if source.place(&cloud) == target.place(&cloud) {
         return stay(context, &workspace, source.place(&cloud), yes).await;
     }
-    let to = Store::new(
-        target.all.clone(),
-        workspace.keys.clone(),
-        surroundings::randomness(),
-    );
+    let to = workspace.store_in(target.all.clone());
     let migrations = migrations(&workspace, &source, (&target, &to), &cloud).await?;
     let mut states = Vec::new();
     for migration in &migrations {
