@@ -157,7 +157,10 @@ impl Migration {
         }
         self.clear(&self.to).await?;
         let files = files(&self.from, &self.of).await?;
-        let copies = files.iter().map(|name| self.copy_one(name));
+        let copies = files.iter().cloned().map(|name| {
+            let migration = self.clone();
+            async move { migration.copy_one(&name).await }
+        });
         let mut copies = stream::iter(copies).buffer_unordered(AT_ONCE);
         while copies.try_next().await?.is_some() {
             // One that stood still must not write over what came since.

@@ -343,6 +343,12 @@ async fn a_state_that_somebody_works_on_or_that_is_damaged_keeps_all_where_they_
     // Who works there goes on as if nothing had been.
     append(&session, [run(5), close(5)]).unwrap();
     session.close().await.unwrap();
+    // Somebody is about to begin a stack that has no state yet.
+    let fresh = Location::new("cloud", "p", "fresh");
+    let guard = two.old.lock(&fresh, &holder()).await.unwrap();
+    let error = two.migrate().await.unwrap_err();
+    assert!(matches!(error, StateError::Locked { .. }), "{error}");
+    guard.release().await;
     let history = "old/cloud/p/app/history/0000000001";
     two.both.overwrite(history, Some(b"rubbish".to_vec()));
     let error = two.migrate().await.unwrap_err();
@@ -372,6 +378,11 @@ async fn a_second_migration_and_everybody_else_keep_out_of_one_that_goes_on() {
     let into = Migration::new((&third, place("third")), (&two.new, place("new")), "cloud", "p");
     let error = into.ahead().await.unwrap_err().to_string();
     assert!(error.contains("being moved here from old"), "{error}");
+}
+
+async fn wink(milliseconds: u64) {
+    #[expect(clippy::disallowed_methods, reason = "the tests let time pass")]
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
 }
 
 async fn pass(seconds: u64) {
@@ -441,4 +452,66 @@ async fn into_a_bucket_and_out_of_it_a_migration_that_dies_anywhere_is_completed
             }
         }
     }
+}
+
+/// It may go on after somebody gave it up and others went on in the old place: it must not say there that the states have left.
+#[tokio::test(start_paused = true)]
+async fn a_migration_that_stood_still_changes_nothing_once_it_was_given_up() {
+    let keys = tempfile::tempdir().unwrap();
+    let mut given_up = 0;
+    for moment in 0.. {
+        let first = Process::default();
+        let bucket = |process: &Process| store(Arc::new(process.blobs()), &keys);
+        fill(&bucket(&first)).await;
+        pass(60).await;
+        let mover_process = first.another();
+        let target = store(Arc::new(MemoryBlobs::new()), &keys);
+        let migration = Migration::new(
+            (&bucket(&mover_process), place("old")),
+            (&target, place("new")),
+            "cloud",
+            "p",
+        );
+        let moving = tokio::spawn(async move { until_done(&migration).await });
+        while !first.keys().iter().any(|key| key.ends_with("notice.json")) {
+            wink(1).await;
+        }
+        wink(moment * 100).await;
+        let is_done = moving.is_finished();
+        mover_process.stop();
+        let second = bucket(&first.another());
+        let stays = loop {
+            match second.stay("cloud", "p", &holder()).await {
+                Err(StateError::Locked { .. }) => pass(1).await,
+                Err(StateError::Elsewhere { notice, .. }) if notice.moving == Moving::Left => break false,
+                stays => break stays.unwrap(),
+            }
+        };
+        if stays {
+            given_up += 1;
+            // Others go on, while it still sleeps.
+            let session = loop {
+                match Session::open(&second, &dev(), Opening::new(holder())).await {
+                    Err(StateError::Locked { .. }) => pass(1).await,
+                    session => break session.unwrap(),
+                }
+            };
+            append(&session, make(50, &entry("later"))).unwrap();
+            session.close().await.unwrap();
+            mover_process.go_on();
+            moving.await.unwrap().unwrap_err();
+            let (state, _) = second.read(&dev()).await.unwrap().unwrap();
+            assert!(state.live(entry("later").urn()).is_some(), "{moment}");
+            assert_eq!(opened(&target).await, Err(Moving::Arriving), "{moment}");
+            assert_eq!(opened(&second).await, Ok(()), "{moment}");
+        } else {
+            mover_process.go_on();
+            moving.await.unwrap().unwrap();
+            opened(&target).await.unwrap();
+        }
+        if is_done {
+            break;
+        }
+    }
+    assert!(given_up > 10, "{given_up}");
 }
