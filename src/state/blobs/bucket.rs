@@ -178,6 +178,14 @@ impl Bucket {
         Ok(Some(bytes))
     }
 
+    /// The tag of a blob as it was while the lease was this process's: first the tag, then the look, so that whoever takes the lease
+    /// over afterwards and writes the blob changes the tag.
+    async fn tag_under(&self, lease: &Lease, key: &str) -> Result<Option<String>, BlobError> {
+        let tag = self.objects.get(key).await?.map(|object| object.tag);
+        lease.confirm().await?;
+        Ok(tag)
+    }
+
     /// Writes a blob that only the holder of the lease writes, in place of the version this process knows. Where there is
     /// another, it is the late write of an earlier holder, or this process is the earlier one: the lease tells.
     async fn put_leased(&self, lease: &Lease, name: &str, bytes: &[u8]) -> Result<(), BlobError> {
@@ -185,7 +193,7 @@ impl Bucket {
         let known = self.memory().tags.get(name).cloned();
         let mut tag = match known {
             Some(tag) => tag,
-            None => self.objects.get(&key).await?.map(|object| object.tag),
+            None => self.tag_under(lease, &key).await?,
         };
         for _ in 0..ROUNDS {
             let condition = tag.map_or(Condition::Absent, Condition::Tagged);
@@ -193,8 +201,7 @@ impl Bucket {
                 self.remember(name, Some(tag));
                 return Ok(());
             }
-            lease.confirm().await?;
-            tag = self.objects.get(&key).await?.map(|object| object.tag);
+            tag = self.tag_under(lease, &key).await?;
         }
         Err(self
             .objects
@@ -216,7 +223,10 @@ impl Blobs for BucketBlobs {
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, BlobError> {
         let found = self.0.objects.get(&self.0.key(name)).await?;
         let tag = found.as_ref().map(|object| object.tag.clone());
-        self.0.remember(name, tag);
+        if self.0.lease(name).is_none() {
+            self.0.remember(name, tag);
+        }
+        // Under a lease the tag that is known stays: another one would be that of whoever has taken the lease over.
         match found {
             Some(object) => Ok(Some(object.bytes)),
             None => self.0.log(name).await,
