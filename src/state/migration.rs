@@ -181,8 +181,9 @@ impl Migration {
             }
             let session = Session::open(&self.to, location, Opening::new(who.clone())).await?;
             let (result, at) = (RunResult::Done, run.at);
-            let _ = session.append(JournalEntry::Run(run.clone()))?;
-            let _ = session.append(JournalEntry::Close { result, at })?;
+            session.append(JournalEntry::Run(run.clone())).map(drop)?;
+            let told = session.append(JournalEntry::Close { result, at })?;
+            session.durable(told).await?;
             held.extend(session.close_and_keep_lock().await?);
         }
         self.check(held).await
