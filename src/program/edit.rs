@@ -121,10 +121,13 @@ pub fn set_backend(
     edit(text, |document| {
         put(document, "backend", "type", kind.into())?;
         for name in BACKEND {
-            match settings.get(name) {
-                Some(value) => put(document, "backend", name, (&**value).into())?,
-                None => drop(take_out(document, "backend", name)?),
+            if let Some(value) = settings.get(name) {
+                put(document, "backend", name, (&**value).into())?;
             }
+        }
+        // Only now: what stands behind the last key of a line goes with that key.
+        for name in BACKEND.iter().filter(|name| !settings.contains_key(**name)) {
+            take_out(document, "backend", name)?;
         }
         Ok(())
     })
@@ -422,6 +425,39 @@ mod tests {
         assert_eq!(
             no_newline,
             "program = \"x\"\nkey = \"k\"\n\n[secrets]\na = \"s\"\n"
+        );
+    }
+
+    #[test]
+    fn a_backend_is_written_however_it_was() {
+        let set = |text: &str, kind, settings: &[(&str, &str)]| {
+            let settings = settings
+                .iter()
+                .map(|(name, value)| (Arc::from(*name), Arc::from(*value)));
+            set_backend(text, kind, &settings.collect()).unwrap()
+        };
+        let bucket = [("bucket", "b"), ("prefix", "p/q")];
+        assert_eq!(
+            set("name = \"x\"\n\n[providers.aws] # ours\n", "s3", &bucket),
+            "name = \"x\"\n\n[providers.aws] # ours\n\n[backend]\ntype = \"s3\"\nbucket = \"b\"\nprefix = \"p/q\"\n"
+        );
+        assert_eq!(
+            set(
+                "backend = { type = \"local\", path = \"y\" } # here\n",
+                "s3",
+                &bucket
+            ),
+            "backend = { type = \"s3\", bucket = \"b\", prefix = \"p/q\" } # here\n"
+        );
+        let text = "[backend]\n# shared\ntype = \"s3\" # as all\nbucket = \"a\" # old\nendpoint = \"https://e\"\n\n[providers.aws]\n";
+        assert_eq!(
+            set(text, "s3", &bucket),
+            text.replace("\"a\"", "\"b\"")
+                .replace("endpoint = \"https://e\"", "prefix = \"p/q\"")
+        );
+        assert_eq!(
+            set(text, "local", &[]),
+            "[backend]\n# shared\ntype = \"local\" # as all\n\n[providers.aws]\n"
         );
     }
 
