@@ -9,6 +9,9 @@
     reason = "tests that play the person and the machine around epid; what fails in them fails the test"
 )]
 
+#[cfg(feature = "aws")]
+#[path = "command_line/bucket.rs"]
+mod bucket;
 #[path = "command_line/damage.rs"]
 mod damage;
 #[path = "command_line/endpoints.rs"]
@@ -23,10 +26,13 @@ mod keys;
 mod kills;
 #[path = "command_line/locks.rs"]
 mod locks;
+#[path = "command_line/migrate.rs"]
+mod migrate;
 #[path = "command_line/place.rs"]
 mod place;
 #[path = "command_line/references.rs"]
 mod references;
+#[cfg(feature = "aws")]
 #[path = "command_line/s3.rs"]
 mod s3;
 #[path = "command_line/secrets.rs"]

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use epid::apply::{Clock, Control, Executor, Outcome, Stopper, TokioClock};
 use epid::cli::providers_of;
+use epid::expression::Digests;
 use epid::graph::{Inputs, Providers, ResourceGraph, build};
 use epid::observe::{Depth, Looking, observe};
 use epid::plan::{Action, Mode, Plan, Refresh, Request, Selection, plan};
 use epid::program::{Components, Project, Severity, StackFile, draft_values};
 use epid::state::blobs::MemoryBlobs;
-use epid::state::{Entropy, Header, Holder, KeyDirectory, Location, Opening, Run, Session, Snapshot, Store};
+use epid::state::{Entropy, Header, Holder, KeyRing, Location, Opening, Run, Session, Snapshot, Store};
 use epid_provider::{Map, Timestamp, Token, Value};
 use epid_sandbox::{FaultScript, Sandbox, Settings, WorldStore};
 
@@ -29,7 +30,7 @@ pub type Failed = Box<dyn Error + Send + Sync>;
 pub struct Machine {
     project: Project,
     components: Components,
-    keys: KeyDirectory,
+    keys: KeyRing,
     /// Held so that the key files live.
     folder: Arc<tempfile::TempDir>,
 }
@@ -52,7 +53,7 @@ impl Machine {
         Ok(Self {
             project: project(root)?,
             components: epid::components::all(),
-            keys: KeyDirectory::new(folder.path()),
+            keys: KeyRing::new(folder.path()),
             folder,
         })
     }
@@ -178,11 +179,11 @@ impl Process<'_> {
             session.start_closing().await?;
         }
         let keys = session.keys().clone();
-        let digest = move |bytes: &[u8]| Some(keys.digest_bytes(bytes));
-        self.executor(session, &digest).recover(&mut |_| {}).await?;
+        let digests = move |bytes: &[u8]| keys.digest_bytes(bytes);
+        self.executor(session, &digests).recover(&mut |_| {}).await?;
         let snapshot = session.snapshot();
-        let (plan, _) = self.plan(file, &snapshot, mode, Depth::Needed, &digest).await?;
-        let outcome = self.executor(session, &digest).apply(&plan, &mut |_| {}).await?;
+        let (plan, _) = self.plan(file, &snapshot, mode, Depth::Needed, &digests).await?;
+        let outcome = self.executor(session, &digests).apply(&plan, &mut |_| {}).await?;
         succeeded(&outcome)?;
         match mode {
             Mode::Up => session.publish_outputs().await?,
@@ -211,9 +212,9 @@ impl Process<'_> {
         if let Some(intent) = snapshot.intents.values().next() {
             return Err(format!("{} is begun and not ended", intent.entry.urn()).into());
         }
-        let digest = move |bytes: &[u8]| Some(keys.digest_bytes(bytes));
+        let digests = move |bytes: &[u8]| keys.digest_bytes(bytes);
         let (plan, unread) = self
-            .plan(file, &snapshot, Mode::Up, Depth::Refresh, &digest)
+            .plan(file, &snapshot, Mode::Up, Depth::Refresh, &digests)
             .await?;
         if let Some(unread) = unread {
             return Err(unread.into());
@@ -273,18 +274,14 @@ impl Process<'_> {
         ))
     }
 
-    fn executor<'e>(
-        &'e self,
-        session: &Arc<Session>,
-        digest: &'e dyn Fn(&[u8]) -> Option<String>,
-    ) -> Executor<'e> {
+    fn executor<'e>(&'e self, session: &Arc<Session>, digests: &'e dyn Digests) -> Executor<'e> {
         Executor {
             session: session.clone(),
             providers: &self.providers,
             clock: self.clock.clone(),
             control: self.control.clone(),
             mint: &|| Token::from_bytes(fastrand::u128(..).to_be_bytes()),
-            digest,
+            digests,
             run: Run {
                 who: Arc::from("simulation@simulation"),
                 command: Arc::from("epid up"),
@@ -303,21 +300,21 @@ impl Process<'_> {
         snapshot: &Snapshot,
         mode: Mode,
         depth: Depth,
-        digest: &dyn Fn(&[u8]) -> Option<String>,
+        digests: &dyn Digests,
     ) -> Result<(Plan, Option<String>), Failed> {
         let graph = match mode {
-            Mode::Up => self.graph(file, digest).await?,
+            Mode::Up => self.graph(file, digests).await?,
             Mode::Destroy => ResourceGraph::empty(),
         };
         let trial = Arc::new(Session::in_memory(Header::clone(&snapshot.header)));
-        let executor = self.executor(&trial, digest);
+        let executor = self.executor(&trial, digests);
         let seen = observe(&Looking {
             graph: &graph,
             snapshot,
             providers: &self.providers,
             depth,
             only: &|_| true,
-            digest,
+            digests,
             call: &|urn| executor.look(urn),
         })
         .await;
@@ -333,17 +330,13 @@ impl Process<'_> {
             mode,
             selection: &Selection::default(),
             refresh: Refresh::Undo,
-            digest,
+            digests,
         })
         .map_err(|problems| listed(problems.iter().map(|problem| problem.message.clone())))?;
         Ok((plan, unread))
     }
 
-    async fn graph(
-        &self,
-        file: &StackFile,
-        digest: &dyn Fn(&[u8]) -> Option<String>,
-    ) -> Result<ResourceGraph, Failed> {
+    async fn graph(&self, file: &StackFile, digests: &dyn Digests) -> Result<ResourceGraph, Failed> {
         let mut stacks = Vec::new();
         for (name, (producer, _)) in &file.references {
             let outputs = self.store.outputs(&self.location(producer)).await?;
@@ -363,7 +356,7 @@ impl Process<'_> {
             stacks: stacks.into_iter().collect::<Map>(),
             components: &self.machine.components,
             providers: &self.providers,
-            digest,
+            digests,
             place: &|_| None,
         };
         build(&file.program, &inputs).map_err(|wrong| listed(wrong.iter().map(|d| d.message.clone())))

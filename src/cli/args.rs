@@ -404,6 +404,21 @@ pub(crate) enum StateCommand {
         #[arg(long, short)]
         yes: bool,
     },
+    /// Move all states of the project, with their history, to another place, and let Epid.toml say so
+    Migrate {
+        /// s3://BUCKET/PREFIX, a folder, or `local` for .epid/state
+        #[arg(long, value_name = "PLACE")]
+        to: String,
+        /// The region of the bucket; without it, what Epid.toml says now, or the environment
+        #[arg(long)]
+        region: Option<String>,
+        /// Another service than AWS that speaks S3; without it, what Epid.toml says now; an empty one is AWS
+        #[arg(long, value_name = "URL")]
+        endpoint: Option<String>,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
     /// Forget resources, which stay in the cloud
     Rm {
         #[command(flatten)]

@@ -1,10 +1,15 @@
 //! Where states are kept: in the project's folder, or in a bucket.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::Error;
-use crate::program::Project;
+use crate::program::Backend as Settings;
+use crate::state::Place;
 use crate::state::blobs::{Blobs, FolderBlobs};
+
+/// What the worlds of the sandbox begin with.
+const SANDBOX: &str = "sandbox:";
 
 /// Where the states of a project are.
 pub(crate) struct Backend {
@@ -14,39 +19,72 @@ pub(crate) struct Backend {
     pub(crate) all: Arc<dyn Blobs>,
     /// Some are reached over a network.
     pub(crate) remote: bool,
+    /// Where those in the project's folder are.
+    near: Place,
+    /// Where the others are.
+    far: Place,
 }
 
-/// Where a project says that its states are.
-pub(crate) fn of(project: &Project) -> Result<Backend, Error> {
-    let default = project.root.join(".epid").join("state");
-    let Some(backend) = &project.backend else {
-        return Ok(folder(default));
+impl Backend {
+    /// Where the states of a world are.
+    pub(crate) fn place(&self, world: &str) -> &Place {
+        if world.starts_with(SANDBOX) {
+            &self.near
+        } else {
+            &self.far
+        }
+    }
+}
+
+/// Where the states of the project in `root` are, which says so in `settings`.
+pub(crate) fn of(root: &Path, settings: Option<&Settings>) -> Result<Backend, Error> {
+    let near = match settings {
+        Some(local) if &*local.kind == "local" => local.settings.get("path"),
+        _ => None,
     };
-    match &*backend.kind {
-        "local" => Ok(folder(match backend.settings.get("path") {
-            Some(path) => project.root.join(&**path),
-            None => default,
-        })),
-        _ => remote(Arc::new(FolderBlobs::new(default)), backend),
+    let path = near.map_or_else(|| default(root), |path| root.join(&**path));
+    let near = Place {
+        url: resolved(&path).display().to_string(),
+        endpoint: None,
+    };
+    let here = Arc::new(FolderBlobs::new(path));
+    match settings {
+        Some(bucket) if &*bucket.kind != "local" => remote(here, near, bucket),
+        _ => Ok(Backend {
+            here: here.clone(),
+            all: here,
+            remote: false,
+            far: near.clone(),
+            near,
+        }),
     }
 }
 
-fn folder(path: std::path::PathBuf) -> Backend {
-    let here = Arc::new(FolderBlobs::new(path));
-    Backend {
-        here: here.clone(),
-        all: here,
-        remote: false,
-    }
+/// Where the states of a project are that says nothing.
+pub(crate) fn default(root: &Path) -> PathBuf {
+    root.join(".epid").join("state")
+}
+
+/// A path without links and steps up, as far as it exists.
+pub(crate) fn resolved(path: &Path) -> PathBuf {
+    let found = path.ancestors().find_map(|ancestor| {
+        let real = ancestor.canonicalize().ok()?;
+        Some(
+            real.join(path.strip_prefix(ancestor).ok()?)
+                .components()
+                .collect(),
+        )
+    });
+    found.unwrap_or_else(|| path.to_path_buf())
 }
 
 #[cfg(not(feature = "aws"))]
-fn remote(_: Arc<dyn Blobs>, _: &crate::program::Backend) -> Result<Backend, Error> {
+fn remote(_: Arc<dyn Blobs>, _: Place, _: &Settings) -> Result<Backend, Error> {
     Err(Error::invalid("this epid was built without S3").hint("build it with `--features aws`"))
 }
 
 #[cfg(feature = "aws")]
-fn remote(here: Arc<dyn Blobs>, backend: &crate::program::Backend) -> Result<Backend, Error> {
+fn remote(here: Arc<dyn Blobs>, near: Place, backend: &Settings) -> Result<Backend, Error> {
     use super::surroundings;
     use crate::state::blobs::BucketBlobs;
 
@@ -58,6 +96,12 @@ fn remote(here: Arc<dyn Blobs>, backend: &crate::program::Backend) -> Result<Bac
     };
     let mut prefix = setting("prefix").unwrap_or_default();
     prefix = prefix.trim_matches('/').to_owned();
+    let far = Place {
+        url: format!("s3://{}/{prefix}", place.bucket)
+            .trim_end_matches('/')
+            .to_owned(),
+        endpoint: place.endpoint.clone(),
+    };
     if !prefix.is_empty() {
         prefix.push('/');
     }
@@ -75,6 +119,8 @@ fn remote(here: Arc<dyn Blobs>, backend: &crate::program::Backend) -> Result<Bac
             there: Arc::new(bucket),
         }),
         remote: true,
+        near,
+        far,
     })
 }
 

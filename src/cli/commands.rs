@@ -4,6 +4,7 @@ mod config;
 mod copies;
 mod history;
 mod keys;
+mod migrate;
 pub(crate) mod records;
 mod sandbox;
 mod stack;

@@ -6,7 +6,7 @@ use super::exit::Exit;
 use super::ui::{Terminal, plain};
 use crate::plan::PlanProblem;
 use crate::program::{Diagnostic, Sources, render};
-use crate::state::StateError;
+use crate::state::{Moving, StateError};
 
 /// Why a command ended before its work was done.
 #[derive(Debug)]
@@ -82,6 +82,10 @@ impl Error {
             Self::Input(..) => Exit::Invalid,
             Self::State(error) => match **error {
                 StateError::Locked { .. } => Exit::Locked,
+                StateError::Elsewhere { ref notice, .. } => match notice.moving {
+                    Moving::Left => Exit::Invalid,
+                    Moving::Leaving | Moving::Arriving => Exit::Locked,
+                },
                 StateError::MissingKey { .. }
                 | StateError::MissingPassphrase { .. }
                 | StateError::NeedsWholeKey { .. }
@@ -91,6 +95,7 @@ impl Error {
                 | StateError::BadKey { .. }
                 | StateError::BadSecret { .. }
                 | StateError::BadDocument { .. }
+                | StateError::Occupied { .. }
                 | StateError::NotFound(_) => Exit::Invalid,
                 _ => Exit::Failed,
             },

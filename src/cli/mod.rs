@@ -54,7 +54,7 @@ pub use exit::Exit;
 #[cfg(feature = "sandbox")]
 pub use world::providers_of;
 
-use args::{Cli, Color, Command, SandboxCommand};
+use args::{Cli, Color, Command, SandboxCommand, StateCommand};
 use error::Error;
 use ui::Terminal;
 use workspace::Workspace;
@@ -276,6 +276,9 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
             block_on(paused, run::import(context, &workspace, &import))
         }
         Command::Stack(command) => block_on(context.is_near(), commands::stack(context, command)),
+        Command::State(command @ StateCommand::Migrate { .. }) => {
+            block_on(false, commands::state(context, command))
+        }
         Command::State(command) => block_on(context.is_near(), commands::state(context, command)),
         Command::Keys(command) => block_on(context.is_near(), commands::keys(context, command)),
         Command::History(history) => block_on(context.is_near(), commands::history(context, &history)),

@@ -15,7 +15,7 @@ use super::ui::Terminal;
 use super::world::World;
 use crate::graph::{Inputs, ResourceGraph, build};
 use crate::program::{Components, Diagnostic, Loaded, Project, Severity, Sources, StackFile, draft_values};
-use crate::state::blobs::Blobs;
+use crate::state::blobs::{Blobs, FolderBlobs};
 use crate::state::{KeyRing, Location, PassphraseProvider, Snapshot, StackKeys, StateError, Store};
 
 /// The keys of a project that a provider has sealed.
@@ -54,6 +54,12 @@ pub(crate) fn root(folder: &Path) -> Result<PathBuf, Error> {
     })
 }
 
+fn store(root: &Path, blobs: Arc<dyn Blobs>, keys: &KeyRing) -> Store {
+    // Apart from the states, so that it does not go back in time with them.
+    let seen = FolderBlobs::new(root.join(".epid").join("seen"));
+    Store::new(blobs, keys.clone(), surroundings::randomness()).noting(Arc::new(seen))
+}
+
 /// What is recorded of a stack.
 pub(crate) struct Recorded {
     /// The records.
@@ -72,13 +78,13 @@ impl Workspace {
         let Some(project) = loaded.project.take() else {
             return Err(Error::Input(loaded.diagnostics.clone(), loaded.sources.clone()));
         };
-        let backend = backend::of(&project)?;
+        let backend = backend::of(&project.root, project.backend.as_ref())?;
         let asked = Arc::new(Asked::new(terminal));
         let keys = KeyRing::new(project.root.join(".epid").join("keys")).with_sealed(
             project.root.join(SEALED_KEYS),
             vec![Arc::new(PassphraseProvider::new(asked))],
         );
-        let store = Store::new(backend.all, keys.clone(), surroundings::randomness());
+        let store = store(&project.root, backend.all, &keys);
         Ok(Self {
             sources: loaded.sources.clone(),
             project,
@@ -91,6 +97,11 @@ impl Workspace {
         })
     }
 
+    /// The states in `blobs`, with the keys of the project.
+    pub(crate) fn store_in(&self, blobs: Arc<dyn Blobs>) -> Store {
+        store(&self.project.root, blobs, &self.keys)
+    }
+
     /// True where some states are reached over a network, so that time may not jump.
     pub(crate) fn is_remote(&self) -> bool {
         self.remote
@@ -99,7 +110,7 @@ impl Workspace {
     /// With only the states of this folder, among them all of the sandbox: the sandbox needs no network.
     pub(crate) fn in_sandbox(mut self) -> Self {
         if self.remote {
-            self.store = Store::new(self.here.clone(), self.keys.clone(), surroundings::randomness());
+            self.store = self.store_in(self.here.clone());
             self.remote = false;
         }
         self

@@ -1,13 +1,19 @@
-//! Changes to stack files that leave everything else as it is: comments, order, spelling.
+//! Changes to stack files and `Epid.toml` that leave everything else as it is: comments, order, spelling.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use epid_provider::Value;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Key, Table, TableLike};
 
-/// A stack file cannot be changed as asked.
+/// The settings of backends, as they are written.
+const BACKEND: [&str; 5] = ["path", "bucket", "prefix", "region", "endpoint"];
+
+/// A file cannot be changed as asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EditError {
     /// The file is broken.
-    #[error("the stack file is not TOML: {}", .0.message())]
+    #[error("the file is not TOML: {}", .0.message())]
     Syntax(#[source] Box<toml_edit::TomlError>),
     /// That is no name.
     #[error("`{0}` is not a name of configuration: a letter, then letters, digits and `_`")]
@@ -20,8 +26,8 @@ pub enum EditError {
         /// What the value is or holds.
         what: &'static str,
     },
-    /// `config` or `secrets` is something else.
-    #[error("`{0}` in the stack file is not a table")]
+    /// `config`, `secrets` or `backend` is something else.
+    #[error("`{0}` in the file is not a table")]
     NotATable(&'static str),
     /// There is nothing to take out.
     #[error("the stack file gives no `{0}`")]
@@ -98,6 +104,30 @@ pub fn set_key(text: &str, key_id: &str) -> Result<String, EditError> {
     edit(text, |document| {
         if document.contains_key("key") {
             put_into(document.as_table_mut(), "key", key_id.into());
+        }
+        Ok(())
+    })
+}
+
+/// `text` of an `Epid.toml` that says where states are kept: `kind` and its settings, and no other setting of a backend.
+///
+/// # Errors
+/// [`EditError`] where the text is no TOML, or `backend` in it is no table.
+pub fn set_backend(
+    text: &str,
+    kind: &str,
+    settings: &BTreeMap<Arc<str>, Arc<str>>,
+) -> Result<String, EditError> {
+    edit(text, |document| {
+        put(document, "backend", "type", kind.into())?;
+        for name in BACKEND {
+            if let Some(value) = settings.get(name) {
+                put(document, "backend", name, (&**value).into())?;
+            }
+        }
+        // Only now: what stands behind the last key of a line goes with that key.
+        for name in BACKEND.iter().filter(|name| !settings.contains_key(**name)) {
+            take_out(document, "backend", name)?;
         }
         Ok(())
     })
@@ -395,6 +425,39 @@ mod tests {
         assert_eq!(
             no_newline,
             "program = \"x\"\nkey = \"k\"\n\n[secrets]\na = \"s\"\n"
+        );
+    }
+
+    #[test]
+    fn a_backend_is_written_however_it_was() {
+        let set = |text: &str, kind, settings: &[(&str, &str)]| {
+            let settings = settings
+                .iter()
+                .map(|(name, value)| (Arc::from(*name), Arc::from(*value)));
+            set_backend(text, kind, &settings.collect()).unwrap()
+        };
+        let bucket = [("bucket", "b"), ("prefix", "p/q")];
+        assert_eq!(
+            set("name = \"x\"\n\n[providers.aws] # ours\n", "s3", &bucket),
+            "name = \"x\"\n\n[providers.aws] # ours\n\n[backend]\ntype = \"s3\"\nbucket = \"b\"\nprefix = \"p/q\"\n"
+        );
+        assert_eq!(
+            set(
+                "backend = { type = \"local\", path = \"y\" } # here\n",
+                "s3",
+                &bucket
+            ),
+            "backend = { type = \"s3\", bucket = \"b\", prefix = \"p/q\" } # here\n"
+        );
+        let text = "[backend]\n# shared\ntype = \"s3\" # as all\nbucket = \"a\" # old\nendpoint = \"https://e\"\n\n[providers.aws]\n";
+        assert_eq!(
+            set(text, "s3", &bucket),
+            text.replace("\"a\"", "\"b\"")
+                .replace("endpoint = \"https://e\"", "prefix = \"p/q\"")
+        );
+        assert_eq!(
+            set(text, "local", &[]),
+            "[backend]\n# shared\ntype = \"local\" # as all\n\n[providers.aws]\n"
         );
     }
 

@@ -32,7 +32,7 @@ pub use declaration::{
     ConfigDeclaration, ConfigType, Declaration, Options, OutputDeclaration, Program, Timeouts,
 };
 pub use diagnostic::{Diagnostic, Severity, Source, Sources};
-pub use edit::{EditError, set_config, set_key, set_secret, unset};
+pub use edit::{EditError, set_backend, set_config, set_key, set_secret, unset};
 pub use expand::{Expanded, Instance, Setting, Target, expand, expand_what_can_be};
 pub use load::{Loaded, find_project, load, load_with, parse_program, read_files};
 pub use project::{Backend, Project, Spans, StackFile};

@@ -43,6 +43,26 @@ pub struct Backend {
     pub span: Span,
 }
 
+impl Backend {
+    /// What is wrong with the value of a setting, where something is.
+    #[must_use]
+    pub fn problem(setting: &str, value: &str) -> Option<String> {
+        let of_bucket = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+        match setting {
+            "bucket" if value.is_empty() || !value.bytes().all(of_bucket) => {
+                Some(format!("`{value}` is not a bucket's name"))
+            }
+            "endpoint" if !(value.starts_with("https://") || value.starts_with("http://")) => Some(format!(
+                "`{value}` is no URL: it begins with neither https:// nor http://"
+            )),
+            "region" | "prefix" | "path" if value.is_empty() => {
+                Some(format!("`{setting}` is empty; leave it out instead"))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Where a stack file gives a value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Spans {

@@ -31,7 +31,8 @@ impl Store {
     /// consumers. Takes no lock and writes nothing.
     ///
     /// # Errors
-    /// [`StateError::Io`] where not even the names of its files can be read. Everything else is in the answer.
+    /// [`StateError::Io`] where not even the names of its files can be read, [`StateError::Elsewhere`] where it has moved.
+    /// Everything else is in the answer.
     pub async fn verify(&self, location: &Location) -> Result<Verified, StateError> {
         let mut attempt = 1;
         loop {
@@ -96,6 +97,7 @@ impl Store {
             note(Damage::at(0, "it is missing").of(name, "the next run makes it anew from `state.previous`"));
         }
         let Some(loaded) = latest.or(previous) else {
+            self.stays(location).await?;
             // Nothing else can be opened without; where nothing is wrong either, there is no state.
             let runs = 0;
             return Ok(Verified {

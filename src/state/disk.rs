@@ -39,6 +39,8 @@ pub(super) struct Disk {
     log: Option<Box<dyn Log>>,
     writer: Option<Writer>,
     guard: Option<Box<dyn Guard>>,
+    /// The serial that was noted last.
+    noted: Option<u64>,
 }
 
 impl Disk {
@@ -131,6 +133,7 @@ impl Disk {
             log: None,
             writer: None,
             guard: None,
+            noted: None,
         };
         Ok((disk, loaded))
     }
@@ -205,6 +208,19 @@ impl Disk {
         })?);
         self.segments.push(segment);
         Ok(writer)
+    }
+
+    /// Notes how far the state is, where that is news.
+    pub(super) async fn note_seen(&mut self, serial: u64) {
+        if self.noted.replace(serial) != Some(serial) {
+            let Self {
+                store,
+                location,
+                head,
+                ..
+            } = &*self;
+            store.note_seen(location, &head.lineage, serial).await;
+        }
     }
 
     /// True where the journal holds what the snapshot's file does not.

@@ -7,6 +7,7 @@ use epid_provider::Timestamp;
 
 use super::integrity::Invalid;
 use super::location::{Holder, Location, said};
+use super::notice::{Moving, Notice};
 
 /// The state cannot be read or written. Messages name the file, the cause and what to do.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -192,6 +193,53 @@ pub enum StateError {
         /// The segment.
         file: String,
     },
+    /// The state is older than it was when it was last written from here.
+    #[error(
+        "{location} is at run {serial}, and run {seen} of it was seen here: an older copy was put back, which does not know what \
+         was made since. Put the newer one back; where that is lost, remove {file}, and `epid preview --refresh` shows what the \
+         older one knows of"
+    )]
+    Older {
+        /// The state.
+        location: Location,
+        /// How far it is.
+        serial: u64,
+        /// How far it was.
+        seen: u64,
+        /// The note that says so.
+        file: String,
+    },
+    /// The states of a project were moved to another place, or are just being moved.
+    #[error("{}", elsewhere(.project, .file, .notice))]
+    Elsewhere {
+        /// The project.
+        project: Arc<str>,
+        /// The notice.
+        file: String,
+        /// What it says.
+        notice: Box<Notice>,
+    },
+    /// States cannot be moved to where others are.
+    #[error(
+        "{place} holds states of `{project}` already, which are not those that would be moved there: {}; name another place",
+        .states.join(", ")
+    )]
+    Occupied {
+        /// Where they would be moved to.
+        place: String,
+        /// The project.
+        project: Arc<str>,
+        /// The stacks whose states are there.
+        states: Vec<String>,
+    },
+    /// A copy is not what was copied.
+    #[error(
+        "{file} is not what was written there: something else writes to that place; the states stay where they are"
+    )]
+    Uncopied {
+        /// The copy.
+        file: String,
+    },
     /// No random bytes.
     #[error("the operating system gives no random bytes: {0}")]
     Entropy(#[source] Arc<io::Error>),
@@ -235,6 +283,25 @@ fn ends(until: Option<Timestamp>) -> String {
     until
         .map(|at| format!(", until {} unless it is renewed", said(at)))
         .unwrap_or_default()
+}
+
+fn elsewhere(project: &str, file: &str, notice: &Notice) -> String {
+    let Notice { place, by, .. } = notice;
+    let words = place.words();
+    match notice.moving {
+        Moving::Left => format!(
+            "the states of `{project}` were moved to {place} by {by}, as {file} says; \
+             `epid state migrate {words}` writes that into Epid.toml"
+        ),
+        Moving::Leaving => format!(
+            "the states of `{project}` are being moved to {place} by {by}, as {file} says; where that was cut short, \
+             `epid state migrate {words}` goes on with it, and naming the place where they are gives it up"
+        ),
+        Moving::Arriving => format!(
+            "the states of `{project}` are being moved here from {place} by {by}, as {file} says; where that was cut \
+             short, run it again where Epid.toml names {place}"
+        ),
+    }
 }
 
 fn uses(resources: usize, consumers: &[String]) -> String {

@@ -157,6 +157,7 @@ pub(super) async fn load(store: &Store, location: &Location) -> Result<Option<Lo
         let (keys, entropy) = (store.keys.clone(), store.entropy.clone());
         let error = match off_thread(move || decode(files, &keys, &entropy)).await {
             Ok(loaded) => {
+                store.check_seen(location, &loaded.snapshot.header).await?;
                 store.remember(location, version, &loaded);
                 return Ok(Some(loaded));
             }
@@ -195,7 +196,8 @@ async fn way_back(
     Ok(error)
 }
 
-/// The snapshot's file: `state`, or where that is missing `state.previous`, after which the journal holds the rest.
+/// The snapshot's file: `state`, or where that is missing `state.previous`, after which the journal holds the rest. Where there is
+/// neither, the state may have moved.
 pub(super) async fn fetch_state(
     store: &Store,
     location: &Location,
@@ -206,6 +208,7 @@ pub(super) async fn fetch_state(
             return Ok(Some((store.blobs.describe(&name), bytes, previous)));
         }
     }
+    store.stays(location).await?;
     Ok(None)
 }
 

@@ -11,8 +11,10 @@
 //! | `load` | reading a state; `disk` writing one |
 //! | `store`, `sharing` | all states of a backend, and what they have of one another |
 //! | `session` | the one writer of a state |
+//! | `seen` | how far each state was when it was last written from here |
 //! | `copies` | a state in one file outside; the state before the last run; reading every file there is |
 //! | `rotation` | sealing states and outputs with another key |
+//! | `migration`, `notice` | moving states to another place, and what the old one says afterwards |
 //! | `amend` | what a person changes by hand: names, protection, records that are forgotten |
 
 mod amend;
@@ -27,8 +29,11 @@ mod journal_entry;
 mod keys;
 mod load;
 mod location;
+mod migration;
 mod names;
+mod notice;
 mod rotation;
+mod seen;
 mod session;
 mod sharing;
 mod snapshot;
@@ -47,6 +52,8 @@ pub use keys::{
     WrappedKey, sealed_with,
 };
 pub use location::{Holder, Location};
+pub use migration::{Ahead, Migration};
+pub use notice::{Moving, Notice, Place};
 pub use session::{Opening, Session, Ticket};
 pub use sharing::Outputs;
 pub use snapshot::{FORMAT, Header, Snapshot, Timings};

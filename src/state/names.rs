@@ -24,6 +24,29 @@ pub(super) fn location(state_file: &str) -> Option<Location> {
     }
 }
 
+/// The folder of a project in a world.
+pub(super) fn project(of: &Location) -> String {
+    format!("{}/{}", encode(&of.world), encode(&of.project))
+}
+
+/// A file beside the stacks of a project.
+pub(super) fn beside(of: &Location, name: &str) -> String {
+    format!("{}/{name}", project(of))
+}
+
+/// The stack that a file belongs to.
+pub(super) fn stack_of(file: &str) -> Option<Location> {
+    let mut parts = file.split('/');
+    let (world, project, stack) = (parts.next()?, parts.next()?, parts.next()?);
+    parts.next()?;
+    Some(Location::new(&decode(world)?, &decode(project)?, &decode(stack)?))
+}
+
+/// True of a segment of a journal.
+pub(super) fn is_segment(file: &str) -> bool {
+    file.split('/').nth(3) == Some("journal")
+}
+
 /// One file of a stack.
 pub(super) fn file(location: &Location, name: &str) -> String {
     format!("{}/{name}", folder(location))

@@ -143,7 +143,8 @@ impl Session {
     /// [`StateError::MissingKey`], [`StateError::Corrupt`], [`StateError::Newer`], [`StateError::Misplaced`],
     /// [`StateError::Io`].
     pub async fn open(store: &Store, location: &Location, opening: Opening) -> Result<Self, StateError> {
-        let (disk, loaded) = Disk::open(store, location, opening).await?;
+        let (mut disk, loaded) = Disk::open(store, location, opening).await?;
+        disk.note_seen(loaded.snapshot.header.serial).await;
         let place = Some((store.clone(), location.clone()));
         let saved = loaded.head.serial;
         Ok(Self::of(
@@ -367,15 +368,19 @@ impl Shared {
 
     /// Writes everything that is queued as one.
     async fn flush(&self, mut disk: OwnedMutexGuard<Disk>) {
-        let (batch, last) = {
+        let (batch, last, serial) = {
             let mut inner = self.lock();
             if inner.poison.is_some() {
                 return;
             }
-            (std::mem::take(&mut inner.queue), inner.appended)
+            let serial = inner.snapshot.header.serial;
+            (std::mem::take(&mut inner.queue), inner.appended, serial)
         };
         match disk.append(batch, &self.keys).await {
-            Ok(()) => self.lock().durable = last,
+            Ok(()) => {
+                self.lock().durable = last;
+                disk.note_seen(serial).await;
+            }
             Err(error) => self.fail(error),
         }
     }
@@ -398,6 +403,9 @@ impl Shared {
             snapshot.header.serial = saved.saturating_add(1);
         }
         runs.extend(snapshot.run.as_deref().filter(|run| run.serial > saved).cloned());
-        disk.compact(snapshot, &runs, &self.keys).await
+        let serial = snapshot.header.serial;
+        disk.compact(snapshot, &runs, &self.keys).await?;
+        disk.note_seen(serial).await;
+        Ok(())
     }
 }

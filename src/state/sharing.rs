@@ -72,11 +72,12 @@ impl Store {
     /// the stack's own, or a consumer's.
     ///
     /// # Errors
-    /// [`StateError::MissingKey`] where no such key is here, [`StateError::Corrupt`], [`StateError::Newer`],
-    /// [`StateError::Misplaced`], [`StateError::Io`].
+    /// [`StateError::MissingKey`] where no such key is here, [`StateError::Elsewhere`] where they have moved,
+    /// [`StateError::Corrupt`], [`StateError::Newer`], [`StateError::Misplaced`], [`StateError::Io`].
     pub async fn outputs(&self, producer: &Location) -> Result<Option<Outputs>, StateError> {
         let name = names::file(producer, OUTPUTS);
         let Some(bytes) = self.blobs.get(&name).await? else {
+            self.stays(producer).await?;
             return Ok(None);
         };
         let (file, store, producer) = (self.blobs.describe(&name), self.clone(), producer.clone());

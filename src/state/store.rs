@@ -18,8 +18,8 @@ use super::session::{Opening, Session};
 use super::sharing;
 use super::snapshot::{FORMAT, Header, Snapshot};
 
-const LOCK: &str = "lock";
-const HOLDER: &str = "holder";
+pub(super) const LOCK: &str = "lock";
+pub(super) const HOLDER: &str = "holder";
 pub(super) const HISTORY: &str = "history";
 
 /// The states of a backend, and the keys that open them. Cheap to clone.
@@ -28,6 +28,10 @@ pub struct Store {
     pub(super) blobs: Arc<dyn Blobs>,
     pub(super) keys: KeyRing,
     pub(super) entropy: Entropy,
+    /// It is used by the migration that notices tell of.
+    pub(super) is_moving: bool,
+    /// Notes of how far states were.
+    pub(super) seen: Option<Arc<dyn Blobs>>,
     /// What was read, until it is opened for writing.
     read: Arc<Mutex<BTreeMap<Location, (Version, Loaded)>>>,
 }
@@ -60,7 +64,17 @@ impl Store {
             blobs,
             keys,
             entropy,
+            is_moving: false,
+            seen: None,
             read: Arc::default(),
+        }
+    }
+
+    /// The same for a migration: what its notices keep everybody else from is open to it.
+    pub(super) fn while_moving(&self) -> Self {
+        Self {
+            is_moving: true,
+            ..self.clone()
         }
     }
 
@@ -242,7 +256,15 @@ impl Store {
         holder: &Holder,
     ) -> Result<Box<dyn Guard>, StateError> {
         let name = names::file(location, HOLDER);
-        match self.blobs.lock(&names::file(location, LOCK), holder).await? {
+        let lock = self.blobs.lock(&names::file(location, LOCK), holder).await?;
+        // Only now: who moves the states says so before taking the locks.
+        if let Err(error) = self.stays(location).await {
+            if let Some(guard) = lock.taken() {
+                guard.release().await;
+            }
+            return Err(error);
+        }
+        match lock {
             Lock::Taken(guard) if guard.is_named() => Ok(guard),
             Lock::Taken(guard) => {
                 let text =

@@ -1,113 +1,11 @@
-//! States in S3, against moto's: `EPID_MOTO_ENDPOINT=$(tests/moto/up.sh) cargo test --test command_line s3 -- --ignored`.
+//! States in S3, on the server that `EPID_S3_ENDPOINT` names; `CONTRIBUTING.md` has how each is started.
 
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::bucket::{Between, bad, far, good, near, objects, prefix, server};
 use crate::place::{Place, VALUES};
-
-/// Where moto is: `127.0.0.1:PORT`.
-fn moto() -> String {
-    let url = std::env::var("EPID_MOTO_ENDPOINT").expect("EPID_MOTO_ENDPOINT holds moto's URL");
-    url.trim_start_matches("http://").trim_end_matches('/').to_owned()
-}
-
-/// Sends one request without credentials, which moto does not mind.
-fn ask(method: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(moto()).unwrap();
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nhost: s3\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-/// Stands between epid and moto: counts writes, and breaks some connections.
-struct Between {
-    address: String,
-    puts: Arc<AtomicUsize>,
-}
-
-impl Between {
-    /// Of every `faulty` requests one is lost, and the answer of another one.
-    fn new(faulty: Option<usize>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let (puts, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let counted = puts.clone();
-        std::thread::spawn(move || {
-            for client in listener.incoming() {
-                let (puts, requests) = (counted.clone(), requests.clone());
-                let client = client.unwrap();
-                std::thread::spawn(move || carry(client, faulty, &puts, &requests));
-            }
-        });
-        Self { address, puts }
-    }
-
-    fn puts(&self) -> usize {
-        self.puts.swap(0, Ordering::Relaxed)
-    }
-}
-
-fn carry(mut client: TcpStream, faulty: Option<usize>, puts: &AtomicUsize, requests: &AtomicUsize) {
-    let mut server = TcpStream::connect(moto()).unwrap();
-    let (mut answers, mut back) = (server.try_clone().unwrap(), client.try_clone().unwrap());
-    std::thread::spawn(move || {
-        drop(std::io::copy(&mut answers, &mut back));
-        drop(back.shutdown(Shutdown::Both));
-    });
-    let mut buffer = vec![0; 1 << 16];
-    while let Ok(length) = client.read(&mut buffer) {
-        let bytes = &buffer[..length];
-        // One request at a time: a head begins a chunk.
-        let begins = |method: &[u8]| bytes.starts_with(method);
-        if begins(b"PUT /") {
-            puts.fetch_add(1, Ordering::Relaxed);
-        }
-        if begins(b"PUT /") || begins(b"GET /") || begins(b"DELETE /") {
-            let number = requests.fetch_add(1, Ordering::Relaxed);
-            match faulty.map(|every| number % every) {
-                Some(3) => break,
-                Some(7) => {
-                    // It arrives, and the answer does not.
-                    drop(client.shutdown(Shutdown::Both));
-                }
-                _ => {}
-            }
-        }
-        if length == 0 || server.write_all(bytes).is_err() {
-            break;
-        }
-    }
-    drop(client.shutdown(Shutdown::Both));
-    // What is on its way still arrives.
-    std::thread::sleep(Duration::from_millis(200));
-    drop(server.shutdown(Shutdown::Both));
-}
-
-/// A project whose states are in a bucket of its own, reached at `address`.
-fn place(bucket: &str, address: &str) -> Place {
-    let mut place = Place::with(VALUES);
-    place.write(
-        "Epid.toml",
-        &format!(
-            "name = \"values\"\ndefaultStack = \"one\"\n[backend]\ntype = \"s3\"\nbucket = \"{bucket}\"\n\
-             prefix = \"team/a\"\nregion = \"us-east-1\"\nendpoint = \"http://{address}\"\n"
-        ),
-    );
-    place.set("AWS_ACCESS_KEY_ID", "someone");
-    place.set("AWS_SECRET_ACCESS_KEY", "secret");
-    assert!(ask("PUT", &format!("/{bucket}")).starts_with("HTTP/1.1 200"));
-    place
-}
 
 /// A thousand values in ten layers; each needs one of the layer before.
 fn layers() -> String {
@@ -128,28 +26,32 @@ fn layers() -> String {
     text
 }
 
+/// A project with that many values, whose states are reached at `address`.
+fn many(address: &str) -> Place {
+    let place = far(address);
+    place.write("stacks/many.toml", &layers());
+    place
+}
+
 #[test]
-#[ignore = "needs a moto server, whose URL stands in EPID_MOTO_ENDPOINT"]
+#[ignore = "needs an S3 server, whose URL stands in EPID_S3_ENDPOINT"]
 fn s3_keeps_states_and_the_project_folder_keeps_none() {
-    let place = place("states-ordinary", &moto());
+    let place = far(&server());
     place.run("up --yes").ends(0);
     place.run("preview --expect-no-changes").ends(0);
     place.run("up --yes").ends(0).says("no changes");
     place.run("stack output b").ends(0).says("1-2");
     place.run("stack ls").ends(0).says("3 resources");
-    let listed = ask("GET", "/states-ordinary?list-type=2");
-    for key in ["team/a/cloud/values/one/state", "team/a/cloud/values/one/lock"] {
-        assert!(listed.contains(&format!("<Key>{key}</Key>")), "{listed}");
+    let stored = objects(&place);
+    for key in ["cloud/values/one/state", "cloud/values/one/lock"] {
+        assert!(stored.contains_key(key), "{:?}", stored.keys());
     }
     assert!(place.files(".epid/state").is_empty());
     // The sandbox and its states stay here, and need no network.
     let mut alone = place.twin();
     alone.set("AWS_ACCESS_KEY_ID", "");
-    alone.write(
-        "Epid.toml",
-        "name = \"values\"\ndefaultStack = \"one\"\n[backend]\ntype = \"s3\"\nbucket = \"states-ordinary\"\n\
-         region = \"us-east-1\"\nendpoint = \"http://127.0.0.1:9\"\n",
-    );
+    let text = std::fs::read_to_string(place.path("Epid.toml")).unwrap();
+    alone.write("Epid.toml", &text.replace(&server(), "127.0.0.1:9"));
     alone.run("up --sandbox --yes").ends(0);
     assert!(!alone.files(".epid/state").is_empty());
     // Another clone has the key and the bucket, and so the state.
@@ -157,16 +59,14 @@ fn s3_keeps_states_and_the_project_folder_keeps_none() {
     other.run("destroy --yes").ends(0);
     place.run("state ls").ends(0);
     place.run("stack rm --yes").ends(0);
-    let listed = ask("GET", "/states-ordinary?list-type=2");
-    assert!(!listed.contains("values/one/state<"), "{listed}");
+    assert!(!objects(&place).contains_key("cloud/values/one/state"));
 }
 
 #[test]
-#[ignore = "needs a moto server, whose URL stands in EPID_MOTO_ENDPOINT"]
+#[ignore = "needs an S3 server, whose URL stands in EPID_S3_ENDPOINT"]
 fn s3_takes_fewer_than_a_hundred_writes_for_a_thousand_resources() {
-    let between = Between::new(None);
-    let place = place("states-layers", &between.address);
-    place.write("stacks/many.toml", &layers());
+    let between = Between::new(good);
+    let place = many(&between.address);
     place.run("up --stack many --yes").ends(0).says("1000 created");
     let puts = between.puts();
     assert!((10..100).contains(&puts), "{puts}");
@@ -175,11 +75,10 @@ fn s3_takes_fewer_than_a_hundred_writes_for_a_thousand_resources() {
 }
 
 #[test]
-#[ignore = "needs a moto server, whose URL stands in EPID_MOTO_ENDPOINT"]
+#[ignore = "needs an S3 server, whose URL stands in EPID_S3_ENDPOINT"]
 fn s3_is_used_by_one_run_at_a_time_and_a_killed_one_frees_it() {
-    let mut place = place("states-races", &moto());
+    let mut place = many(&server());
     place.set("CI_JOB_URL", "https://ci.example/jobs/7");
-    place.write("stacks/many.toml", &layers());
     let mut first = place.start("up --stack many --yes --json");
     first.until(&["stepDone"]);
     // It writes more lines than a pipe holds, and stands still.
@@ -216,26 +115,166 @@ fn s3_is_used_by_one_run_at_a_time_and_a_killed_one_frees_it() {
 }
 
 #[test]
-#[ignore = "needs a moto server, whose URL stands in EPID_MOTO_ENDPOINT"]
-fn s3_behind_a_network_that_loses_requests_and_answers_keeps_everything() {
-    let between = Between::new(Some(11));
-    let place = place("states-faults", &between.address);
-    place.write("stacks/many.toml", &layers());
+#[ignore = "needs an S3 server, whose URL stands in EPID_S3_ENDPOINT"]
+fn s3_lets_a_run_that_stood_still_write_nothing_once_another_came() {
+    let place = many(&server());
+    let mut first = place.start("up --stack many --yes --json");
+    first.until(&["stepDone"]);
+    first.signal("STOP");
+    let begun = Instant::now();
+    place
+        .run("up --stack many --yes --wait")
+        .ends(0)
+        .says("waiting: ");
+    let waited = begun.elapsed();
+    assert!(waited > Duration::from_secs(12), "taken over after {waited:?}");
+    let before = objects(&place);
+    first.signal("CONT");
+    let ran = first.end().ends(1);
+    for text in [
+        "another epid has taken over this stack",
+        "Run the same command again",
+    ] {
+        assert!(
+            ran.out.contains(text),
+            "{text:?} is missing: {}\n{}",
+            ran.out,
+            ran.err
+        );
+    }
+    assert_eq!(objects(&place), before, "it wrote");
+    place.run("preview --stack many --expect-no-changes").ends(0);
+    place.run("state verify --stack many").ends(0);
+    place.run("up --stack many --yes").ends(0).says("no changes");
+}
+
+#[test]
+#[ignore = "needs an S3 server, whose URL stands in EPID_S3_ENDPOINT"]
+fn s3_behind_a_network_that_loses_and_delays_keeps_everything() {
+    let between = Between::new(bad);
+    let place = many(&between.address);
     place.run("up --stack many --yes").ends(0).says("1000 created");
     place.run("preview --stack many --expect-no-changes").ends(0);
+    place.run("state verify --stack many").ends(0);
     place.run("destroy --stack many --yes").ends(0);
 }
 
 #[test]
-#[ignore = "needs a moto server, whose URL stands in EPID_MOTO_ENDPOINT"]
-fn s3_without_the_bucket_or_credentials_says_so() {
-    let mut place = place("states-mistakes", &moto());
+#[ignore = "needs an S3 server, whose URL stands in EPID_S3_ENDPOINT"]
+fn s3_behind_such_a_network_is_used_by_two_runners_in_turn() {
+    let (one, other) = (Between::new(bad), Between::new(bad));
+    let place = many(&one.address);
     let text = std::fs::read_to_string(place.path("Epid.toml")).unwrap();
-    place.write("Epid.toml", &text.replace("states-mistakes", "states-missing"));
+    place.run("up --yes").ends(0);
+    // The same prefix through the other network, with the same key.
+    let twin = place.twin();
+    twin.write("Epid.toml", &text.replace(&one.address, &other.address));
+    let start = |place: &Place, line| {
+        let mut racer = place.command(line);
+        racer.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    for _ in 0..3 {
+        let racers = [
+            start(&place, "up --stack one --yes --wait"),
+            start(&twin, "up --stack one --yes --wait --refresh"),
+            start(&twin, "state protect --stack one a --yes"),
+            start(&place, "destroy --stack one --yes --wait"),
+        ];
+        for racer in racers {
+            racer.wait_with_output().unwrap();
+        }
+    }
+    place.run("state verify --stack one").ends(0);
+    drop(place.run("state unprotect --stack one a --yes"));
+    place.run("up --yes --wait").ends(0);
+    twin.run("preview --expect-no-changes").ends(0);
+}
+
+#[test]
+#[ignore = "needs an S3 server, whose URL stands in EPID_S3_ENDPOINT"]
+fn s3_without_the_bucket_or_credentials_says_so() {
+    let mut place = far(&server());
+    let text = std::fs::read_to_string(place.path("Epid.toml")).unwrap();
+    place.write("Epid.toml", &text.replace("epid-states", "epid-missing"));
     place.run("up --yes").ends(1).says("NoSuchBucket");
     place.set("AWS_ACCESS_KEY_ID", "");
     place
         .run("up --yes")
         .ends(1)
         .says("no AWS credentials were found");
+}
+
+#[test]
+#[ignore = "needs an S3 server, whose URL stands in EPID_S3_ENDPOINT"]
+fn s3_takes_the_states_of_a_folder_and_gives_them_back() {
+    let between = Between::new(bad);
+    let place = near();
+    place.run("up --yes").ends(0);
+    place.run("up --sandbox --copy --yes").ends(0);
+    let behind = place.twin();
+    let to = format!("s3://epid-states/{}", prefix(&place));
+    let line = format!(
+        "state migrate --to {to} --region us-east-1 --endpoint http://{}",
+        between.address
+    );
+    let asked = place.run(&line).ends(2);
+    assert!(
+        asked.out.contains("one state moves with its history"),
+        "{asked:?}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(place.path("Epid.toml")).unwrap(),
+        VALUES[0].1
+    );
+    place
+        .run(&format!("{line} --yes"))
+        .ends(0)
+        .says("1 state moved to s3://");
+    let text = std::fs::read_to_string(place.path("Epid.toml")).unwrap();
+    assert_eq!(
+        text,
+        format!(
+            "{}\n{}",
+            VALUES[0].1,
+            crate::bucket::backend(&prefix(&place), &between.address)
+        )
+    );
+    place.run("preview --expect-no-changes").ends(0);
+    place.run("state verify --all").ends(0);
+    place.run("history").ends(0).says("epid state migrate --to s3://");
+    // The sandbox stays here.
+    place.run("preview --sandbox --expect-no-changes").ends(0);
+    assert!(objects(&place).keys().all(|key| key.starts_with("cloud/")));
+    // Somebody's copy of the folder as it was before has the old states, and nobody can tell; in this one they are told.
+    drop(behind);
+    let new = std::fs::read_to_string(place.path("Epid.toml")).unwrap();
+    place.write("Epid.toml", VALUES[0].1);
+    place
+        .run("up --yes")
+        .ends(2)
+        .says(&format!("were moved to {to} at http://"));
+    place.write("Epid.toml", &new);
+    // Another clone moves them into a folder; here the bucket tells.
+    let clone = place.twin();
+    clone.run("state migrate --to kept --yes").ends(0);
+    clone.run("preview --expect-no-changes").ends(0);
+    clone.run("state verify --all").ends(0);
+    for line in [
+        "up --yes",
+        "preview",
+        "destroy --yes",
+        "state ls",
+        "keys rotate --yes",
+    ] {
+        place
+            .run(line)
+            .ends(2)
+            .says("/kept by `epid state migrate --to kept --yes` of somebody@");
+    }
+    let left = objects(&place);
+    assert!(
+        left.keys().all(|key| !key.ends_with("/state")),
+        "{:?}",
+        left.keys()
+    );
 }

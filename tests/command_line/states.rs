@@ -520,3 +520,48 @@ fn a_change_by_hand_that_is_killed_is_there_or_not() {
         place.run("state verify").ends(0);
     }
 }
+
+#[test]
+fn a_state_that_was_copied_back_is_told_before_anything_is_made_twice() {
+    let place = Place::with(VALUES);
+    place.run("up --yes").ends(0);
+    let old = place.files(".epid/state");
+    place.write("stacks/one.toml", &VALUES[1].1.replace("\"3\"", "\"4\""));
+    place.run("up --yes").ends(0);
+    let new = place.files(".epid/state");
+    let put_back = |files: &std::collections::BTreeMap<String, Vec<u8>>| {
+        fs::remove_dir_all(place.path(".epid/state")).unwrap();
+        for (name, bytes) in files {
+            fs::create_dir_all(place.path(name).parent().unwrap()).unwrap();
+            fs::write(place.path(name), bytes).unwrap();
+        }
+    };
+    put_back(&old);
+    for line in [
+        "up --yes",
+        "preview",
+        "destroy --yes",
+        "state rm a --yes",
+        "state ls",
+    ] {
+        let told = place.run(line).ends(1);
+        for text in [
+            "is at run 1, and run 2 of it was seen here",
+            "Put the newer one back",
+            ".epid/seen/cloud/values/one/serial",
+        ] {
+            assert!(told.err.contains(text), "{line}: {told:?}");
+        }
+    }
+    assert_eq!(place.files(".epid/state"), old, "it wrote");
+    put_back(&new);
+    place.run("preview --expect-no-changes").ends(0);
+    // Where the newer one is lost, the older one serves, once somebody says so.
+    put_back(&old);
+    fs::remove_file(place.path(".epid/seen/cloud/values/one/serial")).unwrap();
+    place.run("up --yes").ends(0).says("1 updated");
+    // A stack that is removed and made anew begins anew.
+    place.run("destroy --yes").ends(0);
+    place.run("stack rm --yes").ends(0);
+    place.run("up --yes").ends(0);
+}

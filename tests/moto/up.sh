@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts a moto server, an emulator of AWS, on a free loopback port and prints its URL.
+# Starts a moto server, an emulator of AWS, on a free loopback port and prints its URL. It has one empty bucket, `epid-states`.
 # usage: export EPID_MOTO_ENDPOINT=$(tests/moto/up.sh); tests/moto/down.sh afterwards
 # Uses `moto_server` where there is one, else installs a fixed version into a folder of its own (Python 3 needed).
 set -euo pipefail
@@ -23,6 +23,8 @@ echo $! >"$folder/pid"
 for _ in $(seq 1 240); do
   kill -0 "$(cat "$folder/pid")" 2>/dev/null || break
   if curl --silent --fail --max-time 2 "http://127.0.0.1:$port/moto-api/data.json" >/dev/null; then
+    # For states.
+    curl --silent --fail -X PUT "http://127.0.0.1:$port/epid-states" >/dev/null
     echo "http://127.0.0.1:$port"
     exit 0
   fi

@@ -43,9 +43,13 @@ pub(crate) fn config(context: &Context, command: ConfigCommand) -> Result<Exit, 
 
 pub(super) fn file(workspace: &Workspace, stack: &StackFile) -> Result<(PathBuf, String), Error> {
     let path = workspace.project.root.join(&stack.path);
-    let text = std::fs::read_to_string(&path)
-        .map_err(|error| Error::failed(format!("{} cannot be read: {error}", path.display())))?;
+    let text = read(&path)?;
     Ok((path, text))
+}
+
+pub(super) fn read(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Error::failed(format!("{} cannot be read: {error}", path.display())))
 }
 
 /// Replaces a file as one: whoever reads it sees the old text or the new one. It keeps its permissions, and a link stays one.

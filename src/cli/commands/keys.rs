@@ -9,6 +9,7 @@ use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::ui::count;
 use crate::cli::workspace::Workspace;
+use crate::cli::world::World;
 use crate::cli::{Context, surroundings};
 use crate::program::{StackFile, set_key, set_secret};
 use crate::state::{KeyRing, Location, PassphraseProvider, sealed_with};
@@ -38,6 +39,8 @@ pub(crate) async fn keys(context: &Context, command: KeysCommand) -> Result<Exit
 
 /// The states of the project, in every world.
 async fn states(workspace: &Workspace) -> Result<Vec<Location>, Error> {
+    let cloud = workspace.location(&World::cloud(), "*");
+    workspace.store.stays(&cloud).await?;
     let kept = workspace.store.list().await?.into_iter();
     Ok(kept
         .filter(|location| location.project == workspace.project.name)

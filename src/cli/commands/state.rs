@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use epid_provider::Value;
 
-use super::{copies, locate, records};
+use super::{copies, locate, migrate, records};
 use crate::cli::Context;
 use crate::cli::args::{StackArgs, StateCommand};
 use crate::cli::error::Error;
@@ -41,6 +41,12 @@ pub(crate) async fn state(context: &Context, command: StateCommand) -> Result<Ex
             force,
             yes,
         } => copies::import(context, &stack, &file, force, yes).await,
+        StateCommand::Migrate {
+            to,
+            region,
+            endpoint,
+            yes,
+        } => migrate::migrate(context, migrate::Asked { to, region, endpoint }, yes).await,
         StateCommand::Rm {
             stack,
             resources,

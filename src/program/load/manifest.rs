@@ -76,27 +76,6 @@ pub(super) fn is_file_name(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
-/// What is wrong with a setting of a backend.
-fn unusable(key: &str, value: &str) -> Option<String> {
-    match key {
-        "bucket"
-            if value.is_empty()
-                || !value
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.') =>
-        {
-            Some(format!("`{value}` is not a bucket's name"))
-        }
-        "endpoint" if !(value.starts_with("https://") || value.starts_with("http://")) => Some(format!(
-            "`{value}` is no URL: it begins with neither https:// nor http://"
-        )),
-        "region" | "prefix" | "path" if value.is_empty() => {
-            Some(format!("`{key}` is empty; leave it out instead"))
-        }
-        _ => None,
-    }
-}
-
 fn backend(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> Option<Backend> {
     let mut table = reader.table(entry)?;
     let Some(kind) = table.take("type") else {
@@ -119,7 +98,7 @@ fn backend(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> Option<Backend> {
     for entry in table.rest() {
         if known.contains(&entry.key) {
             if let Some(text) = reader.text(&entry) {
-                if let Some(problem) = unusable(entry.key, &text) {
+                if let Some(problem) = Backend::problem(entry.key, &text) {
                     reader.report(Diagnostic::error(entry.span, problem));
                 }
                 settings.insert(Arc::from(entry.key), text);

@@ -379,7 +379,11 @@ impl Log for BucketLog {
         if self.write(&bytes).await? {
             return Ok(());
         }
-        let what = "another epid has taken over this stack; nothing more is started";
+        // Says who has taken over.
+        if let Some(lease) = self.bucket.lease(&self.name) {
+            lease.confirm().await?;
+        }
+        let what = "something else has its place; nothing more is started";
         let key = self.bucket.key(&self.name);
         Err(self.bucket.objects.error("write", &key, io::Error::other(what)))
     }

@@ -68,6 +68,8 @@ struct Seen {
     renewed: Instant,
     /// Somebody else has it.
     lost: bool,
+    /// Who, where they still do.
+    successor: Option<Holder>,
     /// It was given back.
     released: bool,
     disputed: bool,
@@ -106,8 +108,11 @@ pub(super) async fn lock(bucket: &Bucket, name: &str, who: &Holder) -> Result<Lo
             let unchanged = bucket.unchanged_for(name, tag);
             if unchanged < Duration::from_millis(*lasts) {
                 let changed = first_seen.get_or_insert_with(|| tag.clone()) != tag;
-                // One whose time is over by all wall clocks is probably nobody's any more: worth watching.
-                if changed || (bucket.wall)() < *until {
+                // One whose time is over is probably nobody's any more, and of one whose time is longer than a lease lasts the
+                // clocks tell nothing: both are worth watching.
+                let now = (bucket.wall)();
+                let lives = now < *until && until.0 - now.0 <= *lasts;
+                if changed || lives {
                     return Ok(Lock::Held(Some(Tenure {
                         holder: holder.clone(),
                         until: *until,
@@ -139,6 +144,7 @@ pub(super) async fn lock(bucket: &Bucket, name: &str, who: &Holder) -> Result<Lo
                 seen: Mutex::new(Seen {
                     renewed: sent,
                     lost: false,
+                    successor: None,
                     released: false,
                     disputed,
                 }),
@@ -184,7 +190,11 @@ impl Lease {
     }
 
     fn taken_over(&self) -> BlobError {
-        let what = "another epid has taken over this stack; nothing more is written";
+        let by = self.seen().successor.as_ref().map(|by| format!(": {by}"));
+        let what = format!(
+            "another epid has taken over this stack{}; nothing more is done here. Run the same command again once it has ended",
+            by.unwrap_or_default()
+        );
         let key = self.bucket.key(&self.name);
         self.bucket.objects.error("keep", &key, io::Error::other(what))
     }
@@ -221,14 +231,9 @@ impl Lease {
                 return Ok(());
             }
             // A renewal that was given up may have taken effect since.
-            let found = self.bucket.objects.get(&key).await?;
-            let ours = found.and_then(|object| {
-                let document: Document = serde_json::from_slice(&object.bytes).ok()?;
-                (document.token == current.0.token).then_some((document, object.tag))
-            });
-            match ours {
-                Some(ours) => *current = ours,
-                None => self.seen().lost = true,
+            match self.found(&current.0).await? {
+                Ok(ours) => *current = ours,
+                Err(successor) => self.lose(successor),
             }
         }
     }
@@ -239,19 +244,30 @@ impl Lease {
         if self.is_over() {
             return Err(self.taken_over());
         }
-        let key = self.bucket.key(&self.name);
-        let token = self.current.lock().await.0.token.clone();
-        let found = self.bucket.objects.get(&key).await?;
-        let ours = found.is_some_and(|object| {
-            serde_json::from_slice::<Document>(&object.bytes)
-                .is_ok_and(|document| document.token == token && document.holder.is_some())
-        });
-        if ours {
-            Ok(())
-        } else {
-            self.seen().lost = true;
-            Err(self.taken_over())
+        // Nobody waits for this look who only wants to renew.
+        let current = self.current.lock().await.0.clone();
+        match self.found(&current).await? {
+            Ok((found, _)) if found.holder.is_some() => return Ok(()),
+            Ok(_) => self.lose(None),
+            Err(successor) => self.lose(successor),
         }
+        Err(self.taken_over())
+    }
+
+    /// The lease as it is, where it is still this one; else who has it now.
+    async fn found(&self, ours: &Document) -> Result<Result<(Document, String), Option<Holder>>, BlobError> {
+        let found = self.bucket.objects.get(&self.bucket.key(&self.name)).await?;
+        let read = |bytes: &[u8]| serde_json::from_slice::<Document>(bytes).ok();
+        let found = found.and_then(|object| Some((read(&object.bytes)?, object.tag)));
+        Ok(match found {
+            Some((document, tag)) if document.token == ours.token => Ok((document, tag)),
+            other => Err(other.and_then(|(document, _)| document.holder)),
+        })
+    }
+
+    fn lose(&self, successor: Option<Holder>) {
+        let mut seen = self.seen();
+        (seen.lost, seen.successor) = (true, successor);
     }
 
     async fn release(&self) {

@@ -241,6 +241,81 @@ async fn a_writer_that_stood_still_goes_on_where_nobody_came() {
     session.close().await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_jumps_neither_loses_a_lock_nor_keeps_it() {
+    for (holders, observers) in [(60, 0), (-60, 0), (0, 60), (0, -60), (60, -60)] {
+        let text = format!("{holders} {observers}");
+        let (first, keys) = (Process::default(), tempfile::tempdir().unwrap());
+        let session = wait(&of(&first, &keys)).await.unwrap();
+        let second = first.another();
+        // While it is held, and once more while nobody looked for a while.
+        for pause in [1, 7, 30] {
+            pass(pause).await;
+            first.set_clock(holders);
+            second.set_clock(observers);
+            let begun = Instant::now();
+            let refused = Session::open(&of(&second, &keys), &dev(), opening()).await;
+            assert!(matches!(refused, Err(StateError::Locked { .. })), "{text}");
+            assert!(begun.elapsed() < Duration::from_secs(10), "{text}");
+            let last = ticket(&session, make(pause, &entry(&format!("v{pause}")))).unwrap();
+            session.durable(last).await.unwrap();
+        }
+        // Once its holder is gone, whoever just tries gets it, whatever the clocks say.
+        first.kill();
+        pass(20).await;
+        let begun = Instant::now();
+        let next = Session::open(&of(&second, &keys), &dev(), opening()).await;
+        let next = next.unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert!(begun.elapsed() < Duration::from_secs(25), "{text}");
+        assert_eq!(next.with(|snapshot| snapshot.entries.len()), 3, "{text}");
+    }
+}
+
+/// Whatever request it was about to send, of a run or of closing it: what came since stays, and it is told.
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_stood_still_at_any_moment_undoes_nothing() {
+    let mut lost = 0;
+    for moment in 0..u64::MAX {
+        let (first, keys) = (Process::default(), tempfile::tempdir().unwrap());
+        script(&of(&first, &keys), &mut 0).await.unwrap();
+        let stopped = first.another();
+        let store = of(&stopped, &keys);
+        let writing = tokio::spawn(async move { script(&store, &mut 0).await });
+        #[expect(clippy::disallowed_methods, reason = "the tests let time pass")]
+        tokio::time::sleep(Duration::from_millis(5 + moment * 20)).await;
+        if writing.is_finished() {
+            break;
+        }
+        stopped.stop();
+        let second = of(&first.another(), &keys);
+        for number in 0..2 {
+            let session = wait(&second).await.unwrap();
+            append(&session, [run(number)]).unwrap();
+            let theirs = make(70 + number, &entry(&format!("theirs{number}")));
+            session.durable(ticket(&session, theirs).unwrap()).await.unwrap();
+            append(&session, [close(number)]).unwrap();
+            session.publish_outputs().await.unwrap();
+            session.close().await.unwrap();
+        }
+        let (before, _) = second.read(&dev()).await.unwrap().unwrap();
+        stopped.go_on();
+        // Between two of its runs it may begin the next one as anybody may.
+        lost += u32::from(writing.await.unwrap().is_err());
+        let verified = second.verify(&dev()).await.unwrap();
+        assert!(verified.problems.is_empty(), "{moment}: {:?}", verified.problems);
+        let state = verified.snapshot.unwrap();
+        for (key, entry) in &before.entries {
+            let now = state.entries.get(key);
+            assert!(
+                now.is_some_and(|now| now.urn() == entry.urn()),
+                "{moment}: {key:?}"
+            );
+        }
+        assert!(state.header.serial >= before.header.serial, "{moment}");
+    }
+    assert!(lost > 20, "{lost}");
+}
+
 /// A machine that was suspended: its clock says that it still has the lock. What it writes must fail by itself.
 #[tokio::test(start_paused = true)]
 async fn fences_keep_out_whose_clock_stood_still() {

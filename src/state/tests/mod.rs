@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod folder;
 mod format;
+mod migration;
 mod objects;
 mod random;
 mod sample;

@@ -42,6 +42,8 @@ pub(super) struct Process {
 #[derive(Debug, Default)]
 struct Own {
     requests: u64,
+    /// By how many milliseconds its wall clock is wrong.
+    skew: i64,
     writes: u64,
     faults: Option<(Range<u64>, Fault)>,
     stop_before: Option<u64>,
@@ -74,10 +76,16 @@ impl Process {
     /// A wall clock that goes with the runtime's.
     fn wall(&self) -> Wall {
         let start = *self.start.get_or_init(Instant::now);
+        let process = self.clone();
         Arc::new(move || {
             let passed = u64::try_from(start.elapsed().as_millis()).unwrap();
-            Timestamp(1_700_000_000_000 + passed)
+            Timestamp((1_700_000_000_000 + passed).saturating_add_signed(process.own().skew))
         })
+    }
+
+    /// Sets its wall clock: so many minutes ahead, or behind.
+    pub(super) fn set_clock(&self, minutes: i64) {
+        self.own().skew = minutes * 60_000;
     }
 
     pub(super) fn fail_at(&self, write: u64, fault: Fault) {

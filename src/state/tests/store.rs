@@ -222,3 +222,43 @@ async fn a_removal_cut_short_anywhere_leaves_the_state_or_nothing() {
         assert!(sample.store.read(&dev()).await.unwrap().is_none());
     }
 }
+
+#[tokio::test]
+async fn a_state_older_than_what_was_written_from_here_is_told_even_after_a_kill() {
+    let sample = Sample::new();
+    let notes = crate::state::blobs::MemoryBlobs::new();
+    let store = sample.store.clone().noting(std::sync::Arc::new(notes.clone()));
+    let run_once = async || {
+        let session = Session::open(&store, &dev(), opening()).await.unwrap();
+        let ticket = ticket(&session, [run(1)]).unwrap();
+        session.durable(ticket).await.unwrap();
+        session
+    };
+    run_once().await.close().await.unwrap();
+    let old = sample.blobs.contents();
+    // Killed in its run.
+    drop(run_once().await);
+    sample.blobs.revive();
+    for name in sample.blobs.contents().into_keys() {
+        sample.blobs.overwrite(&name, old.get(&name).cloned());
+    }
+    let error = store.read(&dev()).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            StateError::Older {
+                serial: 1,
+                seen: 2,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let opened = Session::open(&store, &dev(), opening()).await.map(drop);
+    assert!(matches!(opened, Err(StateError::Older { .. })), "{opened:?}");
+    // Nobody else has seen it.
+    sample.store.read(&dev()).await.unwrap();
+    // What is no note is none.
+    notes.overwrite("cloud/p/dev/serial", Some(b"rubbish".to_vec()));
+    run_once().await.close().await.unwrap();
+}

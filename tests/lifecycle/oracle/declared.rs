@@ -113,7 +113,7 @@ fn is_alike(case: Case<'_>, all: &All, node: &Node, entry: &Entry) -> bool {
 fn declared(case: Case<'_>, all: &All, node: &Node, refused: &mut Refusals) -> Declared {
     let outside = !case.inside(&node.urn);
     let look = |urn: &Urn| all.get(urn).map(|d| d.known.clone());
-    let view = View::new(case.graph.names(), node.each.as_ref(), &look, &|_| None);
+    let view = View::new(case.graph.names(), node.each.as_ref(), &look, &|_: &[u8]| None);
     let inputs = match node.properties.template.evaluate(&view) {
         Ok(inputs) => inputs,
         Err(_) if outside => Value::unknown(&node.address),
