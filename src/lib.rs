@@ -25,6 +25,7 @@
 //! | `.epid/state/**` | [`state`] | a snapshot and a journal for each stack and world, encrypted; its lock; outputs for other stacks |
 //! | `.epid/seen/**` | [`state`] | how far each state was when it was last written from here |
 //! | `.epid/keys/*` | [`state`] | the keys that everything encrypted is sealed with; never committed |
+//! | `Epid.keys.toml` | [`state`] | keys that a passphrase opens; committed |
 //! | `.epid/sandbox/world.*`, `lock` | `epid-sandbox` | the simulated world, encrypted by [`cli`]; who holds it |
 //! | `.epid/sandbox/served.json`, `kubeconfig-*` | [`cli`] | while it is served: by whom and where, and the way to its clusters |
 //! | `stacks/*.toml` | [`cli`] | edited in place by `epid config set` and `rm` |
