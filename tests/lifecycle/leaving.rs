@@ -182,7 +182,7 @@ fn a_connection_moves_off_a_cluster_that_leaves_with_what_was_in_it() {
         let (stack, ran) = changed(&clusters(&["old"], &x("inner")), &clusters(&["new"], &x("outer"))).await;
         assert_eq!(
             ran.did(),
-            ["Created new", "Replaced x", "Deleted old", "Dropped inner"]
+            ["Replaced x", "Created new", "Deleted old", "Dropped inner"]
         );
         stack.destroy().await;
     });
@@ -219,18 +219,20 @@ fn what_refers_to_something_deeper_in_the_same_cluster_dies_with_it_all_the_same
 #[test]
 fn what_moves_into_a_cluster_that_goes_first_goes_before_it_where_it_died_with_it() {
     on_clock(async {
-        let text = |version: &str, inner: &str, provider: &str| {
+        let text = |version: &str, inner: &str, options: &str| {
             format!(
                 r#"{{"$providers": {{"outer": {{}}{inner}}},
                      "c": {{"type": "Cluster", "properties": {{"name": "c", "version": "{version}"}},
                            "options": {{"provider": "outer", "replaceOnChanges": ["version"]}}}},
-                     "x": {{"type": "Tagged", "options": {{"provider": "{provider}", "deletedWith": "c"}}}}}}"#
+                     "x": {{"type": "Tagged", "options": {{{options}}}}}}}"#
             )
         };
         let inner = r#", "inner": {"properties": {"cluster": "${c.id}"}}"#;
         let stack = Stack::new();
-        stack.up(&text("1", "", "outer")).await;
-        let ran = stack.run(&text("2", inner, "inner")).await;
+        stack
+            .up(&text("1", "", r#""provider": "outer", "deletedWith": "c""#))
+            .await;
+        let ran = stack.run(&text("2", inner, r#""provider": "inner""#)).await;
         assert!(ran.outcome.is_success(), "{:#?}", ran.outcome);
         assert_eq!(ran.did(), ["Vacated c", "Replaced c", "Replaced x"]);
     });
