@@ -16,6 +16,8 @@ mod crashes;
 mod faults;
 #[path = "lifecycle/interrupts.rs"]
 mod interrupts;
+#[path = "lifecycle/leaving.rs"]
+mod leaving;
 #[path = "lifecycle/oracle/mod.rs"]
 mod oracle;
 #[path = "lifecycle/programs.rs"]

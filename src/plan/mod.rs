@@ -7,6 +7,7 @@
 //! May use the graph, the types of the state, expressions and the provider contract.
 
 mod assemble;
+mod carry;
 mod desired;
 mod drift;
 mod estimate;

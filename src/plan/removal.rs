@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use epid_provider::{Key, Urn};
 
+use super::carry::carry;
 use super::planner::{Outgoing, Planner, Replaced};
 use super::problem::PlanProblem;
 use super::step::{Action, Facts, Step, StepId};
@@ -13,17 +14,17 @@ use crate::graph::provider_type;
 use crate::state::{Entry, RecordKey, Role};
 
 /// One record that leaves.
-struct Removal<'a> {
-    entry: &'a Entry,
-    action: Action,
+pub(super) struct Removal<'a> {
+    pub(super) entry: &'a Entry,
+    pub(super) action: Action,
     /// The step that was made for it already (a vacate), or will be.
-    step: Option<u32>,
+    pub(super) step: Option<u32>,
     /// The step that makes its successor, or changes it in place if it need not be replaced.
-    replacement: Option<u32>,
+    pub(super) replacement: Option<u32>,
     /// The steps of which any decides whether it leaves; empty where it does.
-    decide: Vec<u32>,
+    pub(super) decide: Vec<u32>,
     /// The removal it is carried by.
-    carried_by: Option<usize>,
+    pub(super) carried_by: Option<usize>,
 }
 
 impl<'a> Removal<'a> {
@@ -41,7 +42,7 @@ impl<'a> Removal<'a> {
 
 /// The removals by resource: one that lives, or did until now, and one that was replaced before.
 #[derive(Default)]
-struct ByUrn<'a> {
+pub(super) struct ByUrn<'a> {
     live: HashMap<&'a Urn, usize>,
     condemned: HashMap<&'a Urn, usize>,
     /// Providers that were replaced before: what was made through them is as old.
@@ -65,7 +66,7 @@ impl<'a> ByUrn<'a> {
     }
 
     /// What a record refers to by that name: of its own age where there is one.
-    fn get(&self, from: &Entry, urn: &Urn) -> Option<usize> {
+    pub(super) fn get(&self, from: &Entry, urn: &Urn) -> Option<usize> {
         let old = from
             .provider
             .as_ref()
@@ -228,8 +229,8 @@ fn collect<'a>(planner: &mut Planner<'a>, dependents: &HashMap<&Urn, Vec<&Entry>
         }
         // What the run leaves alone may need the old one still.
         let mut above = dependents.get(urn).into_iter().flatten();
-        let needs_it = |above: &&Entry| !is_of_another(above, entry) && is_left_alone(planner, above);
-        if entry.role == Role::Condemned && above.any(|above| needs_it(&above)) {
+        let needs_it = |above: &Entry| !is_of_another(above, entry) && is_left_alone(planner, above);
+        if entry.role == Role::Condemned && above.any(|above| needs_it(above)) {
             continue;
         }
         let schema = planner.request.providers.schema(&entry.record.kind);
@@ -332,65 +333,6 @@ pub(super) fn needs(entry: &Entry) -> BTreeSet<&Urn> {
         .collect()
 }
 
-/// Lets what dies with its container be carried by the container's removal.
-///
-/// Not carried: what has effects outside, is served by something, stays in the cloud, or stands (through something
-/// that is not carried) on what needs the container to be removed later.
-fn carry(
-    planner: &Planner<'_>,
-    removals: &mut [Removal<'_>],
-    by_urn: &ByUrn<'_>,
-    below: &[Vec<usize>],
-    order: &[usize],
-) {
-    let container = |removal: &Removal<'_>| -> Option<usize> {
-        let at = by_urn.get(removal.entry, removal.entry.deleted_with.as_ref()?)?;
-        let certain = matches!(removals[at].action, Action::Delete | Action::Vacate)
-            && removals[at].replacement.is_none()
-            && removals[at]
-                .step
-                .is_none_or(|s| planner.steps[s as usize].only_if_replaced.is_empty());
-        certain.then_some(at)
-    };
-    let mut carriers: Vec<Option<usize>> = removals
-        .iter()
-        .map(|r| {
-            let free = !r.entry.outside && r.entry.served_by.is_empty() && !r.entry.retain_on_delete;
-            let touches = match r.action {
-                Action::Delete => true,
-                // What perhaps stays is not given up with what it was in.
-                Action::Vacate => r.replacement.is_none(),
-                _ => false,
-            };
-            if free && touches && !r.entry.protect {
-                container(r)
-            } else {
-                None
-            }
-        })
-        .collect();
-    let roots: BTreeSet<usize> = carriers.iter().flatten().copied().collect();
-    let roots: Vec<usize> = roots.into_iter().collect();
-    let mut connections: BTreeSet<(usize, usize)> = BTreeSet::new();
-    // What one root cannot carry may stand under what another carries.
-    loop {
-        let before = carriers.clone();
-        for roots in roots.chunks(BLOCK) {
-            hold(removals, below, order, roots, &mut carriers, &mut connections);
-        }
-        if carriers == before {
-            break;
-        }
-    }
-    for (removal, carrier) in removals.iter_mut().zip(carriers) {
-        removal.carried_by = carrier;
-    }
-    carry_connections(removals, &connections);
-}
-
-/// Roots that one walk over the removals takes: the bits of a word.
-const BLOCK: usize = u64::BITS as usize;
-
 /// Which steps a removal cannot wait for: what is deleted first, or goes before something that is, goes before everything
 /// that follows from making that again, even where that is the change of what still needs it.
 fn too_late(
@@ -412,67 +354,6 @@ fn too_late(
     }
     let vacated: Vec<bool> = removals.iter().map(|r| r.action == Action::Vacate).collect();
     move |at, step| (early[at] || vacated[at]) && late.get(step.0 as usize).is_some_and(|late| *late)
-}
-
-/// Takes from the containers `roots` (at most [`BLOCK`]) what they cannot carry, and finds the providers that connect to
-/// them. Each has a bit, so that one walk over the edges answers for all.
-fn hold(
-    removals: &[Removal<'_>],
-    below: &[Vec<usize>],
-    order: &[usize],
-    roots: &[usize],
-    carriers: &mut [Option<usize>],
-    connections: &mut BTreeSet<(usize, usize)>,
-) {
-    let mut bits = vec![0_u64; removals.len()];
-    for (nth, root) in roots.iter().enumerate() {
-        bits[*root] = 1 << nth;
-    }
-    // With what each goes at last, through all containers, and the roots that go with it.
-    let mut tops: Vec<usize> = (0..removals.len()).collect();
-    let mut together: HashMap<usize, u64> = HashMap::new();
-    let is_provider = |at: usize| provider_type(&removals[at].entry.record.kind).is_some();
-    // `above`: removed before the root because it needs it. `held`: must be removed by itself all the same.
-    let mut above = vec![0_u64; removals.len()];
-    let mut held = vec![0_u64; removals.len()];
-    for &at in order {
-        for &under in &below[at] {
-            above[at] |= above[under];
-            let along = carriers[under].map_or(0, |root| {
-                bits[root] | together.get(&tops[root]).copied().unwrap_or_default()
-            });
-            let alone = !along | held[under];
-            // What a connection stands on waits for what is removed through it one by one, and for nothing else.
-            let stands = if is_provider(under) { 0 } else { alone };
-            held[at] |= above[under] & !bits[under] & stands;
-        }
-        (above[at], held[at]) = (above[at] | bits[at], held[at] & !bits[at]);
-        if carriers[at].is_some_and(|root| held[at] & bits[root] != 0) {
-            carriers[at] = None;
-        }
-        tops[at] = carriers[at].map_or(at, |root| tops[root]);
-        *together.entry(tops[at]).or_default() |= bits[at];
-        if above[at] != 0 && is_provider(at) {
-            let connected = roots.iter().filter(|root| above[at] & bits[**root] != 0);
-            connections.extend(connected.map(|root| (at, *root)));
-        }
-    }
-}
-
-/// The record of a provider that connects to a container goes with it, where the container carries its records.
-fn carry_connections(removals: &mut [Removal<'_>], connections: &BTreeSet<(usize, usize)>) {
-    let carrying: BTreeSet<(RecordKey, usize)> = removals
-        .iter()
-        .filter_map(|r| Some((r.entry.provider.clone()?, r.carried_by?)))
-        .collect();
-    for &(at, root) in connections {
-        let removal = &mut removals[at];
-        let leaves =
-            removal.action == Action::Drop && removal.replacement.is_none() && removal.decide.is_empty();
-        if leaves && carrying.contains(&(removal.entry.key_of(), root)) {
-            removal.carried_by = Some(root);
-        }
-    }
 }
 
 /// What each removal stands on among the others, whatever its age: which of two is meant is not recorded. Only what it is

@@ -478,12 +478,13 @@ async fn lived(first: &Specs, turns: &[Turn], tally: &Tally) -> Result<(), TestC
     Ok(())
 }
 
+/// So many histories are enough to see everything.
+const ENOUGH: u32 = 1000;
+
 #[test]
 fn the_planner_says_what_the_oracle_says() {
-    let cases = std::env::var("PROPTEST_CASES")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(400);
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok());
+    let cases = asked.unwrap_or(ENOUGH);
     let mut runner = TestRunner::new(ProptestConfig {
         cases,
         failure_persistence: None,
@@ -498,5 +499,7 @@ fn the_planner_says_what_the_oracle_says() {
     if let Err(error) = result {
         panic!("{error}");
     }
-    reached(&tally.borrow());
+    if cases >= ENOUGH {
+        reached(&tally.borrow());
+    }
 }

@@ -52,9 +52,12 @@ enum Through {
 /// Resources by position; `None` where there is none.
 pub(crate) type Specs = Vec<Option<Spec>>;
 
-fn spec(choice: impl Strategy<Value = Choice>) -> impl Strategy<Value = Spec> {
+fn spec(
+    kind: impl Strategy<Value = u8>,
+    choice: impl Strategy<Value = Choice>,
+) -> impl Strategy<Value = Spec> {
     let refs = prop::collection::vec(any::<u8>(), 0..3);
-    (0u8..13, 0u8..4, 0u8..4, refs, choice).prop_map(|(kind, value, shape, refs, choice)| Spec {
+    (kind, 0u8..4, 0u8..4, refs, choice).prop_map(|(kind, value, shape, refs, choice)| Spec {
         kind,
         value,
         shape,
@@ -65,14 +68,21 @@ fn spec(choice: impl Strategy<Value = Choice>) -> impl Strategy<Value = Spec> {
 
 pub(crate) fn specs(most: usize) -> impl Strategy<Value = Specs> {
     prop::collection::vec(
-        prop::option::weighted(0.85, spec(Just(Choice::default()))),
+        prop::option::weighted(0.85, spec(0u8..13, Just(Choice::default()))),
         1..most,
     )
 }
 
 /// Resources with all options, whether or not they can work.
 pub(crate) fn specs_with_options(most: usize) -> impl Strategy<Value = Specs> {
-    prop::collection::vec(prop::option::weighted(0.85, spec(choice())), 1..most)
+    prop::collection::vec(
+        prop::option::weighted(0.85, spec(named_often(), choice())),
+        1..most,
+    )
+}
+
+fn named_often() -> impl Strategy<Value = u8> {
+    prop_oneof![4 => 0u8..13, 1 => Just(1u8)]
 }
 
 fn choice() -> impl Strategy<Value = Choice> {
@@ -95,7 +105,7 @@ fn choice() -> impl Strategy<Value = Choice> {
         1 => Just(Through::Other),
         4 => Just(Through::Cluster),
     ];
-    let first = prop::option::weighted(0.1, prop::bool::weighted(0.7));
+    let first = prop::option::weighted(0.2, any::<bool>());
     (
         flags,
         (first, one(), one(), one(), name),
@@ -138,6 +148,7 @@ pub(crate) enum Edit {
     Put(u8, Spec),
     Choose(u8, Choice),
     Name(u8, u8),
+    SwapNames(u8, u8),
 }
 
 pub(crate) fn edit() -> impl Strategy<Value = Edit> {
@@ -145,16 +156,17 @@ pub(crate) fn edit() -> impl Strategy<Value = Edit> {
         4 => (any::<u8>(), 0u8..4).prop_map(|(at, value)| Edit::Value(at, value)),
         4 => (any::<u8>(), 0u8..4).prop_map(|(at, shape)| Edit::Shape(at, shape)),
         2 => any::<u8>().prop_map(Edit::Remove),
-        2 => (any::<u8>(), spec(Just(Choice::default()))).prop_map(|(at, spec)| Edit::Put(at, spec)),
+        2 => (any::<u8>(), spec(0u8..13, Just(Choice::default()))).prop_map(|(at, spec)| Edit::Put(at, spec)),
     ]
 }
 
 pub(crate) fn edit_with_options() -> impl Strategy<Value = Edit> {
     prop_oneof![
         4 => edit(),
-        1 => (any::<u8>(), spec(choice())).prop_map(|(at, spec)| Edit::Put(at, spec)),
+        1 => (any::<u8>(), spec(named_often(), choice())).prop_map(|(at, spec)| Edit::Put(at, spec)),
         3 => (any::<u8>(), choice()).prop_map(|(at, choice)| Edit::Choose(at, choice)),
         2 => (any::<u8>(), any::<u8>()).prop_map(|(at, name)| Edit::Name(at, name)),
+        1 => (any::<u8>(), any::<u8>()).prop_map(|(one, other)| Edit::SwapNames(one, other)),
     ]
 }
 
@@ -175,6 +187,13 @@ pub(crate) fn edited(specs: &Specs, edits: &[Edit]) -> Specs {
             }
             Edit::Remove(at) => specs[usize::from(*at) % count] = None,
             Edit::Put(at, spec) => specs[usize::from(*at) % count] = Some(spec.clone()),
+            Edit::SwapNames(one, other) => {
+                for (at, name) in [(one, other), (other, one)] {
+                    if let Some(spec) = &mut specs[usize::from(*at) % count] {
+                        spec.choice.name = u8::try_from(usize::from(*name) % count).ok();
+                    }
+                }
+            }
             Edit::Name(at, name) => {
                 if let Some(spec) = &mut specs[usize::from(*at) % count] {
                     spec.choice.name = Some(*name);

@@ -310,6 +310,8 @@ impl Ordering<'_> {
                 if let Some(node) = node_of(self.declared, other)
                     && self.is_inside(node)
                     && self.declared[node].made != (Made::DeleteFirst { surely: true })
+                    && !(self.declared[node].made == Made::Reconnect
+                        && goes_first(self.case, self.declared, node))
                 {
                     found.push((entry.key_of(), Moment::Done(node.clone()), gone.clone()));
                 }
