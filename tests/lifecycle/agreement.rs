@@ -17,7 +17,7 @@ use proptest::test_runner::TestRunner;
 
 use crate::oracle::{Case, Left, Made, Moment, Refused, Ruling, rule};
 use crate::programs::{Edit, Specs, edit_with_options, edited, render, specs_with_options};
-use crate::properties::with_facts;
+use crate::properties::{cases, with_facts};
 use crate::stack::{Stack, on_clock};
 
 /// What a plan says, in the words of the oracle.
@@ -483,8 +483,7 @@ const ENOUGH: u32 = 1000;
 
 #[test]
 fn the_planner_says_what_the_oracle_says() {
-    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok());
-    let cases = asked.unwrap_or(ENOUGH);
+    let cases = cases(ENOUGH);
     let mut runner = TestRunner::new(ProptestConfig {
         cases,
         failure_persistence: None,

@@ -15,7 +15,7 @@ use epid_fake::fault::Api;
 use epid_provider::Timestamp;
 use proptest::prelude::*;
 
-use crate::programs::{Specs, edit, edited, render, specs, wanted};
+use crate::programs::{Specs, edit, edited, large_specs, render, specs, wanted};
 use crate::properties::{again, settled, with_facts};
 use crate::stack::{Stack, on_clock, urn};
 
@@ -167,7 +167,27 @@ async fn crash_at_write(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::properties::cases(2), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_large_program_that_dies_now_and_then_is_recovered_from(
+        first in large_specs(150),
+        edits in prop::collection::vec(edit(), 5..40),
+        moments in prop::collection::vec(1u32..300, 3),
+    ) {
+        on_clock(async {
+            let second = edited(&first, &edits);
+            for nth in moments {
+                crash_at_call(&first, &second, nth).await?;
+                crash_at_write(&first, &second, u64::from(nth) / 4, Fault::Crash(17)).await?;
+            }
+            Ok::<(), TestCaseError>(())
+        })?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: crate::properties::cases(24), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_crash_at_any_call_of_the_cloud_is_recovered_from(

@@ -139,6 +139,14 @@ fn choice() -> impl Strategy<Value = Choice> {
         )
 }
 
+/// So many resources, or up to a third more.
+pub(crate) fn large_specs(least: usize) -> impl Strategy<Value = Specs> {
+    prop::collection::vec(
+        prop::option::weighted(0.95, spec(0u8..13, Just(Choice::default()))),
+        least..least + least / 3,
+    )
+}
+
 /// A change of one resource: another value, another shape, none, or something else altogether.
 #[derive(Debug, Clone)]
 pub(crate) enum Edit {

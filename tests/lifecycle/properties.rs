@@ -36,6 +36,13 @@ fn fault() -> impl Strategy<Value = Fault> {
     (effect(), api, 1u32..6).prop_map(|(effect, api, nth)| Fault::new(effect).api(api).nth(nth))
 }
 
+/// As many cases as `PROPTEST_CASES` asks for, or so many.
+#[expect(clippy::disallowed_methods, reason = "as proptest itself reads it")]
+pub(crate) fn cases(usual: u32) -> u32 {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    asked.and_then(|n| n.parse().ok()).unwrap_or(usual)
+}
+
 pub(crate) fn with_facts() -> Stack {
     let stack = Stack::new();
     for (fact, found) in [("f0", "x"), ("f1", "x"), ("f2", "y"), ("f3", "z")] {
@@ -88,7 +95,7 @@ pub(crate) async fn again(stack: &Stack, graph: &ResourceGraph, mode: Mode) -> c
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(256), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn plain_runs_do_what_edits_ask_for(
