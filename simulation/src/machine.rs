@@ -208,7 +208,10 @@ impl Process<'_> {
         let file = self.file(stack)?;
         let recorded = self.store.read(&self.location(stack)).await?;
         let (snapshot, keys) = recorded.ok_or("nothing is recorded")?;
-        snapshot.verify()?;
+        let verified = self.store.verify(&self.location(stack)).await?;
+        if let Some(problem) = verified.problems.first() {
+            return Err(problem.to_string().into());
+        }
         if let Some(intent) = snapshot.intents.values().next() {
             return Err(format!("{} is begun and not ended", intent.entry.urn()).into());
         }

@@ -88,12 +88,20 @@ impl Running<'_> {
         listener.end();
         let outcome = outcome.map_err(|refusal| refused(&refusal))?;
         let took = self.world.clock.now().since(begun);
-        if self.asked.mode == Mode::Up && outcome.journal.is_none() {
-            session.publish_outputs().await?;
-            self.note_derived(session, stack).await?;
-        }
+        let told = if self.asked.mode == Mode::Up && outcome.journal.is_none() {
+            self.tell_others(session, stack).await
+        } else {
+            Ok(())
+        };
+        // What was done is said first, whatever became of the rest.
         self.report(stack, &plan, &outcome, took);
-        Ok(exit(&outcome))
+        told.map(|()| exit(&outcome))
+    }
+
+    /// Writes down what others see of a stack, and what a preview without the key of its secrets needs.
+    async fn tell_others(&self, session: &Arc<Session>, stack: &StackFile) -> Result<(), Error> {
+        session.publish_outputs().await?;
+        self.note_derived(session, stack).await
     }
 
     pub(super) fn report(&self, stack: &StackFile, plan: &Plan, outcome: &Outcome, took: Duration) {

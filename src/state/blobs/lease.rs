@@ -26,6 +26,10 @@ const BEAT: Duration = Duration::from_secs(5);
 const MARGIN: Duration = Duration::from_secs(4);
 /// How often whoever waits looks.
 const LOOK: Duration = Duration::from_secs(1);
+/// No lease lasts longer, whichever epid wrote it.
+const LONGEST: Duration = Duration::from_secs(3_600);
+/// How often in a row a write may meet another version. Somebody else's write is in the way once; after that it is seen.
+const ROUNDS: usize = 32;
 
 /// The object of a lease. It stays when the lease ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +53,30 @@ struct Document {
     /// It was taken from somebody who may not know that, and their logs are not fenced yet.
     #[serde(default)]
     disputed: bool,
+}
+
+impl Document {
+    const FORMAT: u32 = 1;
+
+    fn read(bytes: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Kind {
+            epid: String,
+            format: u32,
+        }
+        let kind: Kind = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if kind.epid == "lease" && kind.format > Self::FORMAT {
+            return Err(format!("a later epid wrote it, in format {}: upgrade", kind.format));
+        }
+        let document: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if document.epid != "lease" {
+            return Err(format!("it is a {}", document.epid));
+        }
+        if Duration::from_millis(document.lasts) > LONGEST {
+            return Err(format!("it would last {} ms", document.lasts));
+        }
+        Ok(document)
+    }
 }
 
 /// A lease that is, or was, this process's.
@@ -79,12 +107,13 @@ struct Seen {
 pub(super) async fn lock(bucket: &Bucket, name: &str, who: &Holder) -> Result<Lock, BlobError> {
     let key = bucket.key(name);
     let mut first_seen = None;
+    let mut conflicts = 0;
     loop {
         let found = bucket.objects.get(&key).await?;
         let (before, condition) = match found {
             None => (None, Condition::Absent),
             Some(object) => {
-                let document: Document = serde_json::from_slice(&object.bytes).map_err(|error| {
+                let document = Document::read(&object.bytes).map_err(|error| {
                     let what =
                         format!("it is no lease: {error}; nobody may write until it is removed by hand");
                     bucket
@@ -153,7 +182,19 @@ pub(super) async fn lock(bucket: &Bucket, name: &str, who: &Holder) -> Result<Lo
             let beating = tokio::spawn(beat(Arc::downgrade(&lease)));
             return Ok(Lock::Taken(Box::new(BucketGuard { lease, beating })));
         }
+        conflicts += 1;
+        if conflicts == ROUNDS {
+            return Err(unconditional(bucket, &key));
+        }
     }
+}
+
+/// What nobody else has changed cannot always be another version.
+fn unconditional(bucket: &Bucket, key: &str) -> BlobError {
+    let what = format!(
+        "every write met another version, {ROUNDS} times in a row: the service does not seem to honour If-Match and If-None-Match"
+    );
+    bucket.objects.error("lock", key, io::Error::other(what))
 }
 
 /// Renews a lease until it ends.
@@ -214,7 +255,7 @@ impl Lease {
     async fn write(&self, change: impl Fn(&mut Document) + Send) -> Result<(), BlobError> {
         let key = self.bucket.key(&self.name);
         let mut current = self.current.lock().await;
-        loop {
+        for _ in 0..ROUNDS {
             if self.is_over() {
                 return Err(self.taken_over());
             }
@@ -236,6 +277,7 @@ impl Lease {
                 Err(successor) => self.lose(successor),
             }
         }
+        Err(unconditional(&self.bucket, &key))
     }
 
     /// Looks whether it is still this process's, whatever the clocks say: what was written before this is seen by whoever takes

@@ -373,10 +373,25 @@ async fn of_many_that_want_a_lock_one_gets_it() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_no_lease_is_nobodys_to_take() {
-    let (process, keys) = (Process::default(), tempfile::tempdir().unwrap());
-    process.overwrite("team/cloud/p/dev/lock", b"{}");
-    let error = wait(&of(&process, &keys)).await.unwrap_err();
-    assert!(error.to_string().contains("it is no lease"), "{error}");
+    let lease = |epid: &str, format: u32, lasts: u64| {
+        format!(
+            r#"{{"epid":"{epid}","format":{format},"epoch":1,"beat":1,"token":"t","until":0,"lasts":{lasts},
+                "holder":{{"pid":1,"user":"u","host":"h","since":0,"command":"epid up"}}}}"#
+        )
+    };
+    let texts = [
+        ("{}".to_owned(), "missing field"),
+        ("\u{0}".to_owned(), "expected value"),
+        (lease("notice", 1, 20_000), "it is a notice"),
+        (lease("lease", 2, 20_000), "upgrade"),
+        (lease("lease", 1, u64::MAX), "it would last"),
+    ];
+    for (text, why) in texts {
+        let (process, keys) = (Process::default(), tempfile::tempdir().unwrap());
+        process.overwrite("team/cloud/p/dev/lock", text.as_bytes());
+        let error = wait(&of(&process, &keys)).await.unwrap_err().to_string();
+        assert!(error.contains("it is no lease") && error.contains(why), "{error}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
