@@ -16,7 +16,8 @@
 //! | [`cli`] | people: arguments, words, colour, exit codes, the environment, signals; which providers exist |
 //!
 //! The crates beside this one: `epid-provider` (what engine and providers agree on), `epid-aws`, `epid-kubernetes`,
-//! `epid-sandbox` (both clouds simulated at the HTTP level) and `epid-fake` (a strict in-memory cloud for tests).
+//! `epid-sandbox` (both clouds simulated at the HTTP level), `epid-fake` (a strict in-memory cloud for tests) and
+//! `epid-simulation` (runs that die anywhere).
 //!
 //! Files that epid writes, all below the project's folder:
 //!

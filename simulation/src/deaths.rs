@@ -1,5 +1,6 @@
 //! A run dies, and the next one has to make everything as if it had not.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use epid_sandbox::FaultScript;
 
 use crate::inventory::Inventory;
-use crate::machine::{Failed, Machine, Process};
+use crate::machine::{Failed, Machine, Process, Unfinished};
 use crate::moments::{Moment, Recorder};
 
 /// What a run is to reach.
@@ -37,6 +38,8 @@ pub struct Recorded {
     pub moments: Vec<Moment>,
     /// What exists at the end of it, and of every run that goes on from one of its moments.
     pub wanted: Inventory,
+    /// The ids of what was there before and has to be there at the end.
+    kept: BTreeSet<String>,
 }
 
 async fn run(process: &Process<'_>, goal: &Goal) -> Result<(), Failed> {
@@ -60,6 +63,15 @@ fn reach(machine: &Machine, at: &Moment, goal: &Goal) -> Result<Inventory, Faile
     })
 }
 
+/// What exists at a moment.
+fn exists(machine: &Machine, at: &Moment) -> Result<Inventory, Failed> {
+    let (disk, world) = at.restored();
+    let mut after = world.clone();
+    machine.process(disk, world, FaultScript::default(), async |process| {
+        process.inventory(&mut after)
+    })
+}
+
 impl Recorded {
     /// Runs from a moment to a goal, which has to be reached, and records it.
     ///
@@ -71,27 +83,23 @@ impl Recorded {
         let wanted = reach(machine, last, &goal)?;
         Ok(Self {
             goal,
+            kept: exists(machine, from)?.same(&wanted),
             moments,
             wanted,
         })
     }
 
-    /// Runs from a moment to a goal with faults on the way, which need not be reached. A plain run has to leave what `wanted`
-    /// says.
+    /// The same run from a moment, with faults on the way: its goal need not be reached. A plain run has to leave the same
+    /// afterwards.
     ///
     /// # Errors
-    /// Where the sandbox cannot be opened.
-    pub fn faulty(
-        machine: &Machine,
-        from: &Moment,
-        goal: Goal,
-        faults: FaultScript,
-        wanted: Inventory,
-    ) -> Result<Self, Failed> {
+    /// Where it ends otherwise than with steps that failed.
+    pub fn again(&self, machine: &Machine, from: &Moment, faults: FaultScript) -> Result<Self, Failed> {
         Ok(Self {
-            moments: record(machine, from, &goal, faults)?,
-            goal,
-            wanted,
+            moments: record(machine, from, &self.goal, faults)?,
+            goal: self.goal.clone(),
+            wanted: self.wanted.clone(),
+            kept: self.kept.clone(),
         })
     }
 
@@ -107,6 +115,9 @@ impl Recorded {
     /// What is otherwise.
     pub fn go_on(&self, machine: &Machine, from: &Moment) -> Result<(), Failed> {
         let found = reach(machine, from, &self.goal)?;
+        if let Some(lost) = found.missing(&self.kept).first() {
+            return Err(format!("{lost} was to live").into());
+        }
         match found.difference(&self.wanted) {
             different if different.is_empty() => Ok(()),
             different => Err(different.join(", ").into()),
@@ -148,7 +159,7 @@ fn record(machine: &Machine, from: &Moment, goal: &Goal, faults: FaultScript) ->
     let faulty = !faults.rules.is_empty();
     let (recorder, disk, world) = Recorder::begin(from);
     match machine.process(disk, world, faults, async |process| run(process, goal).await) {
-        Err(error) if !faulty => Err(error),
+        Err(error) if !(faulty && error.is::<Unfinished>()) => Err(error),
         _ => Ok(recorder.moments()),
     }
 }

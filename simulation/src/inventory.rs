@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-/// How many things of each kind there are, and which Kubernetes objects. What controllers make and name by chance is left
-/// out.
+/// How many things of each kind there are, which Kubernetes objects, and the ids of all of them. What controllers make and
+/// name by chance is left out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Inventory(BTreeMap<String, usize>);
+pub struct Inventory {
+    counts: BTreeMap<String, usize>,
+    ids: BTreeSet<String>,
+}
 
 /// What EC2 notes beside its resources.
 const NOTES: [&str; 2] = ["labels", "tokens"];
@@ -30,18 +33,18 @@ impl Inventory {
         for (kind, things) in entries(&aws["ec2"]) {
             if !NOTES.contains(&kind.as_str()) {
                 let there = entries(things).filter(|(_, thing)| thing["deleted"].is_null());
-                found.add(kind, there.count());
+                found.add(kind, there.map(|(id, _)| id));
             }
         }
         for service in ["iam", "elbv2"] {
             for (kind, things) in entries(&aws[service]) {
-                found.add(kind, entries(things).count());
+                found.add(kind, entries(things).map(|(id, _)| id));
             }
         }
         for (name, cluster) in entries(&aws["eks"]["clusters"]) {
-            found.add(&format!("cluster {name}"), 1);
+            found.add(&format!("cluster {name}"), cluster["arn"].as_str());
             for part in ["addons", "entries", "profiles"] {
-                found.add(part, entries(&cluster[part]).count());
+                found.add(part, entries(&cluster[part]).map(|(id, _)| id));
             }
         }
         for (_, cluster) in entries(&snapshot["world"]["clusters"]) {
@@ -52,36 +55,38 @@ impl Inventory {
                 let kind = text("plural");
                 // Replica sets have chance in their names; their deployments are there.
                 if !MADE.contains(&kind) && kind != "replicasets" {
-                    found.add(&format!("{kind} {}/{}", text("namespace"), text("name")), 1);
+                    let name = format!("{kind} {}/{}", text("namespace"), text("name"));
+                    found.add(&name, object[1]["metadata"]["uid"].as_str());
                 }
             }
         }
         found
     }
 
-    fn add(&mut self, kind: &str, count: usize) {
-        if count > 0 {
-            *self.0.entry(kind.to_owned()).or_default() += count;
+    fn add(&mut self, kind: &str, ids: impl IntoIterator<Item = impl AsRef<str>>) {
+        for id in ids {
+            *self.counts.entry(kind.to_owned()).or_default() += 1;
+            self.ids.insert(format!("{kind} {}", id.as_ref()));
         }
     }
 
-    /// How many things there are.
+    /// What is in both, by id: the same things, and not others of their kind.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.values().sum()
+    pub fn same(&self, other: &Self) -> BTreeSet<String> {
+        self.ids.intersection(&other.ids).cloned().collect()
     }
 
-    /// True where nothing exists.
+    /// Which of these are not there any more.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub fn missing(&self, ids: &BTreeSet<String>) -> Vec<String> {
+        ids.difference(&self.ids).cloned().collect()
     }
 
     /// What differs from what should be, for people: `vpcs: 2, not 1`.
     #[must_use]
     pub fn difference(&self, wanted: &Self) -> Vec<String> {
-        let kinds: BTreeSet<&String> = self.0.keys().chain(wanted.0.keys()).collect();
-        let count = |of: &Self, kind: &String| of.0.get(kind).copied().unwrap_or_default();
+        let kinds: BTreeSet<&String> = self.counts.keys().chain(wanted.counts.keys()).collect();
+        let count = |of: &Self, kind: &String| of.counts.get(kind).copied().unwrap_or_default();
         kinds
             .into_iter()
             .filter(|kind| count(self, kind) != count(wanted, kind))

@@ -26,6 +26,18 @@ const BEGINNING: u64 = 1_767_225_600_000;
 /// Why something did not go as it should, for people.
 pub type Failed = Box<dyn Error + Send + Sync>;
 
+/// Steps of a run failed, as they may where the cloud does.
+#[derive(Debug)]
+pub struct Unfinished(String);
+
+impl fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Unfinished {}
+
 /// A project whose stacks are run, with the keys of its states. Secrets of its stacks take placeholders.
 pub struct Machine {
     project: Project,
@@ -374,16 +386,18 @@ fn succeeded(outcome: &Outcome) -> Result<(), Failed> {
     if outcome.is_success() {
         return Ok(());
     }
+    if let Some(error) = &outcome.journal {
+        return Err(error.to_string().into());
+    }
     let failed = outcome.failed.iter();
     let mut told: Vec<String> = failed
         .map(|f| format!("{}: {}: {}", f.urn.path(), f.trouble.code, f.trouble.message))
         .collect();
-    told.extend(outcome.journal.as_ref().map(ToString::to_string));
     told.extend(
         outcome
             .unknown_outputs
             .iter()
             .map(|(name, why)| format!("output {name}: {why}")),
     );
-    Err(listed(told.into_iter()))
+    Err(Unfinished(told.join("; ")).into())
 }

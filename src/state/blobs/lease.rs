@@ -66,7 +66,10 @@ impl Document {
         }
         let kind: Kind = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if kind.epid == "lease" && kind.format > Self::FORMAT {
-            return Err(format!("a later epid wrote it, in format {}: upgrade", kind.format));
+            return Err(format!(
+                "a later epid wrote it, in format {}: upgrade",
+                kind.format
+            ));
         }
         let document: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if document.epid != "lease" {
