@@ -163,7 +163,7 @@ fn declared(case: Case<'_>, all: &All, node: &Node, refused: &mut Refusals) -> D
             inputs,
         };
     }
-    changed(case, all, node, entry, inputs, refused)
+    changed(case, all, node, entry, &inputs, refused)
 }
 
 /// How sure it is that something is replaced.
@@ -179,10 +179,10 @@ fn changed(
     all: &All,
     node: &Node,
     entry: &Entry,
-    inputs: Value,
+    inputs: &Value,
     refused: &mut Refusals,
 ) -> Declared {
-    let inputs = ignoring(node, entry, &inputs);
+    let inputs = ignoring(node, entry, inputs);
     let provider = case.providers.of(&node.kind).unwrap();
     let desired = Desired {
         urn: node.urn.clone(),
