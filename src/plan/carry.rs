@@ -64,8 +64,8 @@ pub(super) fn carry(
     carry_connections(removals, &connections);
 }
 
-/// Roots that one walk over the removals takes: the bits of a word.
-const BLOCK: usize = u64::BITS as usize;
+/// What one walk over the removals answers for: the bits of a word.
+pub(super) const BLOCK: usize = u64::BITS as usize;
 
 /// Takes from the containers `roots` (at most [`BLOCK`]) what they cannot carry, and finds the providers that connect to
 /// them. Each has a bit, so that one walk over the edges answers for all.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use epid_provider::{Key, Urn};
 
-use super::carry::carry;
+use super::carry::{BLOCK, carry};
 use super::planner::{Outgoing, Planner, Replaced};
 use super::problem::PlanProblem;
 use super::step::{Action, Facts, Step, StepId};
@@ -93,10 +93,14 @@ pub(super) fn plan(planner: &mut Planner<'_>) {
     let below = below(&removals, &by_key, &by_urn);
     let order = dependencies_first(&below);
     carry(planner, &mut removals, &by_urn, &below, &order);
-    let too_late = too_late(planner, &removals, &below, &order);
+    let made = planner.steps.len();
     for removal in &mut removals {
         make_step(planner, removal);
     }
+    let mut waits: Vec<Vec<StepId>> = (0..removals.len())
+        .map(|at| befores(planner, &removals, &by_key, &by_urn, &dependents, at))
+        .collect();
+    drop_too_late(planner, &removals, &below, &order, made, &mut waits);
     for at in 0..removals.len() {
         let Some(carrier) = top(&removals, at) else {
             continue;
@@ -115,9 +119,7 @@ pub(super) fn plan(planner: &mut Planner<'_>) {
                 kept.after.push(StepId(step));
             }
         }
-        let mut after = befores(planner, &removals, &by_key, &by_urn, &dependents, at, step);
-        after.retain(|before| !too_late(at, *before));
-        planner.steps[step as usize].after.extend(after);
+        planner.steps[step as usize].after.append(&mut waits[at]);
         make_room(planner, &removals[at], step);
     }
     check_kept(planner, &removals);
@@ -333,27 +335,43 @@ pub(super) fn needs(entry: &Entry) -> BTreeSet<&Urn> {
         .collect()
 }
 
-/// Which steps a removal cannot wait for: what is deleted first, or goes before something that is, goes before everything
+/// Takes out what a removal cannot wait for: what is deleted first, or goes before something that is, goes before everything
 /// that follows from making that again, even where that is the change of what still needs it.
-fn too_late(
+fn drop_too_late(
     planner: &Planner<'_>,
     removals: &[Removal<'_>],
     below: &[Vec<usize>],
     order: &[usize],
-) -> impl Fn(usize, StepId) -> bool + use<> {
-    let mut early = vec![false; removals.len()];
-    for &at in order {
-        let before = |under: &usize| early[*under] || removals[*under].action == Action::Vacate;
-        early[at] = below[at].iter().any(before);
+    made: usize,
+    waits: &mut [Vec<StepId>],
+) {
+    let again = removals.iter().enumerate().filter_map(|(at, removal)| {
+        let urn = planner.claimed.get(&removal.entry.key_of())?;
+        let refill = planner.decided.get(*urn)?.step?;
+        (removal.action == Action::Vacate).then_some((at, refill))
+    });
+    let again: Vec<(usize, u32)> = again.collect();
+    for block in again.chunks(BLOCK) {
+        let mut early = vec![0_u64; removals.len()];
+        let mut late = vec![0_u64; made];
+        for (nth, (at, refill)) in block.iter().enumerate() {
+            early[*at] |= 1 << nth;
+            late[*refill as usize] |= 1 << nth;
+        }
+        for &at in order {
+            early[at] |= below[at].iter().fold(0, |all, under| all | early[*under]);
+        }
+        // Steps were made dependencies first.
+        for (at, step) in planner.steps.iter().take(made).enumerate() {
+            late[at] |= step
+                .after
+                .iter()
+                .fold(0, |all, before| all | late[before.0 as usize]);
+        }
+        for (at, waits) in waits.iter_mut().enumerate() {
+            waits.retain(|step| late.get(step.0 as usize).is_none_or(|late| early[at] & late == 0));
+        }
     }
-    // Steps were made dependencies first.
-    let mut late = vec![false; planner.steps.len()];
-    for (at, step) in planner.steps.iter().enumerate() {
-        let follows = |before: &StepId| late.get(before.0 as usize).is_some_and(|late| *late);
-        late[at] = step.action == Action::Refill || step.after.iter().any(follows);
-    }
-    let vacated: Vec<bool> = removals.iter().map(|r| r.action == Action::Vacate).collect();
-    move |at, step| (early[at] || vacated[at]) && late.get(step.0 as usize).is_some_and(|late| *late)
 }
 
 /// What each removal stands on among the others, whatever its age: which of two is meant is not recorded. Only what it is
@@ -448,7 +466,7 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
     removal.step = Some(planner.push(step));
 }
 
-/// The steps that must come before the removal `at`, done by `step`: those of its dependents.
+/// The steps that must come before the removal `at`: those of its dependents.
 fn befores(
     planner: &Planner<'_>,
     removals: &[Removal<'_>],
@@ -456,11 +474,13 @@ fn befores(
     by_urn: &ByUrn<'_>,
     dependents: &HashMap<&Urn, Vec<&Entry>>,
     at: usize,
-    step: u32,
 ) -> Vec<StepId> {
     let removal = &removals[at];
     let mut before = Vec::new();
     let ends = |own: usize| top(removals, own).and_then(|top| removals[top].step);
+    let Some(step) = ends(at) else {
+        return before;
+    };
     for dependent in dependents.get(&removal.entry.record.urn).into_iter().flatten() {
         if is_of_another(dependent, removal.entry) {
             continue;

@@ -262,3 +262,30 @@ fn what_its_container_took_is_made_in_the_next_one() {
         assert_eq!(stack.world.of("Child").len(), 1);
     });
 }
+
+#[test]
+fn a_chain_of_deletes_keeps_its_order_after_another_one() {
+    on_clock(async {
+        let text = |shape: &str| {
+            format!(
+                r#"{{"src": {{"type": "Item", "properties": {{"name": "src", "shape": "{shape}"}}}},
+                     "mid": {{"type": "epid:data:Value", "properties": {{"value": "${{src.id}}"}}}},
+                     "low": {{"type": "Item", "properties": {{"name": "low", "shape": "${{mid.value}}"}}}},
+                     "high": {{"type": "Item", "properties": {{"name": "high", "shape": "${{low.id}}", "uses": ["${{low.id}}"]}}}}}}"#
+            )
+        };
+        let (_, ran) = changed(&text("round"), &text("square")).await;
+        assert_eq!(
+            ran.did(),
+            [
+                "Vacated src",
+                "Replaced src",
+                "Updated mid",
+                "Vacated high",
+                "Vacated low",
+                "Replaced low",
+                "Replaced high"
+            ]
+        );
+    });
+}

@@ -163,7 +163,7 @@ fn declared(case: Case<'_>, all: &All, node: &Node, refused: &mut Refusals) -> D
             inputs,
         };
     }
-    changed(case, all, node, entry, inputs, refused)
+    changed(case, all, node, entry, &inputs, refused)
 }
 
 /// How sure it is that something is replaced.
@@ -179,7 +179,7 @@ fn changed(
     all: &All,
     node: &Node,
     entry: &Entry,
-    inputs: Value,
+    inputs: &Value,
     refused: &mut Refusals,
 ) -> Declared {
     let inputs = ignoring(node, entry, inputs);
@@ -228,7 +228,7 @@ fn changed(
         .collect();
     let replaced_with = |thing: &&Urn| all[*thing].is_replaced() && recorded_edge(all, entry, thing);
     let moved = !same && !reconnected.is_some_and(|p| recorded_edge(all, entry, p));
-    let must = if moved || upon.iter().any(|thing| replaced_with(thing)) {
+    let must = if moved || upon.iter().any(replaced_with) {
         own.max(Must::Perhaps)
     } else {
         own
@@ -369,7 +369,7 @@ pub(super) fn recorded_edge(all: &All, entry: &Entry, to: &Urn) -> bool {
 }
 
 /// The inputs, where the program's say over ignored paths is not heard. The tests ignore whole properties only.
-fn ignoring(node: &Node, entry: &Entry, inputs: Value) -> Value {
+fn ignoring(node: &Node, entry: &Entry, inputs: &Value) -> Value {
     let mut map = inputs.as_map().cloned().unwrap_or_default();
     for path in &node.options.ignore_changes {
         if let [Segment::Key(key)] = path.segments() {

@@ -6,7 +6,7 @@ use epid::state::{Entry, RecordKey, Role};
 use epid_provider::Urn;
 
 use super::declared::{All, Declared, goes_first, recorded_edge, surely_first};
-use super::recorded::{is_old, node_of, stands_on};
+use super::recorded::{Looking, is_old, node_of, stands_on};
 use super::{Case, Left, Made, Moment, needs, under};
 
 type Before = BTreeSet<(Moment, Moment)>;
@@ -18,74 +18,53 @@ pub(super) fn all(
     left: &BTreeMap<RecordKey, Left>,
 ) -> (Before, BTreeSet<&'static str>) {
     let ordering = Ordering { case, declared, left };
-    let parts: [(&str, Before); 6] = [
+    let firm: [(&str, Before); 4] = [
         ("what is needed comes before", ordering.forward()),
         ("both orders of replacement", ordering.replacements()),
         ("decided before the first delete", ordering.decisions()),
-        ("what depends goes before", ordering.removals()),
-        ("a connection stays while it is used", ordering.connections()),
         ("a name is free before it is taken", ordering.names()),
     ];
-    let mut rules: BTreeSet<&str> = parts
-        .iter()
-        .filter(|(_, part)| !part.is_empty())
-        .map(|(rule, _)| *rule)
-        .collect();
-    let before = closed(parts.into_iter().flat_map(|(_, part)| part).collect());
-    // What is not needed any more stays until what needed it is changed in place; unless that change follows from something
-    // that is made again, and what is to stay has to go before something is made again.
-    let again = |declared: &&Declared| matches!(declared.made, Made::DeleteFirst { .. });
-    let vacated: Vec<Moment> = left
-        .iter()
-        .filter(|(_, left)| **left == Left::Vacate)
-        .map(|(key, _)| Moment::Gone(key.clone()))
-        .collect();
-    let early = |gone: &Moment| {
-        vacated
-            .iter()
-            .any(|vacated| vacated == gone || before.contains(&(gone.clone(), vacated.clone())))
-    };
-    let late = |done: &Moment| {
-        declared
-            .iter()
-            .filter(|(_, d)| again(d))
-            .map(|(urn, _)| Moment::Done(urn.clone()))
-            .any(|refilled| refilled == *done || before.contains(&(refilled, done.clone())))
-    };
-    let vacates = |record: &RecordKey| {
-        declared
-            .values()
-            .filter(again)
-            .any(|d| d.record.as_ref() == Some(record))
-    };
-    let (mut kept, mut dropped) = (Before::new(), Before::new());
-    for (record, done, gone) in ordering.changed_first() {
-        let part = if late(&done) && (vacates(&record) || early(&gone)) {
-            &mut dropped
-        } else {
-            &mut kept
-        };
-        part.insert((done, gone));
+    let waits: [(&str, Vec<Wait>); 3] = [
+        ("what depends goes before", ordering.removals()),
+        ("a connection stays while it is used", ordering.connections()),
+        ("changed before it goes", ordering.changed_first()),
+    ];
+    let mut rules = BTreeSet::new();
+    let mut before = Before::new();
+    for (rule, part) in firm.into_iter().filter(|(_, part)| !part.is_empty()) {
+        rules.insert(rule);
+        before.extend(part);
     }
-    for (rule, part) in [
-        ("changed before it goes", &kept),
-        ("too late to be changed before", &dropped),
-    ] {
-        if !part.is_empty() {
-            rules.insert(rule);
+    let follows = [ordering.forward(), ordering.replacements(), ordering.decisions()];
+    let follows = closed(&follows.into_iter().flatten().collect());
+    for (rule, part) in waits {
+        for wait in part {
+            if ordering.is_too_late(&wait, &follows) {
+                rules.insert("too late to be waited for");
+            } else {
+                rules.insert(rule);
+                before.insert((wait.first, wait.gone));
+            }
         }
     }
-    (closed(before.into_iter().chain(kept).collect()), rules)
+    (closed(&before), rules)
+}
+
+/// A record that does not go before something else has happened.
+struct Wait {
+    record: RecordKey,
+    first: Moment,
+    gone: Moment,
 }
 
 /// With everything that follows from it.
-fn closed(before: Before) -> Before {
+fn closed(before: &Before) -> Before {
     let moments: BTreeSet<&Moment> = before.iter().flat_map(|(one, other)| [one, other]).collect();
     let moments: Vec<&Moment> = moments.into_iter().collect();
     let place = |moment: &Moment| moments.binary_search(&moment).unwrap();
     let all = 0..moments.len();
     let mut leads = vec![vec![false; all.len()]; all.len()];
-    for (one, other) in &before {
+    for (one, other) in before {
         leads[place(one)][place(other)] = true;
     }
     for middle in all.clone() {
@@ -125,6 +104,23 @@ impl Ordering<'_> {
     }
 
     /// What a resource needs is there before it.
+    /// What is deleted first, or goes before something that is, cannot wait for what follows from making that again.
+    fn is_too_late(&self, wait: &Wait, follows: &Before) -> bool {
+        let looking = Looking {
+            case: self.case,
+            declared: self.declared,
+        };
+        let entry = self.case.snapshot.get(&wait.record).unwrap();
+        self.declared.iter().any(|(urn, declared)| {
+            let (Made::DeleteFirst { .. }, Some(old)) = (declared.made, &declared.record) else {
+                return false;
+            };
+            let again = Moment::Done(urn.clone());
+            let is_late = wait.first == again || follows.contains(&(again, wait.first.clone()));
+            is_late && (wait.record == *old || looking.reaches(entry, old, &mut Vec::new()))
+        })
+    }
+
     fn forward(&self) -> Before {
         let mut before = Before::new();
         for node in self.case.graph.nodes().filter(|n| self.is_inside(&n.urn)) {
@@ -216,8 +212,8 @@ impl Ordering<'_> {
     }
 
     /// Whatever depends on something goes before it, or has been changed before.
-    fn removals(&self) -> Before {
-        let mut before = Before::new();
+    fn removals(&self) -> Vec<Wait> {
+        let mut waits = Vec::new();
         for entry in self.case.entries() {
             let Some(gone) = self.gone(&entry.key_of()) else {
                 continue;
@@ -228,11 +224,15 @@ impl Ordering<'_> {
                     && !self.carries_through(&gone, other)
                     && self.is_of_its_age(other, entry)
                 {
-                    before.insert((first, gone.clone()));
+                    waits.push(Wait {
+                        record: entry.key_of(),
+                        first,
+                        gone: gone.clone(),
+                    });
                 }
             }
         }
-        before
+        waits
     }
 
     /// What goes with its container needed what is of its own age: two generations of a container would wait for each other.
@@ -268,8 +268,8 @@ impl Ordering<'_> {
     }
 
     /// What is removed through a connection goes before whatever that needs.
-    fn connections(&self) -> Before {
-        let mut before = Before::new();
+    fn connections(&self) -> Vec<Wait> {
+        let mut waits = Vec::new();
         for entry in self.case.entries() {
             if matches!(self.left[&entry.key_of()], Left::With(_)) {
                 continue;
@@ -284,22 +284,30 @@ impl Ordering<'_> {
             for needed in provider.into_iter().flat_map(Entry::edges) {
                 for record in self.case.snapshot.of(needed) {
                     if let Some(later) = self.gone(&record.key_of()).filter(|later| *later != gone) {
-                        before.insert((gone.clone(), later));
+                        waits.push(Wait {
+                            record: record.key_of(),
+                            first: gone.clone(),
+                            gone: later,
+                        });
                     }
                 }
             }
         }
-        before
+        waits
     }
 
     /// What needs something no more is changed before that goes.
-    fn changed_first(&self) -> Vec<(RecordKey, Moment, Moment)> {
+    fn changed_first(&self) -> Vec<Wait> {
         let mut found = Vec::new();
         for (urn, declared) in self.declared.iter().filter(|(_, d)| d.made == Made::CreateFirst) {
             if self.is_carried(declared) {
                 let gone = declared.record.as_ref().and_then(|record| self.gone(record));
                 let record = declared.record.clone().unwrap();
-                found.push((record, Moment::Done(urn.clone()), gone.unwrap()));
+                found.push(Wait {
+                    record,
+                    first: Moment::Done(urn.clone()),
+                    gone: gone.unwrap(),
+                });
             }
         }
         for entry in self.case.entries() {
@@ -313,7 +321,11 @@ impl Ordering<'_> {
                     && !(self.declared[node].made == Made::Reconnect
                         && goes_first(self.case, self.declared, node))
                 {
-                    found.push((entry.key_of(), Moment::Done(node.clone()), gone.clone()));
+                    found.push(Wait {
+                        record: entry.key_of(),
+                        first: Moment::Done(node.clone()),
+                        gone: gone.clone(),
+                    });
                 }
             }
         }

@@ -21,9 +21,9 @@ enum Why {
     Gone,
 }
 
-struct Looking<'a> {
-    case: Case<'a>,
-    declared: &'a All,
+pub(super) struct Looking<'a> {
+    pub(super) case: Case<'a>,
+    pub(super) declared: &'a All,
 }
 
 pub(super) fn all(case: Case<'_>, declared: &All, refused: &mut Refusals) -> BTreeMap<RecordKey, Left> {
@@ -224,7 +224,7 @@ impl Looking<'_> {
 
     /// True where one edge after another leads from a record to another: to its own container and provider, else to any
     /// generation.
-    fn reaches(&self, entry: &Entry, to: &RecordKey, seen: &mut Vec<RecordKey>) -> bool {
+    pub(super) fn reaches(&self, entry: &Entry, to: &RecordKey, seen: &mut Vec<RecordKey>) -> bool {
         if seen.contains(&entry.key_of()) {
             return false;
         }
