@@ -1,7 +1,7 @@
 //! Key files: one key each, named by its id, readable by their owner only.
 #![expect(clippy::disallowed_methods, reason = "this room owns the key files")]
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +16,8 @@ use crate::state::error::StateError;
 
 const FIRST_LINE: &str = "epid key 1";
 const PART_LINE: &str = "epid key 1, state part";
+/// Locked by whoever rotates the keys.
+const LOCK: &str = "lock";
 /// What a directory of key files has as `.gitignore`.
 const IGNORED: &[u8] = b"*\n";
 /// Names the key of a rotation that did not end.
@@ -51,6 +53,27 @@ impl KeyDirectory {
     fn make(&self) -> Result<(), StateError> {
         fs::create_dir_all(&self.directory).map_err(|e| failed("create", &self.directory, e))?;
         hide(&self.directory)
+    }
+
+    /// The lock of whoever rotates the keys; it ends with the file.
+    pub(super) fn lock(&self) -> Result<File, StateError> {
+        self.make()?;
+        let path = self.directory.join(LOCK);
+        let mut options = File::options();
+        let file = options.create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(|e| failed("lock", &path, e))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(self.rotating()),
+            Err(TryLockError::Error(error)) => Err(failed("lock", &path, error)),
+        }
+    }
+
+    /// Somebody else rotates the keys.
+    pub(super) fn rotating(&self) -> StateError {
+        StateError::Rotating {
+            file: self.directory.join(LOCK).display().to_string(),
+        }
     }
 
     /// Makes a key and its file, and tells the id.
