@@ -81,7 +81,7 @@ impl Error {
         match self {
             Self::Input(..) => Exit::Invalid,
             Self::State(error) => match **error {
-                StateError::Locked { .. } => Exit::Locked,
+                StateError::Locked { .. } | StateError::Rotating { .. } => Exit::Locked,
                 StateError::Elsewhere { ref notice, .. } => match notice.moving {
                     Moving::Left => Exit::Invalid,
                     Moving::Leaving | Moving::Arriving => Exit::Locked,

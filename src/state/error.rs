@@ -65,6 +65,12 @@ pub enum StateError {
         /// Until when, unless it goes on: where locks end by themselves, in a bucket.
         until: Option<Timestamp>,
     },
+    /// Somebody rotates the keys of the project. Exit code 4.
+    #[error("another `epid keys rotate` holds {file}; wait until it has ended")]
+    Rotating {
+        /// The file that is locked.
+        file: String,
+    },
     /// The lock was lost while the session was open: somebody else may write.
     #[error("the lock of {0} was lost; nothing more is started. Run the same command again")]
     LockLost(Location),

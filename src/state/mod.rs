@@ -48,8 +48,8 @@ pub use error::StateError;
 pub use integrity::Invalid;
 pub use journal_entry::{Change, Ending, Intent, JournalEntry, Run, RunRecord, RunResult, StepRecord};
 pub use keys::{
-    DocumentKey, Entropy, KeyProvider, KeyRing, Passphrase, PassphraseProvider, PassphraseSource, StackKeys,
-    WrappedKey, sealed_with,
+    DocumentKey, Entropy, KeyProvider, KeyRing, Passphrase, PassphraseProvider, PassphraseSource,
+    RotationLock, StackKeys, WrappedKey, sealed_with,
 };
 pub use location::{Holder, Location};
 pub use migration::{Ahead, Migration};

@@ -222,7 +222,7 @@ fn a_write_that_fails_loses_nothing() {
 
 #[test]
 fn a_full_disk_loses_nothing() {
-    for kib in [160, 500] {
+    for kib in [4, 8, 12, 16, 20, 32, 160, 500] {
         let place = Place::with(CLOUD);
         fs::create_dir(place.path(".epid")).unwrap();
         let folder = place.path(".epid").display().to_string();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::place::{Place, VALUES};
+use crate::place::{Going, Place, VALUES};
 
 /// Two stacks, one with a secret, one that uses its outputs.
 fn sealed() -> Place {
@@ -238,6 +238,33 @@ fn a_passphrase_is_changed_and_given_up_again_with_one_command_each() {
     place.unset("EPID_PASSPHRASE");
     fs::remove_file(place.path("Epid.keys.toml")).unwrap();
     assert_one_key(&place);
+}
+
+#[test]
+fn rotations_at_once_are_one_after_the_other() {
+    let place = with_passphrase();
+    let rotations: Vec<_> = (0..3).map(|_| place.start("keys rotate --yes")).collect();
+    let ran: Vec<_> = rotations.into_iter().map(Going::end).collect();
+    assert!(ran.iter().any(|ran| ran.code == Some(0)), "{ran:?}");
+    for ran in ran.iter().filter(|ran| ran.code != Some(0)) {
+        assert_eq!(ran.code, Some(4), "{ran:?}");
+    }
+    assert_open(&clone(&place));
+    // While one holds the lock, another says so and writes nothing.
+    let held = fs::File::options()
+        .write(true)
+        .open(place.path(".epid/keys/lock"))
+        .unwrap();
+    held.lock().unwrap();
+    let before = place.files("");
+    place
+        .run("keys rotate --yes")
+        .ends(4)
+        .says("another `epid keys rotate` holds");
+    assert_eq!(place.files(""), before);
+    drop(held);
+    place.run("keys rotate --yes").ends(0);
+    assert_open(&clone(&place));
 }
 
 #[test]

@@ -181,6 +181,7 @@ async fn rotate(
     if !terminal.consents(yes, &format!("Seal {what} with a new key?"))? {
         return Ok(Exit::Done);
     }
+    let lock = workspace.keys.lock_rotation()?;
     #[cfg(feature = "sandbox")]
     let world = crate::cli::sandbox::held(context, workspace)?;
     let to = to.map(|to| match to {
@@ -189,7 +190,7 @@ async fn rotate(
     });
     let id = workspace
         .keys
-        .start_rotation(to, renew, &surroundings::randomness())?;
+        .start_rotation(&lock, to, renew, &surroundings::randomness())?;
     let holder = surroundings::holder(&context.command);
     for location in &states {
         workspace.store.rekey(location, &id, holder.clone()).await?;
@@ -208,7 +209,7 @@ async fn rotate(
     if let Some(world) = world {
         crate::cli::sandbox::reseal(workspace, world, &id)?;
     }
-    workspace.keys.end_rotation()?;
+    workspace.keys.end_rotation(&lock, &id)?;
     let next = match workspace.keys.provider_of(&id)?.as_deref() {
         Some(PassphraseProvider::NAME) => {
             "commit Epid.keys.toml, and tell the passphrase to whoever works on this"

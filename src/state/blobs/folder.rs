@@ -91,12 +91,7 @@ impl Blobs for FolderBlobs {
     }
 
     async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), BlobError> {
-        self.work("write", name, move |path| {
-            let temporary = Temporary::write(path, &bytes)?;
-            fs::rename(&temporary.0, path)?;
-            sync_parent(path)
-        })
-        .await
+        self.work("write", name, move |path| replace(path, &bytes)).await
     }
 
     async fn put_new(&self, name: &str, bytes: Vec<u8>) -> Result<bool, BlobError> {
@@ -222,14 +217,21 @@ impl Drop for Temporary {
     }
 }
 
+/// Writes a file, in place of the one there is, at once.
+pub(in crate::state) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = Temporary::write(path, bytes)?;
+    fs::rename(&temporary.0, path)?;
+    sync_parent(path)
+}
+
 /// Writes a file that was not there, at once; false where it was.
-fn create(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+pub(in crate::state) fn create(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     let temporary = Temporary::write(path, bytes)?;
     match fs::hard_link(&temporary.0, path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
         Err(_) if path.exists() => return Ok(false),
-        // File systems without links; the caller holds the lock of the stack, so nobody else makes this file.
+        // File systems without links. Nobody else makes this file: the caller holds the lock of the stack, or drew the name.
         Err(_) => fs::rename(&temporary.0, path)?,
     }
     sync_parent(path)?;

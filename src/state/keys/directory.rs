@@ -1,7 +1,7 @@
 //! Key files: one key each, named by its id, readable by their owner only.
 #![expect(clippy::disallowed_methods, reason = "this room owns the key files")]
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,10 +11,15 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::cipher::{Entropy, SecretKey, fingerprint, hex, random};
 use super::key::Key;
+use crate::state::blobs::folder::{create, replace};
 use crate::state::error::StateError;
 
 const FIRST_LINE: &str = "epid key 1";
 const PART_LINE: &str = "epid key 1, state part";
+/// Locked by whoever rotates the keys.
+const LOCK: &str = "lock";
+/// What a directory of key files has as `.gitignore`.
+const IGNORED: &[u8] = b"*\n";
 /// Names the key of a rotation that did not end.
 pub(super) const ROTATING: &str = "rotating";
 /// Names the key of the last rotation.
@@ -47,14 +52,28 @@ impl KeyDirectory {
     /// The directory, which Git is told to leave alone.
     fn make(&self) -> Result<(), StateError> {
         fs::create_dir_all(&self.directory).map_err(|e| failed("create", &self.directory, e))?;
-        let ignore = self.directory.join(".gitignore");
-        match File::create_new(&ignore).and_then(|mut file| file.write_all(b"*\n")) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(failed("write", &ignore, error));
-            }
-            _ => {}
+        hide(&self.directory)
+    }
+
+    /// The lock of whoever rotates the keys; it ends with the file.
+    pub(super) fn lock(&self) -> Result<File, StateError> {
+        self.make()?;
+        let path = self.directory.join(LOCK);
+        let mut options = File::options();
+        let file = options.create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(|e| failed("lock", &path, e))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(self.rotating()),
+            Err(TryLockError::Error(error)) => Err(failed("lock", &path, error)),
         }
-        Ok(())
+    }
+
+    /// Somebody else rotates the keys.
+    pub(super) fn rotating(&self) -> StateError {
+        StateError::Rotating {
+            file: self.directory.join(LOCK).display().to_string(),
+        }
     }
 
     /// Makes a key and its file, and tells the id.
@@ -64,7 +83,6 @@ impl KeyDirectory {
         self.make()?;
         let path = self.file(&id);
         write_new(&path, &format!("{FIRST_LINE}\n{}\n", BASE64.encode(key.bytes())))
-            .and_then(|()| sync_directory(&self.directory))
             .map_err(|e| failed("write", &path, e))?;
         Ok(id)
     }
@@ -174,15 +192,22 @@ pub(super) fn write_part(path: &Path, id: &str, part: &SecretKey) -> Result<(), 
         .map_err(|e| failed("write", path, e))
 }
 
-/// Writes a file that is not there yet, for its owner alone.
+/// Tells Git to leave a directory of key files alone.
+fn hide(directory: &Path) -> Result<(), StateError> {
+    let ignore = directory.join(".gitignore");
+    if fs::read(&ignore).is_ok_and(|text| text == IGNORED) {
+        return Ok(());
+    }
+    replace(&ignore, IGNORED).map_err(|e| failed("write", &ignore, e))
+}
+
+/// Writes a file that is not there yet, for its owner alone. Cut anywhere, it is whole or not there.
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let mut options = File::options();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    if create(path, text.as_bytes())? {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
 }
 
 fn id_of_part(id: &str, part: &SecretKey) -> String {
@@ -237,6 +262,18 @@ mod tests {
             use std::os::unix::fs::PermissionsExt as _;
             let mode = fs::metadata(keys.file(&id)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_gitignore_that_was_cut_short_is_written_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = KeyDirectory::new(directory.path());
+        let ignore = directory.path().join(".gitignore");
+        for text in ["", "*"] {
+            fs::write(&ignore, text).unwrap();
+            keys.mint(&entropy()).unwrap();
+            assert_eq!(fs::read(&ignore).unwrap(), IGNORED);
         }
     }
 

@@ -18,5 +18,5 @@ pub use config::sealed_with;
 pub use document::DocumentKey;
 pub use passphrase::{Passphrase, PassphraseProvider, PassphraseSource};
 pub use provider::{KeyProvider, WrappedKey};
-pub use ring::KeyRing;
+pub use ring::{KeyRing, RotationLock};
 pub use stack::StackKeys;

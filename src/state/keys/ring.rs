@@ -1,6 +1,7 @@
 //! All keys of a project: those in key files, and those that a key provider has sealed.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,6 +29,12 @@ pub struct KeyRing {
     sealed: Option<Arc<Sealed>>,
     /// Sealed keys that were opened.
     opened: Arc<Mutex<BTreeMap<String, SecretKey>>>,
+}
+
+/// Nobody else rotates the keys of a project while it is held. The kernel's, so it ends with the process.
+#[derive(Debug)]
+pub struct RotationLock {
+    _file: File,
 }
 
 impl KeyRing {
@@ -214,17 +221,29 @@ impl KeyRing {
             self.opened().insert(id.to_owned(), key.clone());
             return Ok(Key::Whole(key));
         }
-        Err(StateError::MissingKey {
+        Err(self.missing(id, what))
+    }
+
+    fn missing(&self, id: &str, what: &str) -> StateError {
+        StateError::MissingKey {
             what: what.to_owned(),
             id: id.to_owned(),
             file: self.file(id).display().to_string(),
-        })
+        }
     }
 
     fn provider(&self, name: &str) -> Result<&dyn KeyProvider, StateError> {
         let providers = self.sealed.iter().flat_map(|sealed| sealed.providers.iter());
         let found = providers.map(|provider| &**provider).find(|p| p.name() == name);
         found.ok_or_else(|| StateError::NoProvider(name.to_owned()))
+    }
+
+    /// Lets nobody else rotate the keys of this project, until what this returns is dropped or the process ends.
+    ///
+    /// # Errors
+    /// [`StateError::Rotating`] while somebody else does, [`StateError::Io`].
+    pub fn lock_rotation(&self) -> Result<RotationLock, StateError> {
+        self.files.lock().map(|file| RotationLock { _file: file })
     }
 
     /// The key that everything is about to be sealed with: the one of a rotation that did not end, or a new one. `to` names who
@@ -236,6 +255,7 @@ impl KeyRing {
     /// [`StateError::NoProvider`]; whatever the provider meets.
     pub fn start_rotation(
         &self,
+        _lock: &RotationLock,
         to: Option<&str>,
         renew: bool,
         entropy: &Entropy,
@@ -264,6 +284,10 @@ impl KeyRing {
             self.seal_new(&to, current.as_deref(), renew, entropy)?
         };
         self.files.note(ROTATING, &id)?;
+        // What is sealed with a key that nobody keeps is lost.
+        if self.provider_of(&id)?.as_deref() != Some(&*to) {
+            return Err(self.missing(&id, "the rotation"));
+        }
         Ok(id)
     }
 
@@ -303,13 +327,16 @@ impl KeyRing {
         Ok(id)
     }
 
-    /// The rotation has ended: what is sealed from now on is sealed with its key.
+    /// The rotation to the key `id` has ended: what is sealed from now on is sealed with it.
     ///
     /// # Errors
-    /// [`StateError::Io`].
-    pub fn end_rotation(&self) -> Result<(), StateError> {
+    /// [`StateError::Rotating`] where another one has begun since, and nothing is written; [`StateError::Io`].
+    pub fn end_rotation(&self, _lock: &RotationLock, id: &str) -> Result<(), StateError> {
+        if self.files.noted(ROTATING)?.as_deref() != Some(id) {
+            return Err(self.files.rotating());
+        }
         if let (Some(sealed), Some(mut records)) = (&self.sealed, self.records()?) {
-            records.current = self.files.noted(ROTATING)?;
+            records.current = Some(id.to_owned());
             records.write(&sealed.file)?;
         }
         self.files.promote(ROTATING, CURRENT)
@@ -352,17 +379,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let to = Some(PassphraseProvider::NAME);
         let rotating = ring(folder.path(), "old", "new");
-        let old = rotating.start_rotation(to, false, &entropy()).unwrap();
-        rotating.end_rotation().unwrap();
+        let lock = rotating.lock_rotation().unwrap();
+        let old = rotating.start_rotation(&lock, to, false, &entropy()).unwrap();
+        rotating.end_rotation(&lock, &old).unwrap();
         assert!(ring(folder.path(), "old", "").find(&old).unwrap());
-        let new = rotating.start_rotation(to, true, &entropy()).unwrap();
+        let new = rotating.start_rotation(&lock, to, true, &entropy()).unwrap();
         // Nothing was sealed with the new key yet, and from here on a kill leaves this.
         let after = ring(folder.path(), "new", "");
         assert!(old != new && after.find(&old).unwrap() && after.find(&new).unwrap());
         assert!(ring(folder.path(), "old", "").find(&old).is_err());
         assert_eq!(after.current().unwrap(), Some(old));
-        assert_eq!(after.start_rotation(to, false, &entropy()).unwrap(), new);
-        after.end_rotation().unwrap();
+        assert_eq!(after.start_rotation(&lock, to, false, &entropy()).unwrap(), new);
+        after.end_rotation(&lock, &new).unwrap();
         assert_eq!(after.current().unwrap(), Some(new));
     }
 
@@ -370,20 +398,56 @@ mod tests {
     fn a_rotation_that_did_not_end_goes_on_with_its_key_unless_another_keeper_is_asked_for() {
         let folder = tempfile::tempdir().unwrap();
         let keys = ring(folder.path(), "phrase", "");
+        let lock = keys.lock_rotation().unwrap();
         let begun = keys
-            .start_rotation(Some(PassphraseProvider::NAME), false, &entropy())
+            .start_rotation(&lock, Some(PassphraseProvider::NAME), false, &entropy())
             .unwrap();
-        assert_eq!(keys.start_rotation(None, false, &entropy()).unwrap(), begun);
+        assert_eq!(
+            keys.start_rotation(&lock, None, false, &entropy()).unwrap(),
+            begun
+        );
         let file = keys
-            .start_rotation(Some(KeyRing::FILE), false, &entropy())
+            .start_rotation(&lock, Some(KeyRing::FILE), false, &entropy())
             .unwrap();
         assert_eq!(keys.provider_of(&file).unwrap().as_deref(), Some(KeyRing::FILE));
-        assert_eq!(keys.start_rotation(None, false, &entropy()).unwrap(), file);
+        assert_eq!(keys.start_rotation(&lock, None, false, &entropy()).unwrap(), file);
         assert!(
             keys.find(&begun).unwrap(),
             "a key that may have sealed something is gone"
         );
-        assert!(keys.start_rotation(Some("kms"), false, &entropy()).is_err());
+        assert!(
+            keys.start_rotation(&lock, Some("kms"), false, &entropy())
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn keys_are_rotated_by_one_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (
+            ring(folder.path(), "phrase", ""),
+            ring(folder.path(), "phrase", ""),
+        );
+        let lock = one.lock_rotation().unwrap();
+        assert!(matches!(other.lock_rotation(), Err(StateError::Rotating { .. })));
+        drop(lock);
+        other.lock_rotation().unwrap();
+    }
+
+    #[test]
+    fn a_rotation_ends_only_as_the_one_that_is_noted() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = ring(folder.path(), "phrase", "");
+        let lock = keys.lock_rotation().unwrap();
+        let to = Some(PassphraseProvider::NAME);
+        let id = keys.start_rotation(&lock, to, false, &entropy()).unwrap();
+        let sealed = std::fs::read(folder.path().join("sealed.toml")).unwrap();
+        let ended = keys.end_rotation(&lock, "0123456789abcdef");
+        assert!(matches!(ended, Err(StateError::Rotating { .. })), "{ended:?}");
+        assert_eq!(std::fs::read(folder.path().join("sealed.toml")).unwrap(), sealed);
+        keys.end_rotation(&lock, &id).unwrap();
+        assert!(keys.end_rotation(&lock, &id).is_err());
+        assert_eq!(keys.chosen().unwrap(), Some(id));
     }
 
     #[test]
