@@ -74,6 +74,8 @@ impl Store {
     pub(super) fn while_moving(&self) -> Self {
         Self {
             is_moving: true,
+            // A migration may be given up, and what it wrote with it.
+            seen: None,
             ..self.clone()
         }
     }

@@ -126,7 +126,7 @@ fn a_migration_that_was_cut_short_is_told_completed_or_given_up() {
     let place = Place::with(VALUES);
     place.run("up --yes").ends(0);
     // A folder where the copy is to be: it fails there, and everything stays.
-    place.write("other/cloud/values/one/outputs/x", "in the way");
+    fs::create_dir_all(place.path("other/cloud/values/one/outputs")).unwrap();
     place
         .run("state migrate --to other --yes")
         .ends(1)

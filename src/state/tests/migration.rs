@@ -154,7 +154,9 @@ impl Two {
         for (name, bytes) in contents {
             both.overwrite(&name, Some(bytes));
         }
-        let of = |part| store(Arc::new(Part(part, both.clone())), &keys);
+        // The notes lie beside the project, and nobody's death keeps them from being written.
+        let seen = Arc::new(MemoryBlobs::new());
+        let of = |part| store(Arc::new(Part(part, both.clone())), &keys).noting(seen.clone());
         let (old, new) = (of("old"), of("new"));
         Self {
             both,
@@ -310,6 +312,52 @@ async fn cut_short_anywhere_nothing_is_lost_or_forked_and_the_same_again_complet
             assert!(two.left().iter().all(|name| !name.ends_with("/state")), "{text}");
         }
     }
+}
+
+#[tokio::test]
+async fn nothing_is_removed_that_the_new_place_does_not_hold() {
+    let two = Two::filled().await;
+    let before = two.both.contents();
+    two.migrate().await.unwrap();
+    // The old states were copied back over the place that says `left`, and the new place is gone.
+    for (name, bytes) in &before {
+        two.both.overwrite(name, Some(bytes.clone()));
+    }
+    let there = two.both.contents();
+    for name in there.keys().filter(|name| name.starts_with("new/")) {
+        two.both.overwrite(name, None);
+    }
+    let error = two.migrate().await.unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, StateError::NotThere { .. }), "{text}");
+    assert!(["old", "new", "app, dev"].iter().all(|word| text.contains(word)), "{text}");
+    let now = two.both.contents();
+    assert!(before.keys().all(|name| now.contains_key(name)));
+    // Where they are there, and have gone on, the rest goes.
+    for (name, bytes) in there.iter().filter(|(name, _)| name.starts_with("new/")) {
+        two.both.overwrite(name, Some(bytes.clone()));
+    }
+    assert_eq!(two.migrate().await.unwrap(), 0);
+    assert!(two.left().iter().all(|name| !name.ends_with("/state")));
+}
+
+#[tokio::test]
+async fn a_place_with_files_of_a_stack_that_lost_its_snapshots_is_refused() {
+    let two = Two::filled().await;
+    let session = Session::open(&two.new, &dev(), opening()).await.unwrap();
+    let ticket = session.append(run(1)).unwrap();
+    session.durable(ticket).await.unwrap();
+    drop(session);
+    two.both.revive();
+    two.both.overwrite("new/cloud/p/dev/state", None);
+    let verified = two.new.verify(&dev()).await.unwrap();
+    assert_eq!(verified.problems.len(), 1, "{:?}", verified.problems);
+    let text = verified.problems[0].to_string();
+    assert!(text.contains("no state that it belongs to"), "{text}");
+    let files = two.both.contents();
+    let error = migration(&two.old, &two.new).ahead().await.unwrap_err();
+    assert!(matches!(error, StateError::Occupied { .. }), "{error}");
+    assert_eq!(two.both.contents(), files);
 }
 
 #[tokio::test]
