@@ -146,7 +146,10 @@ pub(super) async fn load(store: &Store, location: &Location) -> Result<Option<Lo
     let mut attempt = 0;
     loop {
         attempt += 1;
+        let noted = store.noted(location).await;
         let Some(files) = fetch(store, location).await? else {
+            // Whoever removes a state removes its note first.
+            store.check_gone(location).await?;
             return Ok(None);
         };
         let version = files.version();
@@ -157,7 +160,7 @@ pub(super) async fn load(store: &Store, location: &Location) -> Result<Option<Lo
         let (keys, entropy) = (store.keys.clone(), store.entropy.clone());
         let error = match off_thread(move || decode(files, &keys, &entropy)).await {
             Ok(loaded) => {
-                store.check_seen(location, &loaded.snapshot.header).await?;
+                store.check_seen(location, noted.as_ref(), &loaded.snapshot.header)?;
                 store.remember(location, version, &loaded);
                 return Ok(Some(loaded));
             }

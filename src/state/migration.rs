@@ -164,7 +164,9 @@ impl Migration {
             // Only now: a note of what was given up would make the old place look older than it was.
             for state in headers(&self.to, &self.of).await? {
                 let location = Location::new(&state.world, &state.project, &state.stack);
-                self.noting.note_seen(&location, &state.lineage, state.serial).await;
+                self.noting
+                    .note_seen(&location, &state.lineage, state.serial)
+                    .await;
             }
             moved = states.len();
         }

@@ -46,6 +46,17 @@ fn states_move_to_another_folder_and_back_and_the_manifest_keeps_its_comments() 
         .run("state migrate --to other/states --yes")
         .ends(0)
         .says("already");
+    // The same place, reached in another way: that is written.
+    let text = manifest(&place);
+    place.write(
+        "Epid.toml",
+        &text.replace("\"other/states\"", "\"./other/states\""),
+    );
+    place
+        .run("state migrate --to other/states --yes")
+        .ends(0)
+        .says("already");
+    assert_eq!(manifest(&place), text);
     // Whoever has the old manifest is told, whatever they want.
     place.write("Epid.toml", MANIFEST);
     place.write("stacks/two.toml", VALUES[1].1);

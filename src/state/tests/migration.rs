@@ -172,6 +172,13 @@ impl Two {
         migration(&self.old, &self.new).run(&who, &run).await
     }
 
+    /// The new place for somebody who has noted nothing.
+    fn theirs(&self) -> Store {
+        let mut store = self.new.clone();
+        store.seen = None;
+        store
+    }
+
     fn left(&self) -> Vec<String> {
         let all = self.both.contents().into_keys();
         all.filter(|name| name.starts_with("old/")).collect()
@@ -276,7 +283,7 @@ async fn cut_short_anywhere_nothing_is_lost_or_forked_and_the_same_again_complet
             two.both.fail_at(write, fault);
             drop(two.migrate().await);
             two.both.revive();
-            let usable = (opened(&two.old).await, opened(&two.new).await);
+            let usable = (opened(&two.old).await, opened(&two.theirs()).await);
             let text = format!("{fault:?} at {write}: {usable:?}");
             match &usable {
                 // Not begun, or told that they stay.
@@ -330,7 +337,10 @@ async fn nothing_is_removed_that_the_new_place_does_not_hold() {
     let error = two.migrate().await.unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, StateError::NotThere { .. }), "{text}");
-    assert!(["old", "new", "app, dev"].iter().all(|word| text.contains(word)), "{text}");
+    assert!(
+        ["old", "new", "app, dev"].iter().all(|word| text.contains(word)),
+        "{text}"
+    );
     let now = two.both.contents();
     assert!(before.keys().all(|name| now.contains_key(name)));
     // Where they are there, and have gone on, the rest goes.
@@ -344,12 +354,14 @@ async fn nothing_is_removed_that_the_new_place_does_not_hold() {
 #[tokio::test]
 async fn a_place_with_files_of_a_stack_that_lost_its_snapshots_is_refused() {
     let two = Two::filled().await;
-    let session = Session::open(&two.new, &dev(), opening()).await.unwrap();
+    let session = Session::open(&two.theirs(), &dev(), opening()).await.unwrap();
     let ticket = session.append(run(1)).unwrap();
     session.durable(ticket).await.unwrap();
     drop(session);
     two.both.revive();
-    two.both.overwrite("new/cloud/p/dev/state", None);
+    for file in ["state", "state.previous"] {
+        two.both.overwrite(&format!("new/cloud/p/dev/{file}"), None);
+    }
     let verified = two.new.verify(&dev()).await.unwrap();
     assert_eq!(verified.problems.len(), 1, "{:?}", verified.problems);
     let text = verified.problems[0].to_string();
@@ -363,7 +375,7 @@ async fn a_place_with_files_of_a_stack_that_lost_its_snapshots_is_refused() {
 #[tokio::test]
 async fn a_place_with_other_states_is_refused_and_nothing_is_written() {
     let two = Two::filled().await;
-    opened(&two.new).await.unwrap();
+    opened(&two.theirs()).await.unwrap();
     let before = two.both.contents();
     let error = migration(&two.old, &two.new).ahead().await.unwrap_err();
     assert!(
