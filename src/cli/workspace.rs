@@ -68,6 +68,17 @@ pub(crate) struct Recorded {
     pub(crate) keys: Option<StackKeys>,
 }
 
+impl Recorded {
+    /// Of a stack that has never run.
+    pub(crate) fn nothing(location: &Location) -> Self {
+        let header = crate::state::Header::new(&location.project, &location.stack, &location.world, "");
+        Self {
+            snapshot: Snapshot::new(header),
+            keys: None,
+        }
+    }
+}
+
 impl Workspace {
     /// The project that `folder` is in, or the one around a program that was built.
     pub(crate) fn find(folder: &Path, loaded: Option<Loaded>, terminal: Terminal) -> Result<Self, Error> {
@@ -297,14 +308,7 @@ impl Workspace {
                 snapshot,
                 keys: Some(keys),
             },
-            None => {
-                let header =
-                    crate::state::Header::new(&location.project, &location.stack, &location.world, "");
-                Recorded {
-                    snapshot: Snapshot::new(header),
-                    keys: None,
-                }
-            }
+            None => Recorded::nothing(location),
         })
     }
 

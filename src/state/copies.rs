@@ -98,6 +98,9 @@ impl Store {
         }
         let Some(loaded) = latest.or(previous) else {
             self.stays(location).await?;
+            if problems.is_empty() {
+                problems.extend(load::bereft(self, location).await?);
+            }
             // Nothing else can be opened without; where nothing is wrong either, there is no state.
             let runs = 0;
             return Ok(Verified {

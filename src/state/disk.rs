@@ -52,6 +52,9 @@ impl Disk {
     ) -> Result<(Self, Loaded), StateError> {
         // Before the lock, which would leave files where nothing is to be made.
         if store.header(location).await?.is_none() {
+            if opening.restores.is_none() {
+                store.check_gone(location).await?;
+            }
             may_begin(store, location, &opening).await?;
         }
         let guard = store.lock(location, &opening.holder).await?;
@@ -111,7 +114,12 @@ impl Disk {
         let found = load::load(store, location).await;
         // From here on it changes.
         store.forget_read(location);
-        let loaded = match found? {
+        let found = match found {
+            // A copy of it is about to take its place.
+            Err(StateError::Gone { .. }) if opening.restores.is_some() => None,
+            found => found?,
+        };
+        let loaded = match found {
             Some(loaded) if !loaded.keys.opens_secrets() => {
                 return Err(StateError::NeedsWholeKey {
                     what: format!("changing {location}"),

@@ -215,6 +215,21 @@ pub enum StateError {
         /// The note that says so.
         file: String,
     },
+    /// A state that was seen from here is not there any more.
+    #[error(
+        "the state of {location} that was at run {seen} is gone from {place}: put it back, or check [backend] in Epid.toml; to \
+         begin anew, which knows nothing of what was made, remove {file}"
+    )]
+    Gone {
+        /// The state.
+        location: Location,
+        /// How far it was.
+        seen: u64,
+        /// Where it was looked for.
+        place: String,
+        /// The note that says so.
+        file: String,
+    },
     /// The states of a project were moved to another place, or are just being moved.
     #[error("{}", elsewhere(.project, .file, .notice))]
     Elsewhere {
@@ -237,6 +252,24 @@ pub enum StateError {
         project: Arc<str>,
         /// The stacks whose states are there.
         states: Vec<String>,
+    },
+    /// States were moved, and the new place does not hold all of what is left in the old one.
+    #[error(
+        "{from} says that the states of `{project}` were moved to {to}, which does not hold, as late as they are left in {from}: {}. \
+         Nothing is removed: put the newer ones back in {to}; where those in {from} are the newer ones, remove the notice {file}",
+        .states.join(", ")
+    )]
+    NotThere {
+        /// The old place.
+        from: String,
+        /// The new place.
+        to: String,
+        /// The project.
+        project: Arc<str>,
+        /// The stacks whose states the new place lacks.
+        states: Vec<String>,
+        /// The notice of the old place.
+        file: String,
     },
     /// A copy is not what was copied.
     #[error(

@@ -146,7 +146,10 @@ pub(super) async fn load(store: &Store, location: &Location) -> Result<Option<Lo
     let mut attempt = 0;
     loop {
         attempt += 1;
+        let noted = store.noted(location).await;
         let Some(files) = fetch(store, location).await? else {
+            // Whoever removes a state removes its note first.
+            store.check_gone(location).await?;
             return Ok(None);
         };
         let version = files.version();
@@ -157,7 +160,7 @@ pub(super) async fn load(store: &Store, location: &Location) -> Result<Option<Lo
         let (keys, entropy) = (store.keys.clone(), store.entropy.clone());
         let error = match off_thread(move || decode(files, &keys, &entropy)).await {
             Ok(loaded) => {
-                store.check_seen(location, &loaded.snapshot.header).await?;
+                store.check_seen(location, noted.as_ref(), &loaded.snapshot.header)?;
                 store.remember(location, version, &loaded);
                 return Ok(Some(loaded));
             }
@@ -247,19 +250,20 @@ pub(super) async fn examine_copy(store: &Store, name: String, bytes: Vec<u8>) ->
     off_thread(move || decode(files, &keys, &entropy)).await
 }
 
+/// The problem of a stack that has a journal, where it has no snapshot.
+pub(super) async fn bereft(store: &Store, location: &Location) -> Result<Option<StateError>, StateError> {
+    let left = store.blobs.list(&names::file(location, "journal")).await?;
+    Ok(left.first().map(|segment| {
+        Damage::at(0, "there is a journal, and no state that it belongs to").of(
+            store.blobs.describe(segment),
+            "restore the file `state` beside it from a backup",
+        )
+    }))
+}
+
 async fn fetch(store: &Store, location: &Location) -> Result<Option<Files>, StateError> {
-    let blobs: &dyn Blobs = &*store.blobs;
     let Some(found) = fetch_state(store, location).await? else {
-        let left = blobs.list(&names::file(location, "journal")).await?;
-        return match left.first() {
-            None => Ok(None),
-            Some(segment) => Err(
-                Damage::at(0, "there is a journal, and no state that it belongs to").of(
-                    blobs.describe(segment),
-                    "restore the file `state` beside it from a backup",
-                ),
-            ),
-        };
+        return bereft(store, location).await?.map_or(Ok(None), Err);
     };
     with_segments(store, location, found).await.map(Some)
 }

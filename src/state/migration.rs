@@ -24,6 +24,8 @@ pub struct Migration {
     source: Place,
     to: Store,
     target: Place,
+    /// The new place for everybody else: it notes how far states are.
+    noting: Store,
     /// Stands for the whole project; its stack is `*`.
     of: Location,
 }
@@ -47,6 +49,7 @@ impl Migration {
             source: from.1,
             to: to.0.while_moving(),
             target: to.1,
+            noting: to.0.clone(),
             of: Location::new(world, project, "*"),
         }
     }
@@ -55,10 +58,11 @@ impl Migration {
     ///
     /// # Errors
     /// [`StateError::Elsewhere`] where another migration was begun or done at one of the places, [`StateError::Occupied`] where
-    /// the new place holds other states; [`StateError::Corrupt`], [`StateError::Newer`], [`StateError::Io`].
+    /// the new place holds other states, [`StateError::NotThere`] where it lacks those that were moved; [`StateError::Corrupt`], [`StateError::Newer`], [`StateError::Io`].
     pub async fn ahead(&self) -> Result<Ahead, StateError> {
         match self.from.notice(&self.of).await? {
             Some(notice) if notice.place == self.target && notice.moving == Moving::Left => {
+                self.check_arrived().await?;
                 return Ok(Ahead::Finish);
             }
             Some(notice) if notice.place != self.target || notice.moving != Moving::Leaving => {
@@ -66,23 +70,26 @@ impl Migration {
             }
             _ => {}
         }
-        let begun = match self.to.notice(&self.of).await? {
-            Some(notice) if notice.moving == Moving::Arriving && notice.place == self.source => true,
+        let (begun, were) = match self.to.notice(&self.of).await? {
+            Some(notice) if notice.moving == Moving::Arriving && notice.place == self.source => (true, false),
             // They were there once.
-            Some(notice) if notice.moving == Moving::Left => false,
+            Some(notice) if notice.moving == Moving::Left => (false, true),
             Some(notice) => return Err(self.to.elsewhere(&self.of, notice)),
-            None => false,
+            None => (false, false),
         };
-        let (ours, theirs) = (
-            headers(&self.from, &self.of).await?,
-            headers(&self.to, &self.of).await?,
-        );
-        let is_ours = |their: &Header| {
-            let same = |our: &&Header| our.stack == their.stack && our.lineage == their.lineage;
-            begun && ours.iter().find(same).is_some()
-        };
-        let others = theirs.iter().filter(|their| !is_ours(their));
-        let states: Vec<String> = others.map(|header| header.stack.to_string()).collect();
+        let ours = headers(&self.from, &self.of).await?;
+        let mut states = Vec::new();
+        // Also a stack that has lost its snapshots is somebody's.
+        for stack in kept(&self.to, &self.of).await? {
+            let our = ours.iter().find(|our| our.stack == stack.stack);
+            let is_ours = match self.to.header(&stack).await? {
+                Some(their) => begun && our.is_some_and(|our| our.lineage == their.lineage),
+                None => were || (begun && our.is_some()),
+            };
+            if !is_ours {
+                states.push(stack.stack.to_string());
+            }
+        }
         if !states.is_empty() {
             return Err(StateError::Occupied {
                 place: self.target.to_string(),
@@ -91,6 +98,31 @@ impl Migration {
             });
         }
         Ok(Ahead::Move(ours))
+    }
+
+    /// Makes sure that the new place holds what is left in the old one, or a later version of it.
+    async fn check_arrived(&self) -> Result<(), StateError> {
+        let there = headers(&self.to, &self.of).await?;
+        let arrived = |our: &Header| {
+            let same = |their: &&Header| their.stack == our.stack && their.lineage == our.lineage;
+            there
+                .iter()
+                .find(same)
+                .is_some_and(|their| their.serial >= our.serial)
+        };
+        let left = headers(&self.from, &self.of).await?.into_iter();
+        let lacking = left.filter(|our| !arrived(our));
+        let states: Vec<String> = lacking.map(|our| our.stack.to_string()).collect();
+        if states.is_empty() {
+            return Ok(());
+        }
+        Err(StateError::NotThere {
+            from: self.source.to_string(),
+            to: self.target.to_string(),
+            project: self.of.project.clone(),
+            states,
+            file: self.from.describe_notice(&self.of),
+        })
     }
 
     /// Moves them, and goes on with what was cut short. `run` is how their histories tell it. Answers how many states were moved
@@ -129,6 +161,13 @@ impl Migration {
             }
             let left = Notice::new(Moving::Left, &self.target, who);
             self.from.put_notice(&self.of, &left).await?;
+            // Only now: a note of what was given up would make the old place look older than it was.
+            for state in headers(&self.to, &self.of).await? {
+                let location = Location::new(&state.world, &state.project, &state.stack);
+                self.noting
+                    .note_seen(&location, &state.lineage, state.serial)
+                    .await;
+            }
             moved = states.len();
         }
         // From here on they are there.
@@ -292,6 +331,12 @@ async fn files(store: &Store, of: &Location) -> Result<BTreeSet<String>, StateEr
         })
     });
     Ok(kept.collect())
+}
+
+/// The stacks of a project that have more than a lock.
+async fn kept(store: &Store, of: &Location) -> Result<BTreeSet<Location>, StateError> {
+    let files = files(store, of).await?;
+    Ok(files.iter().filter_map(|name| names::stack_of(name)).collect())
 }
 
 /// The stacks of a project that have a file.

@@ -105,10 +105,14 @@ impl Store {
         }
     }
 
+    pub(super) fn describe_notice(&self, of: &Location) -> String {
+        self.blobs.describe(&names::beside(of, NOTICE))
+    }
+
     pub(super) fn elsewhere(&self, of: &Location, notice: Notice) -> StateError {
         StateError::Elsewhere {
             project: of.project.clone(),
-            file: self.blobs.describe(&names::beside(of, NOTICE)),
+            file: self.describe_notice(of),
             notice: Box::new(notice),
         }
     }

@@ -15,7 +15,7 @@ use super::store::Store;
 const SERIAL: &str = "serial";
 
 #[derive(Serialize, Deserialize)]
-struct Seen {
+pub(super) struct Seen {
     lineage: Arc<str>,
     serial: u64,
 }
@@ -28,21 +28,57 @@ impl Store {
         self
     }
 
-    /// Makes sure that a state is not older than it was.
-    pub(super) async fn check_seen(&self, location: &Location, header: &Header) -> Result<(), StateError> {
-        let Some(notes) = &self.seen else { return Ok(()) };
+    /// What is noted of a state. To be read before the state is: a writer notes what they have written.
+    pub(super) async fn noted(&self, location: &Location) -> Option<Seen> {
+        let notes = self.seen.as_ref()?;
+        let noted = notes.get(&names::file(location, SERIAL)).await.ok().flatten();
+        serde_json::from_slice(&noted?).ok()
+    }
+
+    fn describe_note(&self, location: &Location) -> String {
         let name = names::file(location, SERIAL);
-        let noted = notes.get(&name).await.ok().flatten();
-        match noted.and_then(|bytes| serde_json::from_slice::<Seen>(&bytes).ok()) {
+        self.seen
+            .as_ref()
+            .map_or_else(String::new, |notes| notes.describe(&name))
+    }
+
+    /// Makes sure that a state is not older than it was.
+    pub(super) fn check_seen(
+        &self,
+        location: &Location,
+        noted: Option<&Seen>,
+        header: &Header,
+    ) -> Result<(), StateError> {
+        match noted {
             Some(seen) if seen.lineage == header.lineage && seen.serial > header.serial => {
                 Err(StateError::Older {
                     location: location.clone(),
                     serial: header.serial,
                     seen: seen.serial,
-                    file: notes.describe(&name),
+                    file: self.describe_note(location),
                 })
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Makes sure that a state which is not there never was, or never had a run.
+    pub(super) async fn check_gone(&self, location: &Location) -> Result<(), StateError> {
+        match self.noted(location).await {
+            Some(seen) if seen.serial > 0 => Err(StateError::Gone {
+                location: location.clone(),
+                seen: seen.serial,
+                place: self.blobs.describe(&names::folder(location)),
+                file: self.describe_note(location),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the note of a state that is about to be removed.
+    pub(super) async fn forget_seen(&self, location: &Location) {
+        if let Some(notes) = &self.seen {
+            drop(notes.delete(&names::file(location, SERIAL)).await);
         }
     }
 

@@ -166,6 +166,7 @@ impl Snapshot {
             && self.entries.len() == other.entries.len()
             && self.entries.values().zip(other.entries.values()).all(same)
             && self.outputs == other.outputs
+            && self.derived == other.derived
             && self.intents == other.intents
             && self.external == other.external
     }

@@ -74,6 +74,8 @@ impl Store {
     pub(super) fn while_moving(&self) -> Self {
         Self {
             is_moving: true,
+            // A migration may be given up, and what it wrote with it.
+            seen: None,
             ..self.clone()
         }
     }
@@ -213,6 +215,7 @@ impl Store {
         session.start_closing().await?;
         // The newest snapshot must not need the journal, whose files go one by one.
         let guard = session.close_and_keep_lock().await?;
+        self.forget_seen(location).await;
         let folder = names::folder(location);
         let names = self.blobs.list(&folder).await?;
         let keep = [LOCK, sharing::CLOSING, STATE].map(|name| format!("{folder}/{name}"));
@@ -238,6 +241,7 @@ impl Store {
     /// [`StateError::Locked`] while somebody works on it, [`StateError::Io`].
     pub async fn discard(&self, location: &Location, holder: &Holder) -> Result<(), StateError> {
         let guard = self.lock(location, holder).await?;
+        self.forget_seen(location).await;
         let folder = names::folder(location);
         let lock = names::file(location, LOCK);
         for name in self.blobs.list(&folder).await? {

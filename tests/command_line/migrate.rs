@@ -46,6 +46,17 @@ fn states_move_to_another_folder_and_back_and_the_manifest_keeps_its_comments() 
         .run("state migrate --to other/states --yes")
         .ends(0)
         .says("already");
+    // The same place, reached in another way: that is written.
+    let text = manifest(&place);
+    place.write(
+        "Epid.toml",
+        &text.replace("\"other/states\"", "\"./other/states\""),
+    );
+    place
+        .run("state migrate --to other/states --yes")
+        .ends(0)
+        .says("already");
+    assert_eq!(manifest(&place), text);
     // Whoever has the old manifest is told, whatever they want.
     place.write("Epid.toml", MANIFEST);
     place.write("stacks/two.toml", VALUES[1].1);
@@ -126,7 +137,7 @@ fn a_migration_that_was_cut_short_is_told_completed_or_given_up() {
     let place = Place::with(VALUES);
     place.run("up --yes").ends(0);
     // A folder where the copy is to be: it fails there, and everything stays.
-    place.write("other/cloud/values/one/outputs/x", "in the way");
+    fs::create_dir_all(place.path("other/cloud/values/one/outputs")).unwrap();
     place
         .run("state migrate --to other --yes")
         .ends(1)

@@ -560,6 +560,19 @@ fn a_state_that_was_copied_back_is_told_before_anything_is_made_twice() {
     put_back(&old);
     fs::remove_file(place.path(".epid/seen/cloud/values/one/serial")).unwrap();
     place.run("up --yes").ends(0).says("1 updated");
+    // One that is gone altogether is no new stack.
+    let kept = place.files(".epid/state");
+    fs::remove_dir_all(place.path(".epid/state")).unwrap();
+    for line in ["up --yes", "preview", "state ls"] {
+        place
+            .run(line)
+            .ends(1)
+            .says("is gone from")
+            .says("check [backend]")
+            .says(".epid/seen/cloud/values/one/serial");
+    }
+    fs::create_dir_all(place.path(".epid/state")).unwrap();
+    put_back(&kept);
     // A stack that is removed and made anew begins anew.
     place.run("destroy --yes").ends(0);
     place.run("stack rm --yes").ends(0);

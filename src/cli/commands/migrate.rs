@@ -34,7 +34,15 @@ pub(super) async fn migrate(context: &Context, asked: Asked, yes: bool) -> Resul
     edited(&path, &settings)?;
     let cloud = World::cloud().id;
     if source.place(&cloud) == target.place(&cloud) {
-        return stay(context, &workspace, source.place(&cloud), yes).await;
+        let exit = stay(context, &workspace, source.place(&cloud), yes).await?;
+        // How the place is reached may have changed.
+        let now = project.backend.as_ref();
+        let is_so = now.is_none_or(|now| now.kind == settings.kind && now.settings == settings.settings);
+        if !is_so {
+            config::write(&path, &edited(&path, &settings)?)?;
+            context.terminal.done("Epid.toml says how it is reached now");
+        }
+        return Ok(exit);
     }
     let to = workspace.store_in(target.all.clone());
     let migrations = migrations(&workspace, &source, (&target, &to), &cloud).await?;

@@ -11,7 +11,7 @@ use crate::cli::args::StackArgs;
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::ui::{Terminal, count};
-use crate::cli::workspace::Workspace;
+use crate::cli::workspace::{Recorded, Workspace};
 use crate::cli::world::World;
 use crate::cli::{Context, run, surroundings};
 use crate::state::{
@@ -105,7 +105,15 @@ impl Amending<'_> {
         decide: impl Fn(&Snapshot) -> Result<Amendment, Error>,
     ) -> Result<Amended, Error> {
         let terminal = self.context.terminal;
-        let recorded = self.workspace.recorded(self.location).await?;
+        let recorded = match self.workspace.recorded(self.location).await {
+            // A copy of it is about to take its place.
+            Err(Error::State(error))
+                if opening.restores.is_some() && matches!(*error, StateError::Gone { .. }) =>
+            {
+                Recorded::nothing(self.location)
+            }
+            recorded => recorded?,
+        };
         let shown = decide(&recorded.snapshot)?;
         if shown.is_empty() {
             return Ok(Amended::Not);

@@ -154,7 +154,9 @@ impl Two {
         for (name, bytes) in contents {
             both.overwrite(&name, Some(bytes));
         }
-        let of = |part| store(Arc::new(Part(part, both.clone())), &keys);
+        // The notes lie beside the project, and nobody's death keeps them from being written.
+        let seen = Arc::new(MemoryBlobs::new());
+        let of = |part| store(Arc::new(Part(part, both.clone())), &keys).noting(seen.clone());
         let (old, new) = (of("old"), of("new"));
         Self {
             both,
@@ -168,6 +170,13 @@ impl Two {
     async fn migrate(&self) -> Result<usize, StateError> {
         let (who, run) = mover();
         migration(&self.old, &self.new).run(&who, &run).await
+    }
+
+    /// The new place for somebody who has noted nothing.
+    fn theirs(&self) -> Store {
+        let mut store = self.new.clone();
+        store.seen = None;
+        store
     }
 
     fn left(&self) -> Vec<String> {
@@ -274,7 +283,7 @@ async fn cut_short_anywhere_nothing_is_lost_or_forked_and_the_same_again_complet
             two.both.fail_at(write, fault);
             drop(two.migrate().await);
             two.both.revive();
-            let usable = (opened(&two.old).await, opened(&two.new).await);
+            let usable = (opened(&two.old).await, opened(&two.theirs()).await);
             let text = format!("{fault:?} at {write}: {usable:?}");
             match &usable {
                 // Not begun, or told that they stay.
@@ -313,9 +322,60 @@ async fn cut_short_anywhere_nothing_is_lost_or_forked_and_the_same_again_complet
 }
 
 #[tokio::test]
+async fn nothing_is_removed_that_the_new_place_does_not_hold() {
+    let two = Two::filled().await;
+    let before = two.both.contents();
+    two.migrate().await.unwrap();
+    // The old states were copied back over the place that says `left`, and the new place is gone.
+    for (name, bytes) in &before {
+        two.both.overwrite(name, Some(bytes.clone()));
+    }
+    let there = two.both.contents();
+    for name in there.keys().filter(|name| name.starts_with("new/")) {
+        two.both.overwrite(name, None);
+    }
+    let error = two.migrate().await.unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, StateError::NotThere { .. }), "{text}");
+    assert!(
+        ["old", "new", "app, dev"].iter().all(|word| text.contains(word)),
+        "{text}"
+    );
+    let now = two.both.contents();
+    assert!(before.keys().all(|name| now.contains_key(name)));
+    // Where they are there, and have gone on, the rest goes.
+    for (name, bytes) in there.iter().filter(|(name, _)| name.starts_with("new/")) {
+        two.both.overwrite(name, Some(bytes.clone()));
+    }
+    assert_eq!(two.migrate().await.unwrap(), 0);
+    assert!(two.left().iter().all(|name| !name.ends_with("/state")));
+}
+
+#[tokio::test]
+async fn a_place_with_files_of_a_stack_that_lost_its_snapshots_is_refused() {
+    let two = Two::filled().await;
+    let session = Session::open(&two.theirs(), &dev(), opening()).await.unwrap();
+    let ticket = session.append(run(1)).unwrap();
+    session.durable(ticket).await.unwrap();
+    drop(session);
+    two.both.revive();
+    for file in ["state", "state.previous"] {
+        two.both.overwrite(&format!("new/cloud/p/dev/{file}"), None);
+    }
+    let verified = two.new.verify(&dev()).await.unwrap();
+    assert_eq!(verified.problems.len(), 1, "{:?}", verified.problems);
+    let text = verified.problems[0].to_string();
+    assert!(text.contains("no state that it belongs to"), "{text}");
+    let files = two.both.contents();
+    let error = migration(&two.old, &two.new).ahead().await.unwrap_err();
+    assert!(matches!(error, StateError::Occupied { .. }), "{error}");
+    assert_eq!(two.both.contents(), files);
+}
+
+#[tokio::test]
 async fn a_place_with_other_states_is_refused_and_nothing_is_written() {
     let two = Two::filled().await;
-    opened(&two.new).await.unwrap();
+    opened(&two.theirs()).await.unwrap();
     let before = two.both.contents();
     let error = migration(&two.old, &two.new).ahead().await.unwrap_err();
     assert!(

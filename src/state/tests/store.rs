@@ -1,7 +1,12 @@
 //! What a store tells of its states, and how they come and go.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
 use super::sample::{Sample, append, close, dev, entry, holder, make, opening, run, ticket};
-use crate::state::{Location, Opening, Session, StateError};
+use crate::state::blobs::{BlobError, Blobs, Lock, Log, MemoryBlobs};
+use crate::state::{Holder, Location, Opening, Session, StateError, Store};
 
 async fn once(sample: &Sample, location: &Location) {
     let session = Session::open(&sample.store, location, opening()).await.unwrap();
@@ -57,7 +62,7 @@ async fn looking_writes_nothing_and_needs_no_lock() {
 async fn what_was_read_is_read_anew_where_somebody_wrote_since() {
     let sample = Sample::new();
     once(&sample, &dev()).await;
-    let reader = super::sample::store(std::sync::Arc::new(sample.blobs.clone()), &sample.keys);
+    let reader = super::sample::store(Arc::new(sample.blobs.clone()), &sample.keys);
     let read = async || reader.read(&dev()).await.unwrap().unwrap().0;
     let first = read().await;
     assert!(first.is_same(&read().await));
@@ -226,8 +231,8 @@ async fn a_removal_cut_short_anywhere_leaves_the_state_or_nothing() {
 #[tokio::test]
 async fn a_state_older_than_what_was_written_from_here_is_told_even_after_a_kill() {
     let sample = Sample::new();
-    let notes = crate::state::blobs::MemoryBlobs::new();
-    let store = sample.store.clone().noting(std::sync::Arc::new(notes.clone()));
+    let notes = MemoryBlobs::new();
+    let store = sample.store.clone().noting(Arc::new(notes.clone()));
     let run_once = async || {
         let session = Session::open(&store, &dev(), opening()).await.unwrap();
         let ticket = ticket(&session, [run(1)]).unwrap();
@@ -261,4 +266,94 @@ async fn a_state_older_than_what_was_written_from_here_is_told_even_after_a_kill
     // What is no note is none.
     notes.overwrite("cloud/p/dev/serial", Some(b"rubbish".to_vec()));
     run_once().await.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_state_that_is_gone_is_no_new_stack_unless_it_was_removed() {
+    let sample = Sample::new();
+    let notes = MemoryBlobs::new();
+    let store = sample.store.clone().noting(Arc::new(notes.clone()));
+    let make_one = async || {
+        let session = Session::open(&store, &dev(), opening()).await.unwrap();
+        append(&session, [run(1), close(1)]).unwrap();
+        session.close().await.unwrap();
+    };
+    make_one().await;
+    for name in sample.blobs.contents().into_keys() {
+        sample.blobs.overwrite(&name, None);
+    }
+    let opened = Session::open(&store, &dev(), opening()).await.map(drop);
+    for refused in [store.read(&dev()).await.map(drop), opened] {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, StateError::Gone { seen: 1, .. }), "{error}");
+    }
+    assert!(sample.blobs.contents().is_empty(), "it left files behind");
+    // A copy of it may take its place.
+    let lineage: serde_json::Value = serde_json::from_slice(&notes.contents()["cloud/p/dev/serial"]).unwrap();
+    let mut copy = opening();
+    copy.restores = Some((lineage["lineage"].as_str().unwrap().into(), 1));
+    let restored = Session::open(&store, &dev(), copy).await.unwrap();
+    restored.close().await.unwrap();
+    // What epid itself removes may begin anew.
+    store.remove(&dev(), holder()).await.unwrap();
+    assert!(store.read(&dev()).await.unwrap().is_none());
+    make_one().await;
+    store.discard(&dev(), &holder()).await.unwrap();
+    assert!(store.read(&dev()).await.unwrap().is_none());
+    make_one().await;
+}
+
+/// A writer notes another run as soon as the state was read.
+#[derive(Debug)]
+struct Beside(MemoryBlobs, MemoryBlobs);
+
+#[async_trait]
+impl Blobs for Beside {
+    fn describe(&self, name: &str) -> String {
+        self.0.describe(name)
+    }
+    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, BlobError> {
+        let bytes = self.0.get(name).await;
+        let note = &self.1.contents()["cloud/p/dev/serial"];
+        let mut note: serde_json::Value = serde_json::from_slice(note).unwrap();
+        note["serial"] = 9.into();
+        self.1
+            .overwrite("cloud/p/dev/serial", Some(note.to_string().into_bytes()));
+        bytes
+    }
+    async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), BlobError> {
+        self.0.put(name, bytes).await
+    }
+    async fn put_new(&self, name: &str, bytes: Vec<u8>) -> Result<bool, BlobError> {
+        self.0.put_new(name, bytes).await
+    }
+    async fn list(&self, folder: &str) -> Result<Vec<String>, BlobError> {
+        self.0.list(folder).await
+    }
+    async fn delete(&self, name: &str) -> Result<(), BlobError> {
+        self.0.delete(name).await
+    }
+    async fn start_log(&self, name: &str, first: Vec<u8>) -> Result<Option<Box<dyn Log>>, BlobError> {
+        self.0.start_log(name, first).await
+    }
+    async fn lock(&self, name: &str, who: &Holder) -> Result<Lock, BlobError> {
+        self.0.lock(name, who).await
+    }
+}
+
+#[tokio::test]
+async fn a_reader_beside_a_writer_is_not_told_of_an_older_copy() {
+    let sample = Sample::new();
+    let notes = MemoryBlobs::new();
+    let noting = |store: Store| store.noting(Arc::new(notes.clone()));
+    let session = Session::open(&noting(sample.store.clone()), &dev(), opening())
+        .await
+        .unwrap();
+    append(&session, [run(1), close(1)]).unwrap();
+    session.close().await.unwrap();
+    let mut beside = noting(sample.store.clone());
+    beside.blobs = Arc::new(Beside(sample.blobs.clone(), notes.clone()));
+    // What was read is as late as what was noted before.
+    let (state, _) = beside.read(&dev()).await.unwrap().unwrap();
+    assert_eq!(state.header.serial, 1);
 }
