@@ -18,7 +18,7 @@ use epid::graph::{Inputs, Providers, Selector, build};
 use epid::plan::Plan;
 use epid::program::{Sources, draft_values, load, parse_program, render};
 use epid::state::blobs::FolderBlobs;
-use epid::state::{Entropy, KeyRing, Location, StateError, Store};
+use epid::state::{Entropy, KeyRing, Location, Snapshot, StateError, Store};
 use epid_provider::{Map, Urn, Value};
 use proptest::prelude::*;
 
@@ -399,25 +399,75 @@ proptest! {
         place in any::<prop::sample::Index>(),
         bytes in prop::collection::vec(any::<u8>(), 0..40),
         insert in any::<bool>(),
+        killed in any::<bool>(),
+    ) {
+        // As one that was killed before it could close leaves them: what the journal holds is read too.
+        let files = if killed { WORLD.killed() } else { WORLD.state.clone() };
+        let at = file.index(files.len());
+        let changed = replaced(&files[at].1, place, &bytes, insert);
+        let folder = tempfile::tempdir().unwrap();
+        laid(folder.path(), &files);
+        laid(folder.path(), &[(files[at].0.clone(), changed)]);
+        let (state, outputs) = both(folder.path());
+        // Either what was written is known to be whole, or it is said which file is not. Only the last frame may be cut off, as
+        // by a kill amid its write.
+        match state {
+            Ok(Some(state)) if killed => prop_assert!(WORLD.whole(true).contains(&state), "{:?}", state),
+            Ok(state) => prop_assert_eq!(state.as_ref(), WORLD.whole(false).first()),
+            Err(error) => prop_assert!(error.to_string().contains(folder.path().to_str().unwrap()), "{}", error),
+        }
+        if let Ok(outputs) = outputs {
+            prop_assert_eq!(outputs, WORLD.outputs());
+        }
+    }
+
+    #[test]
+    fn a_changed_export_is_refused(
+        place in any::<prop::sample::Index>(),
+        bytes in prop::collection::vec(any::<u8>(), 0..40),
+        insert in any::<bool>(),
     ) {
         let folder = tempfile::tempdir().unwrap();
-        let mut names = Vec::new();
-        for (name, text) in &WORLD.state {
-            let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, text).unwrap();
-            names.push((path, text));
-        }
-        let (path, text) = &names[file.index(names.len())];
-        let at = place.index(text.len() + 1);
-        let until = if insert { at } else { (at + bytes.len()).min(text.len()) };
-        fs::write(path, [&text[..at], &bytes, &text[until..]].concat()).unwrap();
+        laid(folder.path(), &WORLD.state);
         let store = Store::new(Arc::new(FolderBlobs::new(folder.path())), WORLD.keys(), entropy());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let read = runtime.block_on(async { (store.read(&WORLD.location).await, store.list().await, store.outputs(&WORLD.location).await) });
-        // Either what was written is known to be whole, or it is said which file is not.
-        if let (Ok(Some((snapshot, _))), false) = (&read.0, names.is_empty()) {
-            prop_assert!(snapshot.entries.len() <= 2);
+        let export = runtime().block_on(store.export(&WORLD.location)).unwrap().unwrap();
+        let changed = replaced(&export, place, &bytes, insert);
+        if let Ok(read) = runtime().block_on(store.read_export("file".to_owned(), changed)) {
+            prop_assert!(read.is_same(&WORLD.whole(false)[0]));
+        }
+    }
+
+    #[test]
+    fn changed_notes_and_notices_never_change_what_is_read(
+        note in any::<bool>(),
+        place in any::<prop::sample::Index>(),
+        bytes in prop::collection::vec(any::<u8>(), 0..40),
+        insert in any::<bool>(),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        laid(&folder.path().join("state"), &WORLD.state);
+        let (state, seen) = (folder.path().join("state"), folder.path().join("seen"));
+        let stack = Path::new(&WORLD.state[0].0).iter().take(3).collect::<std::path::PathBuf>();
+        let header = &WORLD.whole(false)[0].header;
+        let (path, text) = if note {
+            let text = serde_json::json!({"lineage": header.lineage, "serial": header.serial});
+            (seen.join(&stack).join("serial"), text)
+        } else {
+            let by = serde_json::json!({"pid": 1, "user": "u", "host": "h", "since": "2026-01-01T00:00:00Z", "command": "c"});
+            let text = serde_json::json!({"epid": "notice", "format": 2, "moving": "left", "place": {"url": "/x"}, "by": by});
+            (state.join(stack.parent().unwrap()).join("notice.json"), text)
+        };
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, replaced(text.to_string().as_bytes(), place, &bytes, insert)).unwrap();
+        let store = Store::new(Arc::new(FolderBlobs::new(&state)), WORLD.keys(), entropy())
+            .noting(Arc::new(FolderBlobs::new(&seen)));
+        match runtime().block_on(store.read(&WORLD.location)) {
+            Ok(read) => prop_assert!(read.is_some_and(|(state, _)| state == WORLD.whole(false)[0])),
+            Err(error) => prop_assert!(note && matches!(error, StateError::Older { .. }), "{}", error),
+        }
+        if !note {
+            // Never as if there were none.
+            prop_assert!(runtime().block_on(store.stays(&WORLD.location)).is_err());
         }
     }
 }
@@ -443,6 +493,83 @@ impl World {
     fn keys(&self) -> KeyRing {
         KeyRing::new(self.folder.path().join(".epid/keys"))
     }
+}
+
+impl World {
+    /// The state as it is before it is closed: there is only the snapshot before, and the journal.
+    fn killed(&self) -> Vec<(String, Vec<u8>)> {
+        let files = self.state.iter().filter(|(name, _)| !name.ends_with("/state"));
+        files.cloned().collect()
+    }
+
+    /// What may be read of it: the state, and of one that was killed also that before its last frame.
+    fn whole(&self, killed: bool) -> &'static [Snapshot] {
+        static READ: LazyLock<[Vec<Snapshot>; 2]> = LazyLock::new(|| {
+            let mut files = WORLD.killed();
+            let read = |files: &[(String, Vec<u8>)]| {
+                let folder = tempfile::tempdir().unwrap();
+                laid(folder.path(), files);
+                both(folder.path()).0.unwrap().unwrap()
+            };
+            let (closed, whole) = (read(&WORLD.state), read(&files));
+            let last = files
+                .iter_mut()
+                .rfind(|(name, _)| name.contains("/journal/"))
+                .unwrap();
+            last.1.pop();
+            [vec![closed], vec![whole, read(&files)]]
+        });
+        &READ[usize::from(killed)]
+    }
+
+    fn outputs(&self) -> Option<Map> {
+        let folder = tempfile::tempdir().unwrap();
+        laid(folder.path(), &self.state);
+        both(folder.path()).1.unwrap()
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+fn laid(folder: &Path, files: &[(String, Vec<u8>)]) {
+    for (name, bytes) in files {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+    }
+}
+
+/// The state and the outputs of the stack in a folder.
+fn both(
+    folder: &Path,
+) -> (
+    Result<Option<Snapshot>, StateError>,
+    Result<Option<Map>, StateError>,
+) {
+    let store = Store::new(Arc::new(FolderBlobs::new(folder)), WORLD.keys(), entropy());
+    runtime().block_on(async {
+        let state = store.read(&WORLD.location).await;
+        let outputs = store.outputs(&WORLD.location).await;
+        (
+            state.map(|read| read.map(|(state, _)| state)),
+            outputs.map(|read| read.map(|outputs| outputs.values)),
+        )
+    })
+}
+
+fn replaced(text: &[u8], place: prop::sample::Index, bytes: &[u8], insert: bool) -> Vec<u8> {
+    let at = place.index(text.len() + 1);
+    let until = if insert {
+        at
+    } else {
+        (at + bytes.len()).min(text.len())
+    };
+    [&text[..at], bytes, &text[until..]].concat()
 }
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
