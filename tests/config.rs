@@ -295,3 +295,23 @@ fn permissions_links_and_neighbours_stay() {
     names.sort();
     assert_eq!(names, ["dev.toml", "programs"]);
 }
+
+#[test]
+fn a_stack_that_declares_its_own_configuration_keeps_the_declarations() {
+    let declared = "[config.word]\ntype = \"string\" # said\n\n[config.pw]\ntype = \"string\"\nsecret = true\ndescription = \"kept\"\n\n\
+         [resources.a]\ntype = \"epid:data:Value\"\nproperties.value = \"${config.word} ${config.pw}\"\n";
+    let project = Project::new(declared);
+    project.done(&["set", "word", "hello"]);
+    project.done(&["set", "--secret", "pw", "hunter2"]);
+    let text = project.text();
+    assert!(
+        text.contains("type = \"string\" # said\ndefault = \"hello\""),
+        "{text}"
+    );
+    assert!(
+        text.contains("[config.pw]\ntype = \"string\"\nsecret = true\ndescription = \"kept\""),
+        "{text}"
+    );
+    assert!(text.contains("[secrets]\npw = \"epid:"), "{text}");
+    assert_eq!(project.done(&["get", "word"]), "hello\n");
+}

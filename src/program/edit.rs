@@ -34,7 +34,8 @@ pub enum EditError {
     Missing(String),
 }
 
-/// `text` with the configuration `name` given in clear. A sealed value of that name goes.
+/// `text` with the configuration `name` given in clear. A sealed value of that name goes. Where the file declares it itself, the
+/// value is its default.
 ///
 /// # Errors
 /// [`EditError`] where the text is no TOML, the name no name, or the value is `null`, unknown, secret, not finite or
@@ -49,6 +50,10 @@ pub fn set_config(text: &str, name: &str, value: &Value) -> Result<String, EditE
     edit(text, |document| {
         let comment = comment_of(document, "secrets", name);
         take_out(document, "secrets", name)?;
+        if let Some(declared) = declaration(document, name) {
+            declared.insert("default", Item::Value(item));
+            return Ok(());
+        }
         put(document, "config", name, item)?;
         comment_on(document, "config", name, comment);
         Ok(())
@@ -64,10 +69,14 @@ pub fn set_secret(text: &str, name: &str, sealed: &str, key_id: &str) -> Result<
     let (edited, has_key) = {
         let mut has_key = false;
         let edited = edit(text, |document| {
-            let comment = comment_of(document, "config", name);
-            take_out(document, "config", name)?;
-            put(document, "secrets", name, sealed.into())?;
-            comment_on(document, "secrets", name, comment);
+            if declaration(document, name).is_none() {
+                let comment = comment_of(document, "config", name);
+                take_out(document, "config", name)?;
+                put(document, "secrets", name, sealed.into())?;
+                comment_on(document, "secrets", name, comment);
+            } else {
+                put(document, "secrets", name, sealed.into())?;
+            }
             if document.contains_key("key") {
                 has_key = true;
                 put_into(document.as_table_mut(), "key", key_id.into());
@@ -272,6 +281,14 @@ fn put_into(table: &mut dyn TableLike, name: &str, mut value: toml_edit::Value) 
             table.insert(name, Item::Value(value));
         }
     }
+}
+
+/// What declares a configuration in a stack file that is its own program.
+fn declaration<'a>(document: &'a mut DocumentMut, name: &str) -> Option<&'a mut dyn TableLike> {
+    let declared = document.get_mut("config")?.get_mut(name)?.as_table_like_mut()?;
+    let keys = ["type", "default", "secret", "description"];
+    let typed = declared.get("type").is_some_and(Item::is_str);
+    (typed && declared.iter().all(|(key, _)| keys.contains(&key))).then_some(declared)
 }
 
 fn take_out(document: &mut DocumentMut, table: &'static str, name: &str) -> Result<bool, EditError> {

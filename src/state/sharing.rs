@@ -100,7 +100,10 @@ impl Store {
             });
         }
         let mut opened = None;
-        for (id, wrapped) in &head.keys {
+        for (id, wrapped) in self.easiest_first(&head.keys) {
+            if opened.is_some() && !self.keys.asks_nobody(id) {
+                break;
+            }
             match self.keys.at_hand(id)? {
                 // Of two keys, rather one that opens secrets too.
                 Some(key @ Key::Whole(_)) => {
@@ -136,6 +139,13 @@ impl Store {
         })
     }
 
+    /// Sealed keys by the ids of what opens them: first those for which nobody is asked.
+    fn easiest_first<'a>(&self, keys: &'a BTreeMap<String, String>) -> Vec<(&'a String, &'a String)> {
+        let mut keys: Vec<_> = keys.iter().collect();
+        keys.sort_by_cached_key(|(id, _)| !self.keys.asks_nobody(id));
+        keys
+    }
+
     /// Seals published outputs anew for the keys that the stack and its consumers have now. Whoever could read them, can.
     pub(super) async fn reseal_outputs(&self, producer: &Location, id: &str) -> Result<(), StateError> {
         let name = names::file(producer, OUTPUTS);
@@ -154,7 +164,7 @@ impl Store {
             let damaged = |d: Damage| d.of(file.clone(), "run `epid up` in that stack to publish them anew");
             let mut head: OutputsHead = document::head(&bytes, OUTPUTS).map_err(damaged)?;
             let mut own = None;
-            for (reader, wrapped) in &head.keys {
+            for (reader, wrapped) in store.easiest_first(&head.keys) {
                 if let Some(key @ Key::Whole(_)) = store.keys.at_hand(reader)? {
                     own = StackKeys::unwrap(reader, wrapped, &key, &head.lineage, &store.entropy).ok();
                 }

@@ -1,7 +1,6 @@
 //! Keys: which there are, and sealing everything with a new one.
 
 use std::fs;
-use std::time::Duration;
 
 use crate::place::{Going, Place, VALUES};
 
@@ -85,16 +84,41 @@ fn a_new_key_seals_everything_and_the_old_ones_open_nothing_any_more() {
     place.run("destroy --all --yes").ends(0);
 }
 
+/// The bytes of a file, empty where there is none.
+fn bytes(place: &Place, name: &str) -> Vec<u8> {
+    fs::read(place.path(name)).unwrap_or_default()
+}
+
+/// Kills a command as soon as a file changes, and tells whether that hit a rotation that had begun and not ended.
+fn kill_at(place: &Place, line: &str, file: &str) -> bool {
+    let before = bytes(place, file);
+    let mut going = place.start(line);
+    while bytes(place, file) == before && going.goes_on() {
+        std::thread::yield_now();
+    }
+    going.kill();
+    place.path(".epid/keys/rotating").exists()
+}
+
+/// What changes one after the other in a rotation of [`sealed`].
+fn marks(place: &Place) -> Vec<String> {
+    let mut marks = vec![".epid/keys/rotating".to_owned()];
+    for (stack, file) in [("one", "state"), ("one", "state.previous"), ("two", "state")] {
+        let path = place.state_file(stack, file);
+        let name = path.strip_prefix(place.dir.path()).unwrap();
+        marks.push(name.display().to_string());
+    }
+    marks.push("stacks/one.toml".to_owned());
+    marks
+}
+
 #[test]
 fn a_rotation_that_is_killed_leaves_everything_readable_and_is_ended_by_the_next() {
-    for at in 0..8 {
-        let place = sealed();
-        let going = place.start("keys rotate --yes");
-        let begun = std::time::Instant::now();
-        while begun.elapsed() < Duration::from_millis(at * 8) {
-            std::hint::spin_loop();
-        }
-        going.kill();
+    let first = sealed();
+    let mut hits = 0;
+    for mark in marks(&first) {
+        let place = first.twin();
+        hits += u32::from(kill_at(&place, "keys rotate --yes", &mark));
         place.run("state verify --all").ends(0);
         place.run("preview --all --expect-no-changes").ends(0);
         let known = keys(&place).len();
@@ -102,28 +126,28 @@ fn a_rotation_that_is_killed_leaves_everything_readable_and_is_ended_by_the_next
         assert!(keys(&place).len() <= known + 1);
         assert_one_key(&place);
     }
+    assert!(hits >= 2, "only {hits} kills hit the middle");
 }
 
 /// Kills a rotation at one moment after another. What opened everything before or what does afterwards opens it at each of them,
 /// and the same command once more ends it.
 fn killed(before: &dyn Fn() -> Place, after: &dyn Fn(&mut Place), line: &str, assert: &dyn Fn(&Place)) {
-    for at in 0..10 {
+    let mut marks = marks(&before());
+    marks.insert(0, "Epid.keys.toml".to_owned());
+    let mut hits = 0;
+    for mark in marks {
         let mut place = before();
-        let going = place.start(line);
-        let begun = std::time::Instant::now();
-        while begun.elapsed() < Duration::from_millis(at * 80) {
-            std::hint::spin_loop();
-        }
-        going.kill();
+        hits += u32::from(kill_at(&place, line, &mark));
         let (mut old, mut changed) = (place.twin(), place.twin());
         old.unset("EPID_NEW_PASSPHRASE");
         after(&mut changed);
         let opens = |place: &Place| place.run("preview --all --expect-no-changes").code == Some(0);
-        assert!(opens(&old) || opens(&changed), "killed after {} ms", at * 80);
+        assert!(opens(&old) || opens(&changed), "killed at {mark}");
         place.run(line).ends(0);
         after(&mut place);
         assert(&place);
     }
+    assert!(hits >= 2, "only {hits} kills hit the middle");
 }
 
 /// What a clone of the repository has, and a bucket.
@@ -269,8 +293,9 @@ fn rotations_at_once_are_one_after_the_other() {
 
 #[test]
 fn a_change_of_provider_that_is_killed_is_ended_by_the_next() {
+    let first = sealed();
     let before = || {
-        let mut place = sealed();
+        let mut place = first.twin();
         place.set("EPID_PASSPHRASE", "correct horse battery staple");
         place
     };

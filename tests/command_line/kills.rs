@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::endpoints::{Cloud, towards};
 use crate::place::{CLOUD, Look, Place};
 
 /// A small generator, so that the moments are the same each time.
@@ -114,4 +115,22 @@ fn an_interrupted_first_run_blocks_neither_preview_nor_destroy() {
     assert_eq!(place.files(".epid"), before, "a preview wrote");
     place.run("destroy --sandbox --yes").ends(0);
     assert_eq!(counts(&place), nothing);
+}
+
+#[test]
+fn a_refresh_finds_out_what_became_of_a_call() {
+    let cloud = Cloud::at_speed(100);
+    let place = towards(Place::with(CLOUD), &cloud.address);
+    let mut going = place.start("up --yes");
+    going.until(&["network/nat1 ", "pending"]);
+    going.kill();
+    let before = place.files(".epid/state");
+    let unclear = "may have happened or not: create of network/nat1";
+    place.run("preview").ends(0).says(unclear);
+    assert_eq!(place.files(".epid/state"), before, "a preview wrote");
+    place.run("refresh").ends(0).says("an earlier run's create");
+    let clear = place.run("preview").ends(0);
+    assert!(!(clear.out + &clear.err).contains("may have happened"));
+    place.run("up --yes").ends(0);
+    place.run("preview --refresh --expect-no-changes").ends(0);
 }

@@ -308,6 +308,11 @@ impl Going {
         assert!(done.unwrap().success());
     }
 
+    /// False once it has ended.
+    pub(crate) fn goes_on(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// Kills it at once.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();

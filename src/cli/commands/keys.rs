@@ -118,12 +118,9 @@ async fn export(context: &Context, workspace: &Workspace, folder: &Path) -> Resu
         return Err(Error::invalid("no stack has a state yet").hint("`epid up` makes one"));
     }
     let folder = context.folder.join(folder);
-    let unwritable = |error| Error::failed(format!("{} cannot be made: {error}", folder.display()));
-    std::fs::create_dir_all(&folder).map_err(unwritable)?;
-    for id in &ids {
-        let file = folder.join(format!("{id}.key"));
-        workspace.keys.export_state_part(id, &file)?;
-    }
+    workspace
+        .keys
+        .export_state_parts(ids.iter().map(String::as_str), &folder)?;
     context.terminal.done(&format!(
         "the state part of {} written to {}; in .epid/keys it opens states for `epid preview`, and no secret",
         count(ids.len(), "key", "keys"),

@@ -13,6 +13,7 @@ mod planning;
 mod sharing;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use epid_provider::{Map, Urn};
 
@@ -21,14 +22,14 @@ use crate::cli::args::{Destroy, Drifted, Preview, Refresh as RefreshCommand, Sel
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::saved_plan::SavedPlan;
-use crate::cli::ui::{Shown, document, principal, render_plan};
+use crate::cli::ui::{Shown, count, document, principal, render_plan};
 use crate::cli::workspace::{Pending, Workspace};
 use crate::cli::world::World;
 use crate::cli::{Context, saved_plan, surroundings};
 use crate::graph::Selector;
 use crate::plan::{Action, Mode, Plan, Refresh, Selection};
 use crate::program::StackFile;
-use crate::state::{Location, Snapshot};
+use crate::state::{Intent, Location, Snapshot};
 
 pub(crate) use executing::started;
 pub(crate) use import::import;
@@ -298,6 +299,7 @@ pub(crate) async fn preview(context: &Context, workspace: &Workspace, args: &Pre
     }
     let mut planned = run.plan_all(&stacks).await?;
     run.show(&planned);
+    run.show_unclear(&planned);
     let changes = planned
         .iter()
         .any(|p| !p.plan.is_empty() || !p.plan.drift.is_empty());
@@ -335,7 +337,8 @@ pub(crate) async fn refresh(
 ) -> Result<Exit, Error> {
     let control = heard();
     let stacks = choose(workspace, &args.stacks)?;
-    let world = world(context, workspace, &stacks, &args.stacks, args.accept)?;
+    // Finding out what became of a call is written down.
+    let world = world(context, workspace, &stacks, &args.stacks, true)?;
     let mut asked = Asked::new(Mode::Up, &SelectionArgs::default(), &[])?;
     asked.look = true;
     asked.reads = true;
@@ -362,6 +365,7 @@ async fn refresh_all(
 ) -> Result<Exit, Error> {
     let mut exit = Exit::Done;
     for stack in stacks {
+        run.recover(stack).await?;
         let none = Pending::new();
         let planned = run.plan(stack, &none);
         let mut planned = run.unless_stopped(planned).await?;
@@ -496,6 +500,39 @@ impl Running<'_> {
             component: &component,
         };
         render_plan(&planned.plan, shown)
+    }
+
+    /// Tells of calls of earlier runs that may have happened or not: a preview finds nothing out, as that is written down.
+    fn show_unclear(&self, planned: &[Planned<'_>]) {
+        let terminal = self.context.terminal;
+        for planned in planned {
+            let intents = &planned.basis.snapshot.intents;
+            if intents.is_empty() {
+                continue;
+            }
+            if terminal.json {
+                let call = |intent: &Arc<Intent>| serde_json::json!({"urn": intent.entry.urn().as_str(), "operation": intent.operation});
+                terminal.json(&serde_json::json!({
+                    "event": "unclear",
+                    "stack": planned.stack.name,
+                    "calls": intents.values().map(call).collect::<Vec<_>>(),
+                }));
+                continue;
+            }
+            let calls: Vec<String> = intents
+                .values()
+                .map(|intent| {
+                    let operation = format!("{:?}", intent.operation).to_lowercase();
+                    format!("{operation} of {}", intent.entry.urn().path())
+                })
+                .collect();
+            terminal.note(&format!(
+                "an earlier run was cut short, and {} may have happened or not: {}. The plan takes them for not done; `epid up`, \
+                 `refresh` or `destroy` first find out, keep what was done and do what was not",
+                count(calls.len(), "call", "calls"),
+                calls.join(", ")
+            ));
+        }
     }
 
     fn show(&self, planned: &[Planned<'_>]) {

@@ -192,6 +192,18 @@ pub(super) fn write_part(path: &Path, id: &str, part: &SecretKey) -> Result<(), 
         .map_err(|e| failed("write", path, e))
 }
 
+/// A folder for key files that go elsewhere, which Git is told to leave alone; one that holds other things stays as it is.
+pub(super) fn prepare(folder: &Path) -> Result<(), StateError> {
+    fs::create_dir_all(folder).map_err(|e| failed("create", folder, e))?;
+    let entries = fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
+    let entries = entries.map_err(|e| failed("read", folder, e))?;
+    let is_key = |entry: &fs::DirEntry| entry.path().extension().is_some_and(|end| end == "key");
+    if entries.iter().all(is_key) {
+        hide(folder)?;
+    }
+    Ok(())
+}
+
 /// Tells Git to leave a directory of key files alone.
 fn hide(directory: &Path) -> Result<(), StateError> {
     let ignore = directory.join(".gitignore");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cipher::{Entropy, SecretKey, random};
-use super::directory::{CURRENT, KeyDirectory, ROTATING, id_of, write_part};
+use super::directory::{CURRENT, KeyDirectory, ROTATING, id_of, prepare, write_part};
 use super::key::Key;
 use super::provider::{KeyProvider, WrappedKey};
 use super::records::Records;
@@ -148,16 +148,27 @@ impl KeyRing {
     /// # Errors
     /// [`StateError::BadKey`] where it is something else, [`StateError::WrongPassphrase`], [`StateError::Io`].
     pub fn find(&self, id: &str) -> Result<bool, StateError> {
-        Ok(self.at_hand(id)?.is_some_and(|key| key.whole().is_some()))
+        match self.open(id, "this run") {
+            Ok(key) => Ok(key.whole().is_some()),
+            Err(error) if error.is_missing_key() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
-    /// What is here of a key, where nothing is missing that opens it.
+    /// What is here of a key that is one of several, where nothing is missing that opens it: another passphrase than its own
+    /// is none.
     pub(in crate::state) fn at_hand(&self, id: &str) -> Result<Option<Key>, StateError> {
         match self.open(id, "this run") {
             Ok(key) => Ok(Some(key)),
+            Err(StateError::WrongPassphrase { .. }) => Ok(None),
             Err(error) if error.is_missing_key() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// True where nobody has to be asked for that key: its file is here, or it was opened already.
+    pub(in crate::state) fn asks_nobody(&self, id: &str) -> bool {
+        self.opened().contains_key(id) || self.files.load(id).is_ok_and(|key| key.is_some())
     }
 
     /// True where only the part of that key is here that opens states.
@@ -168,14 +179,27 @@ impl KeyRing {
         Ok(matches!(self.files.load(id)?, Some(Key::StatePart(_))) && !self.opened().contains_key(id))
     }
 
-    /// Writes the part of a key that opens states, and no secret in them, to a file that is not there yet. It is used as the
-    /// key file of that id.
+    /// Writes the part of each of these keys that opens states, and no secret in them, to `ID.key` in a folder, which is made
+    /// where there is none. No such file may be there yet. They are used as the key files of those ids; where nothing else is in
+    /// the folder, Git is told to leave it alone.
     ///
     /// # Errors
     /// [`StateError::MissingKey`], [`StateError::NeedsWholeKey`], [`StateError::Io`].
-    pub fn export_state_part(&self, id: &str, file: &Path) -> Result<(), StateError> {
-        let key = Key::Whole(self.require(id, "its state part")?);
-        write_part(file, id, &key.state_part())
+    pub fn export_state_parts<'a>(
+        &self,
+        ids: impl IntoIterator<Item = &'a str>,
+        folder: &Path,
+    ) -> Result<(), StateError> {
+        let part = |id| Ok((id, Key::Whole(self.require(id, "its state part")?).state_part()));
+        let parts = ids
+            .into_iter()
+            .map(part)
+            .collect::<Result<Vec<_>, StateError>>()?;
+        prepare(folder)?;
+        for (id, part) in parts {
+            write_part(&folder.join(format!("{id}.key")), id, &part)?;
+        }
+        Ok(())
     }
 
     /// The key of that id, all of it, which `what` needs.
@@ -291,8 +315,8 @@ impl KeyRing {
         Ok(id)
     }
 
-    /// Makes a key that the provider `name` seals. Where that is renewed, the keys of its that were opened are sealed anew
-    /// too, all in one write: at no moment does one need the old passphrase and another one the new.
+    /// Makes a key that the provider `name` seals. Where that is renewed, all keys of its are sealed anew too,
+    /// in one write: at no moment does one need the old passphrase and another one the new.
     fn seal_new(
         &self,
         name: &str,
@@ -307,10 +331,15 @@ impl KeyRing {
             // What opens it is what seals the new one.
             self.require(id, "the rotation")?;
         }
+        let its: Vec<String> = records.ids().filter(|id| is_its(id)).cloned().collect();
+        let open = |id: String| self.require(&id, "the rotation").map(|key| (id, key));
+        // All of them, before another passphrase is chosen: what saved plans and backups need is opened by it too.
+        let its: Vec<_> = if renew {
+            its.into_iter().map(open).collect::<Result<_, _>>()?
+        } else {
+            Vec::new()
+        };
         if renew && provider.renew()? {
-            // Whatever is in use was opened to get here.
-            let opened = self.opened().clone();
-            let its: Vec<_> = opened.into_iter().filter(|(id, _)| is_its(id)).collect();
             for (id, key) in its {
                 let wrapped = provider.wrap(&id, key.bytes(), entropy)?;
                 records.set(&id, name, wrapped);
@@ -388,10 +417,29 @@ mod tests {
         let after = ring(folder.path(), "new", "");
         assert!(old != new && after.find(&old).unwrap() && after.find(&new).unwrap());
         assert!(ring(folder.path(), "old", "").find(&old).is_err());
-        assert_eq!(after.current().unwrap(), Some(old));
+        assert_eq!(after.current().unwrap(), Some(old.clone()));
         assert_eq!(after.start_rotation(&lock, to, false, &entropy()).unwrap(), new);
         after.end_rotation(&lock, &new).unwrap();
         assert_eq!(after.current().unwrap(), Some(new));
+    }
+
+    #[test]
+    fn a_new_passphrase_opens_also_the_keys_that_nothing_needed_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = Some(PassphraseProvider::NAME);
+        let mut ids = Vec::new();
+        for renew in [false, false, true] {
+            // A process each.
+            let keys = ring(folder.path(), "old", "new");
+            let lock = keys.lock_rotation().unwrap();
+            let id = keys.start_rotation(&lock, to, renew, &entropy()).unwrap();
+            keys.end_rotation(&lock, &id).unwrap();
+            ids.push(id);
+        }
+        let after = ring(folder.path(), "new", "");
+        for id in &ids {
+            assert!(after.find(id).unwrap(), "{id} of {ids:?}");
+        }
     }
 
     #[test]
@@ -434,6 +482,7 @@ mod tests {
         other.lock_rotation().unwrap();
     }
 
+    #[expect(clippy::disallowed_methods, reason = "what is in the file is what is tested")]
     #[test]
     fn a_rotation_ends_only_as_the_one_that_is_noted() {
         let folder = tempfile::tempdir().unwrap();

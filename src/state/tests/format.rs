@@ -172,11 +172,19 @@ async fn the_state_part_of_a_key_opens_states_and_no_secret_in_them() {
     session.close().await.unwrap();
     let (id, parts) = (session.keys().id().to_owned(), tempfile::tempdir().unwrap());
     let file = parts.path().join(format!("{id}.key"));
-    whole.keys.export_state_part(&id, &file).unwrap();
-    assert!(
-        whole.keys.export_state_part(&id, &file).is_err(),
-        "a file was written over"
-    );
+    let export = |store: &crate::state::Store, folder: &str| {
+        let folder = parts.path().join(folder);
+        store.keys.export_state_parts([&*id], &folder)
+    };
+    export(&whole, "").unwrap();
+    assert!(export(&whole, "").is_err(), "a file was written over");
+    let ignore = parts.path().join(".gitignore");
+    assert_eq!(std::fs::read(&ignore).unwrap(), b"*\n");
+    // In a folder of something else, Git is left alone.
+    std::fs::create_dir(parts.path().join("project")).unwrap();
+    std::fs::write(parts.path().join("project/Epid.toml"), "").unwrap();
+    export(&whole, "project").unwrap();
+    assert!(!parts.path().join("project/.gitignore").exists());
 
     let part = store(Arc::new(blobs.clone()), &parts);
     let (state, opened) = part.read(&dev()).await.unwrap().unwrap();
@@ -207,11 +215,7 @@ async fn the_state_part_of_a_key_opens_states_and_no_secret_in_them() {
             .unseal_config("x", &format!("epid:1:{id}:AAAA"))
             .is_err()
     );
-    assert!(
-        part.keys
-            .export_state_part(&id, &parts.path().join("again"))
-            .is_err()
-    );
+    assert!(export(&part, "again").is_err() && !parts.path().join("again").exists());
     assert_eq!(
         opened.name_of_derivation("x", &[token]),
         whole_keys.name_of_derivation("x", &[Value::str("t").into_secret()])

@@ -1,9 +1,14 @@
 //! Stacks that use one another's outputs.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use epid_provider::Value;
 
-use super::sample::{Sample, append, dev, holder, opening, run, store};
-use crate::state::{JournalEntry, Location, Opening, Session, StateError};
+use super::sample::{Sample, append, dev, entropy, holder, opening, run, store};
+use crate::state::{
+    Entropy, JournalEntry, KeyProvider, KeyRing, Location, Opening, Session, StateError, Store, WrappedKey,
+};
 
 fn platform() -> Location {
     Location::new("cloud", "p", "platform")
@@ -59,7 +64,7 @@ async fn a_consumer_reads_outputs_with_its_own_key() {
     let keys = tempfile::tempdir().unwrap();
     let own = format!("{}.key", sample.store.header(&dev()).await.unwrap().unwrap().key);
     std::fs::copy(sample.keys.path().join(&own), keys.path().join(&own)).unwrap();
-    let consumer = store(std::sync::Arc::new(sample.blobs.clone()), &keys);
+    let consumer = store(Arc::new(sample.blobs.clone()), &keys);
     assert!(consumer.outputs(&platform()).await.unwrap().is_some());
     assert!(matches!(
         consumer.read(&platform()).await,
@@ -71,6 +76,69 @@ async fn a_consumer_reads_outputs_with_its_own_key() {
         missing.starts_with("the outputs of p/platform in cloud needs the key "),
         "{missing}"
     );
+}
+
+/// Opens what it sealed, or takes every passphrase for a wrong one and counts how often it was asked.
+#[derive(Debug)]
+struct Asked(bool, AtomicUsize);
+
+impl KeyProvider for Asked {
+    fn name(&self) -> &'static str {
+        "asked"
+    }
+
+    fn wrap(&self, _: &str, key: &[u8; 32], _: &Entropy) -> Result<WrappedKey, StateError> {
+        Ok(WrappedKey {
+            parameters: String::new(),
+            sealed: key.to_vec(),
+        })
+    }
+
+    fn unwrap(&self, id: &str, _: &str, wrapped: &WrappedKey) -> Result<[u8; 32], StateError> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        let key = wrapped.sealed.clone().try_into().ok().filter(|_| self.0);
+        key.ok_or_else(|| StateError::WrongPassphrase { id: id.to_owned() })
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_asked_for_a_key_where_a_key_file_opens_the_outputs() {
+    // Which of the two keys comes first is chance.
+    for _ in 0..6 {
+        let (sample, folder) = (Sample::new(), tempfile::tempdir().unwrap());
+        let store = |opens: bool| {
+            let provider = Arc::new(Asked(opens, AtomicUsize::new(0)));
+            let keys = KeyRing::new(sample.keys.path())
+                .with_sealed(folder.path().join("sealed.toml"), vec![provider.clone()]);
+            (
+                Store::new(Arc::new(sample.blobs.clone()), keys, entropy()),
+                provider,
+            )
+        };
+        let (whole, _) = store(true);
+        let lock = whole.keys.lock_rotation().unwrap();
+        let sealed = whole.keys.start_rotation(&lock, Some("asked"), false, &entropy());
+        let sealed = sealed.unwrap();
+        for (location, key) in [(platform(), Some(sealed)), (dev(), None)] {
+            let opening = Opening { key, ..opening() };
+            let session = Session::open(&whole, &location, opening).await.unwrap();
+            session.close().await.unwrap();
+        }
+        whole.add_consumer(&platform(), &dev()).await.unwrap();
+        whole.add_consumer(&dev(), &platform()).await.unwrap();
+        let session = Session::open(&whole, &platform(), opening()).await.unwrap();
+        session.publish_outputs().await.unwrap();
+        session.close().await.unwrap();
+
+        let (file_only, provider) = store(false);
+        assert!(file_only.outputs(&platform()).await.unwrap().is_some());
+        assert_eq!(provider.1.load(Ordering::Relaxed), 0);
+        // For a consumer whose passphrase is another one, nothing can be sealed; that is no failure of this stack.
+        let session = Session::open(&file_only, &dev(), opening()).await.unwrap();
+        session.publish_outputs().await.unwrap();
+        session.close().await.unwrap();
+        assert!(file_only.outputs(&dev()).await.unwrap().is_some());
+    }
 }
 
 #[tokio::test]
