@@ -93,14 +93,13 @@ pub(super) fn plan(planner: &mut Planner<'_>) {
     let below = below(&removals, &by_key, &by_urn);
     let order = dependencies_first(&below);
     carry(planner, &mut removals, &by_urn, &below, &order);
-    let made = planner.steps.len();
     for removal in &mut removals {
         make_step(planner, removal);
     }
     let mut waits: Vec<Vec<StepId>> = (0..removals.len())
         .map(|at| befores(planner, &removals, &by_key, &by_urn, &dependents, at))
         .collect();
-    drop_too_late(planner, &removals, &below, &order, made, &mut waits);
+    drop_too_late(planner, &removals, &below, &order, &mut waits);
     for at in 0..removals.len() {
         let Some(carrier) = top(&removals, at) else {
             continue;
@@ -336,13 +335,13 @@ pub(super) fn needs(entry: &Entry) -> BTreeSet<&Urn> {
 }
 
 /// Takes out what a removal cannot wait for: what is deleted first, or goes before something that is, goes before everything
-/// that follows from making that again, even where that is the change of what still needs it.
+/// that follows from making that again, even where that is the change of what still needs it. Deletes that would be so late
+/// are waited for in vain: a problem that is told.
 fn drop_too_late(
     planner: &Planner<'_>,
     removals: &[Removal<'_>],
     below: &[Vec<usize>],
     order: &[usize],
-    made: usize,
     waits: &mut [Vec<StepId>],
 ) {
     let again = removals.iter().enumerate().filter_map(|(at, removal)| {
@@ -353,7 +352,7 @@ fn drop_too_late(
     let again: Vec<(usize, u32)> = again.collect();
     for block in again.chunks(BLOCK) {
         let mut early = vec![0_u64; removals.len()];
-        let mut late = vec![0_u64; made];
+        let mut late = vec![0_u64; planner.steps.len()];
         for (nth, (at, refill)) in block.iter().enumerate() {
             early[*at] |= 1 << nth;
             late[*refill as usize] |= 1 << nth;
@@ -362,14 +361,17 @@ fn drop_too_late(
             early[at] |= below[at].iter().fold(0, |all, under| all | early[*under]);
         }
         // Steps were made dependencies first.
-        for (at, step) in planner.steps.iter().take(made).enumerate() {
+        for (at, step) in planner.steps.iter().enumerate() {
             late[at] |= step
                 .after
                 .iter()
                 .fold(0, |all, before| all | late[before.0 as usize]);
         }
         for (at, waits) in waits.iter_mut().enumerate() {
-            waits.retain(|step| late.get(step.0 as usize).is_none_or(|late| early[at] & late == 0));
+            waits.retain(|step| {
+                let step = step.0 as usize;
+                planner.steps[step].action == Action::Delete || early[at] & late[step] == 0
+            });
         }
     }
 }

@@ -106,6 +106,12 @@ impl Ordering<'_> {
     /// What a resource needs is there before it.
     /// What is deleted first, or goes before something that is, cannot wait for what follows from making that again.
     fn is_too_late(&self, wait: &Wait, follows: &Before) -> bool {
+        // A delete that would be so late is waited for in vain: a circle.
+        if let Moment::Gone(record) = &wait.first
+            && self.left[record] == Left::Delete
+        {
+            return false;
+        }
         let looking = Looking {
             case: self.case,
             declared: self.declared,

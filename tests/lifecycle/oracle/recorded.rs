@@ -143,7 +143,7 @@ impl Looking<'_> {
         }
     }
 
-    /// True where what the cloud calls so is recorded as another, live one.
+    /// True where what the cloud calls so is recorded as another, live one that stays.
     fn is_held_by_another(&self, entry: &Entry) -> bool {
         entry.key.is_some()
             && self.case.entries().any(|other| {
@@ -151,6 +151,7 @@ impl Looking<'_> {
                     && other.key_of() != entry.key_of()
                     && other.key == entry.key
                     && other.provider == entry.provider
+                    && self.why(other).is_none()
             })
     }
 
