@@ -215,7 +215,7 @@ async fn rotate(
     };
     terminal.done(&format!(
         "{what} sealed with {id}; {next}. The old keys stay: what was sealed with them before, in backups and in the \
-         repository's history, is still opened by them"
+         repository's history, is still opened by them. Whoever has an old key and an old copy of a state can read later ones too"
     ));
     Ok(Exit::Done)
 }
