@@ -314,9 +314,14 @@ impl Workspace {
 
     /// Makes sure that what is recorded of a stack can be read, and its secrets be opened.
     pub(crate) async fn writable(&self, location: &Location) -> Result<(), Error> {
+        self.opens_secrets(location, "changing").await
+    }
+
+    /// Makes sure that the secrets of a stack can be opened, for `doing` something to it.
+    pub(crate) async fn opens_secrets(&self, location: &Location, doing: &str) -> Result<(), Error> {
         match self.recorded(location).await?.keys {
             Some(keys) if !keys.opens_secrets() => Err(Error::from(StateError::NeedsWholeKey {
-                what: format!("changing {location}"),
+                what: format!("{doing} {location}"),
                 id: keys.id().to_owned(),
             })),
             _ => Ok(()),

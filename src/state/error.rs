@@ -100,7 +100,7 @@ pub enum StateError {
     },
     /// A key is not at hand.
     #[error(
-        "{what} needs the key {id}, which is not here: restore the file {file}, from a backup or a colleague"
+        "{what} needs the key {id}, which is not here: restore the file {file}, or where a passphrase keeps it Epid.keys.toml, from a backup or a colleague"
     )]
     MissingKey {
         /// What it opens.

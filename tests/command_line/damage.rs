@@ -263,3 +263,14 @@ impl Drop for Mounted {
         drop(Command::new("umount").arg(&self.0).status());
     }
 }
+
+#[test]
+fn damaged_outputs_are_told_to_who_reads_them_and_written_anew_by_their_own_stack() {
+    let place = used();
+    let file = place.state_file("one", "outputs");
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() - 3]).unwrap();
+    place.run("state verify").ends(1).says("outputs");
+    place.run("up --yes").ends(0);
+    place.run("state verify").ends(0);
+}

@@ -108,6 +108,11 @@ pub(super) async fn export(
         Error::invalid(format!("nothing is recorded of stack `{}`", stack.name))
             .hint("--sandbox is for the state in the sandbox")
     };
+    if plain == Some(true) {
+        workspace
+            .opens_secrets(&location, "showing the secrets of")
+            .await?;
+    }
     let bytes = if let Some(secrets) = plain {
         let (snapshot, _) = workspace.store.read(&location).await?.ok_or_else(nothing)?;
         let document = document(&snapshot, secrets);

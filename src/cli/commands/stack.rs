@@ -82,6 +82,11 @@ async fn output(
     let workspace = context.workspace()?;
     let (stack, location, _) = locate(&workspace, args)?;
     let terminal = context.terminal;
+    if secrets {
+        workspace
+            .opens_secrets(&location, "showing the secrets of")
+            .await?;
+    }
     let found = workspace.recorded(&location).await?.snapshot.outputs;
     let Some(name) = name else {
         if terminal.json {

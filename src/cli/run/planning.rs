@@ -45,7 +45,7 @@ impl Running<'_> {
                 .collect();
             if !one.plan.is_empty()
                 || foreseen != one.basis.snapshot.outputs
-                || self.workspace.store.outputs(&one.location).await?.is_none()
+                || self.published(&one.location).await?.is_none()
             {
                 pending.insert(stack.name.clone(), foreseen);
             }

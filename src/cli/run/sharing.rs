@@ -11,7 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::ui::principal;
 use crate::plan::{Action, Mode, Plan, PlannedChange, PlannedOutput};
 use crate::program::StackFile;
-use crate::state::{Location, Session, Snapshot};
+use crate::state::{Location, Outputs, Session, Snapshot, StateError};
 
 impl Running<'_> {
     /// Refuses a plan that was made with other outputs of other stacks.
@@ -50,6 +50,14 @@ impl Running<'_> {
         Ok(digests)
     }
 
+    /// What a stack has told others; nothing where that is damaged, as it is told anew.
+    pub(super) async fn published(&self, location: &Location) -> Result<Option<Outputs>, Error> {
+        match self.workspace.store.outputs(location).await {
+            Err(StateError::Corrupt { .. }) => Ok(None),
+            published => Ok(published?),
+        }
+    }
+
     /// Refuses a plan that takes away what other stacks use.
     pub(super) async fn refuse_loss(&self, location: &Location, plan: &Plan) -> Result<(), Error> {
         if self.asked.mode == Mode::Destroy || self.asked.reads {
@@ -68,7 +76,7 @@ impl Running<'_> {
             })
             .map(|s| &s.target.urn)
             .collect();
-        let published = self.workspace.store.outputs(location).await?;
+        let published = self.published(location).await?;
         let published = published.map(|outputs| outputs.values).unwrap_or_default();
         // What is told as before is not lost, whatever is done behind it.
         let changes = |output: &&PlannedOutput| published.get(&output.name) != Some(&output.foreseen);

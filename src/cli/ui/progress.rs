@@ -316,7 +316,7 @@ fn doing(action: Action) -> &'static str {
 
 fn recovered(fate: &Fate) -> String {
     match fate {
-        Fate::NotDone => "had not happened; it is done anew".to_owned(),
+        Fate::NotDone => "had not happened".to_owned(),
         Fate::Done => "had succeeded; it is recorded now".to_owned(),
         Fate::Partial { incomplete } => format!("was half done; still missing: {}", incomplete.join(", ")),
         Fate::Unclear { problem } => format!("is unclear: {}", plain(&problem.message)),
@@ -345,11 +345,11 @@ pub(crate) fn summary(outcome: &Outcome, plan: &Plan, took: Duration, terminal: 
     if let Some(error) = &outcome.journal {
         out.push_str(&format!("\n{}: {error}\n", paint.error()));
     }
-    // After a failure it is clear why something is not known.
+    // After a failure or an interrupt it is clear why something is not known.
     for (name, reason) in outcome
         .unknown_outputs
         .iter()
-        .filter(|_| outcome.failed.is_empty())
+        .filter(|_| outcome.failed.is_empty() && !outcome.interrupted)
     {
         out.push_str(&format!(
             "\n{}: output `{name}`: {}\n",
