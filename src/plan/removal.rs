@@ -163,7 +163,12 @@ fn check_selection(
 /// True for a live resource that the run is not about. A connection is only a way to what is behind it.
 fn is_left_alone(planner: &Planner<'_>, entry: &Entry) -> bool {
     let resource = provider_type(&entry.record.kind).is_none();
-    resource && entry.role == Role::Live && !planner.selected(entry.urn())
+    let now = planner
+        .claimed
+        .get(&entry.key_of())
+        .copied()
+        .unwrap_or(entry.urn());
+    resource && entry.role == Role::Live && !planner.selected(now)
 }
 
 /// What is removed goes before something else is made under its name.

@@ -109,7 +109,10 @@ impl Looking<'_> {
         // A connection is only a way to what is behind it, and that counts by itself.
         let counts = |other: &&Entry| other.role == Role::Live && !is_provider(&other.record.kind);
         let mut others = self.case.entries().filter(counts);
-        others.any(|other| stands_on(other, entry) && !self.case.inside(other.urn()))
+        others.any(|other| {
+            let now = node_of(self.declared, other).unwrap_or(other.urn());
+            stands_on(other, entry) && !self.case.inside(now)
+        })
     }
 
     fn left(&self, entry: &Entry, seen: &mut Vec<RecordKey>) -> Left {
@@ -212,10 +215,7 @@ impl Looking<'_> {
                 && !is_provider(&other.record.kind)
                 && match self.left(other, seen) {
                     Left::Stays | Left::Followed => false,
-                    // Two generations of a container leave with what is in each.
-                    Left::With(other_with) => {
-                        other_with != with && is_old(self.case, other) == is_old(self.case, entry)
-                    }
+                    Left::With(other_with) => other_with != with,
                     _ => true,
                 }
                 && self.reaches(other, &container.key_of(), &mut Vec::new())
