@@ -101,7 +101,13 @@ impl Looking<'_> {
         }
         seen.push(entry.key_of());
         self.case.entries().any(|other| {
-            leads_to(other, entry) && (self.case.excluded(other.urn()) || self.is_kept(other, seen))
+            // Whichever generation of a provider it was made through.
+            let through = other
+                .provider
+                .as_ref()
+                .is_some_and(|provider| provider.urn == *entry.urn());
+            (through || leads_to(other, entry))
+                && (self.case.excluded(other.urn()) || self.is_kept(other, seen))
         })
     }
 
