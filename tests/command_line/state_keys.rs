@@ -149,7 +149,12 @@ fn whatever_changes_or_opens_something_is_refused_and_names_the_key() {
     let mut after = part.files("");
     after.retain(|name, _| !name.starts_with("again"));
     assert_eq!(after, before);
-    part.run("stack output text --show-secrets").says("(secret)");
+    for line in [
+        "stack output text --show-secrets",
+        "state export --plain --show-secrets -",
+    ] {
+        part.run(line).ends(2).says("state part");
+    }
 }
 
 #[test]
