@@ -174,3 +174,11 @@ fn providers_know_the_contract_and_not_the_engine() {
         }
     }
 }
+
+#[test]
+fn cargo_run_is_epid_though_other_members_have_programs_too() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let package = manifest.split("\n[package]").nth(1).unwrap_or_default();
+    let package = package.split("\n[").next().unwrap_or_default();
+    assert!(package.contains("\ndefault-run = \"epid\"\n"));
+}
