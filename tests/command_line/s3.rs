@@ -131,17 +131,18 @@ fn s3_lets_a_run_that_stood_still_write_nothing_once_another_came() {
     let before = objects(&place);
     first.signal("CONT");
     let ran = first.end().ends(1);
-    for text in [
+    // Whether it notices by its own clock or by what it finds there depends on where it stood still.
+    let told = [
         "another epid has taken over this stack",
-        "Run the same command again",
-    ] {
-        assert!(
-            ran.out.contains(text),
-            "{text:?} is missing: {}\n{}",
-            ran.out,
-            ran.err
-        );
-    }
+        "the lock of values/many in cloud was lost",
+    ];
+    assert!(
+        told.iter().any(|text| ran.out.contains(text)),
+        "{}\n{}",
+        ran.out,
+        ran.err
+    );
+    assert!(ran.out.contains("Run the same command again"), "{}", ran.err);
     assert_eq!(objects(&place), before, "it wrote");
     place.run("preview --stack many --expect-no-changes").ends(0);
     place.run("state verify --stack many").ends(0);
