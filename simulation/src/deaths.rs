@@ -49,7 +49,7 @@ async fn run(process: &Process<'_>, goal: &Goal) -> Result<(), Failed> {
     }
 }
 
-/// Runs to a goal and, where `settled`, makes sure that it was reached. Gives what exists then.
+/// Runs to a goal and makes sure that it was reached. Gives what exists then.
 fn reach(machine: &Machine, at: &Moment, goal: &Goal) -> Result<Inventory, Failed> {
     let (disk, world) = at.restored();
     let mut after = world.clone();

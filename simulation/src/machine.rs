@@ -160,11 +160,7 @@ impl Process<'_> {
     /// # Errors
     /// Whatever does not.
     pub async fn up(&self, stack: &str) -> Result<(), Failed> {
-        let file = self.file(stack)?;
-        let session = self.open(stack).await?;
-        let done = self.run(&session, file, Mode::Up).await;
-        session.close().await?;
-        done
+        self.run(stack, Mode::Up).await
     }
 
     /// Removes everything of a stack, as `epid destroy --stack NAME`.
@@ -172,14 +168,18 @@ impl Process<'_> {
     /// # Errors
     /// Whatever does not succeed.
     pub async fn destroy(&self, stack: &str) -> Result<(), Failed> {
+        self.run(stack, Mode::Destroy).await
+    }
+
+    async fn run(&self, stack: &str, mode: Mode) -> Result<(), Failed> {
         let file = self.file(stack)?;
         let session = self.open(stack).await?;
-        let done = self.run(&session, file, Mode::Destroy).await;
+        let done = self.run_in(&session, file, mode).await;
         session.close().await?;
         done
     }
 
-    async fn run(&self, session: &Arc<Session>, file: &StackFile, mode: Mode) -> Result<(), Failed> {
+    async fn run_in(&self, session: &Arc<Session>, file: &StackFile, mode: Mode) -> Result<(), Failed> {
         if mode == Mode::Up {
             session.stop_closing().await?;
             for (producer, _) in file.references.values() {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use epid::graph::ResourceGraph;
 use epid::plan::{Action, Mode, Observations, Selection};
 use epid::state::Role;
 use epid_fake::fault::Api;
@@ -536,14 +535,7 @@ fn what_was_in_a_cluster_that_is_gone_is_made_anew_and_nothing_is_asked_of_the_o
         let cluster = stack.world.of("Cluster")[0].id.clone();
         stack.world.vanish(&cluster);
         let absent = Observations::from([(urn("Cluster", "cluster"), Observed::Absent)]);
-        let plan = stack
-            .plan_with(
-                &ResourceGraph::empty(),
-                Mode::Destroy,
-                &absent,
-                &Selection::default(),
-            )
-            .unwrap();
+        let plan = stack.plan_destroy(&absent, &Selection::default());
         stack.world.fault(Fault::new(Effect::Refuse).api(Api::Delete));
         let ran = stack.apply(plan).await;
         assert!(ran.outcome.is_success(), "{:?}", ran.outcome);
@@ -582,14 +574,7 @@ fn a_call_into_a_cluster_that_is_gone_does_not_stay_unclear() {
             assert_eq!(stack.snapshot().intents.len(), 0);
             stack.restart();
             let absent = Observations::from([(urn("Cluster", "cluster"), Observed::Absent)]);
-            let plan = stack
-                .plan_with(
-                    &ResourceGraph::empty(),
-                    Mode::Destroy,
-                    &absent,
-                    &Selection::default(),
-                )
-                .unwrap();
+            let plan = stack.plan_destroy(&absent, &Selection::default());
             let ran = stack.apply(plan).await;
             assert!(ran.outcome.is_success(), "{:?}", ran.outcome);
             assert!(stack.snapshot().is_empty());

@@ -67,14 +67,7 @@ fn what_an_excluded_resource_stands_on_stays() {
     on_clock(async {
         let stack = Stack::new();
         stack.up(CHAIN).await;
-        let plan = stack
-            .plan_with(
-                &ResourceGraph::empty(),
-                Mode::Destroy,
-                &Observations::new(),
-                &select(&[], &["sub"]),
-            )
-            .unwrap();
+        let plan = stack.plan_destroy(&Observations::new(), &select(&[], &["sub"]));
         assert_eq!(actions(&plan), ["Delete alone"]);
         stack.apply(plan).await;
         assert_eq!(
@@ -106,14 +99,7 @@ fn a_part_that_is_removed_leaves_the_outputs() {
     on_clock(async {
         let stack = Stack::new();
         stack.up(CHAIN).await;
-        let plan = stack
-            .plan_with(
-                &ResourceGraph::empty(),
-                Mode::Destroy,
-                &Observations::new(),
-                &select(&["alone"], &[]),
-            )
-            .unwrap();
+        let plan = stack.plan_destroy(&Observations::new(), &select(&["alone"], &[]));
         let ran = stack.apply(plan).await;
         assert_eq!(ran.did(), ["Deleted alone"]);
         assert_eq!(ran.outcome.outputs.len(), 2);

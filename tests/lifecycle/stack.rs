@@ -217,6 +217,12 @@ impl Stack {
             .unwrap()
     }
 
+    /// The plan that removes what is selected, after such a look.
+    pub(crate) fn plan_destroy(&self, observed: &Observations, selection: &Selection) -> Plan {
+        self.plan_with(&ResourceGraph::empty(), Mode::Destroy, observed, selection)
+            .unwrap()
+    }
+
     fn mint(&self) -> Token {
         let next = self.minted.get() + 1;
         self.minted.set(next);
