@@ -149,7 +149,12 @@ impl Objects {
                 ObjectError::Refused(source) => return Err(self.error("write", key, source)),
                 ObjectError::Unsettled(source) => Some(source),
             };
-            if let Ok(Some(found)) = self.0.get(key).await
+            // Whose object a condition met is known only once it is read.
+            let found = match last {
+                None => self.get(key).await?,
+                Some(_) => self.0.get(key).await.ok().flatten(),
+            };
+            if let Some(found) = found
                 && found.bytes == bytes
             {
                 return Ok(Written::Repeated(found.tag));

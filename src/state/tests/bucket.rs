@@ -90,7 +90,7 @@ async fn lost_answers_change_nothing() {
     let (whole, keys) = (Process::default(), tempfile::tempdir().unwrap());
     script(&of(&whole, &keys), &mut 0).await.unwrap();
     for write in 0..whole.writes() {
-        for fault in [Fault::Lost, Fault::AnswerLost, Fault::Late] {
+        for fault in [Fault::Lost, Fault::AnswerLost, Fault::AnswersLost, Fault::Late] {
             let (process, keys) = (Process::default(), tempfile::tempdir().unwrap());
             process.fail_at(write, fault);
             let store = of(&process, &keys);

@@ -26,6 +26,8 @@ pub(super) enum Fault {
     Lost,
     /// It takes effect, and the process is told nothing.
     AnswerLost,
+    /// So it is, and the answers to the next two reads are lost too.
+    AnswersLost,
     /// It takes effect a second after the process was told nothing.
     Late,
 }
@@ -46,6 +48,8 @@ struct Own {
     skew: i64,
     writes: u64,
     faults: Option<(Range<u64>, Fault)>,
+    /// So many answers to reads are lost from now on.
+    deaf: u32,
     stop_before: Option<u64>,
     dead: bool,
     stopped: bool,
@@ -186,6 +190,11 @@ impl Process {
                 write(self);
                 lost()
             }
+            Some(Fault::AnswersLost) => {
+                write(self);
+                self.own().deaf = 2;
+                lost()
+            }
             Some(Fault::Late) => {
                 let process = self.clone();
                 #[expect(clippy::disallowed_methods, reason = "a network takes time")]
@@ -216,6 +225,13 @@ impl ObjectStore for Process {
 
     async fn get(&self, key: &str) -> Result<Option<Object>, ObjectError> {
         self.arrive().await?;
+        {
+            let mut own = self.own();
+            if own.deaf > 0 {
+                own.deaf -= 1;
+                return Err(ObjectError::Unsettled(io::ErrorKind::ConnectionReset.into()));
+            }
+        }
         Ok(self.contents().get(key).map(|(bytes, tag)| Object {
             bytes: bytes.clone(),
             tag: tag.to_string(),
