@@ -103,10 +103,15 @@ impl SealedWorld {
     }
 
     fn open(&mut self, text: &[u8]) -> io::Result<Vec<u8>> {
-        let text = std::str::from_utf8(text).map_err(io::Error::other)?;
+        let text = std::str::from_utf8(text).map_err(damaged)?;
         let key = self.key_of(text).map_err(io::Error::other)?;
-        key.open(text).map_err(io::Error::other)
+        key.open(text).map_err(damaged)
     }
+}
+
+/// What is kept is not what was written.
+fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 impl WorldStore for SealedWorld {

@@ -212,12 +212,23 @@ pub(crate) fn keyless(error: crate::state::StateError) -> Error {
     }
 }
 
-/// The sandbox's world cannot be opened.
+/// The sandbox's world cannot be opened. Only where what is kept is unreadable does beginning anew help.
 #[cfg(feature = "sandbox")]
-pub(crate) fn unusable(folder: &Path, error: &dyn fmt::Display) -> Error {
-    Error::failed(format!(
-        "the sandbox in {} cannot be opened: {error}",
-        folder.display()
-    ))
-    .hint("`epid sandbox reset` begins anew")
+pub(crate) fn unusable(folder: &Path, error: &(dyn std::error::Error + 'static)) -> Error {
+    use std::io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+
+    use epid_sandbox::SandboxError;
+
+    let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    let kept = matches!(
+        kind,
+        Some(StorageFull | QuotaExceeded | ReadOnlyFilesystem | PermissionDenied)
+    ) || matches!(error.downcast_ref(), Some(SandboxError::Store(_)));
+    let hint = if kept {
+        "what is there stays as it is: let epid write to that folder, and run the same command again"
+    } else {
+        "`epid sandbox reset` begins anew"
+    };
+    let told = format!("the sandbox in {} cannot be opened: {error}", folder.display());
+    Error::failed(told).hint(hint)
 }

@@ -246,6 +246,9 @@ fn a_full_disk_loses_nothing() {
                 first.err.contains("No space left") || first.out.contains("No space left"),
                 "{first:?}"
             );
+            // What is there serves again once there is space.
+            let again = place.run("up --sandbox --yes");
+            assert!(!again.err.contains("sandbox reset"), "{again:?}");
         }
         mount("remount,size=8m");
         place.run("up --sandbox --yes").ends(0);

@@ -140,9 +140,10 @@ impl Sandbox {
         clock: Clock,
         settings: Settings,
     ) -> Result<Self, SandboxError> {
-        let stored = store
-            .load()
-            .map_err(|error| SandboxError::Store(error.to_string()))?;
+        let stored = store.load().map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidData => SandboxError::Unreadable(error.to_string()),
+            _ => SandboxError::Store(error.to_string()),
+        })?;
         let unreadable = |error: serde_json::Error| SandboxError::Unreadable(error.to_string());
         let fresh = stored.snapshot.is_none();
         let mut snapshot: Snapshot = match &stored.snapshot {

@@ -28,7 +28,7 @@ pub trait WorldStore: Send {
     /// Everything kept.
     ///
     /// # Errors
-    /// Whatever reading meets.
+    /// Whatever reading meets; [`io::ErrorKind::InvalidData`] where it is not what was written.
     fn load(&mut self) -> io::Result<Stored>;
 
     /// Adds to the log; must have reached the operating system when it returns.
