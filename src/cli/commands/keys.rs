@@ -10,7 +10,7 @@ use crate::cli::exit::Exit;
 use crate::cli::ui::count;
 use crate::cli::workspace::Workspace;
 use crate::cli::world::World;
-use crate::cli::{Context, surroundings};
+use crate::cli::{Context, run, surroundings};
 use crate::program::{StackFile, set_key, set_secret};
 use crate::state::{KeyRing, Location, PassphraseProvider, sealed_with};
 
@@ -178,6 +178,13 @@ async fn rotate(
     if !terminal.consents(yes, &format!("Seal {what} with a new key?"))? {
         return Ok(Exit::Done);
     }
+    let cloud = World::cloud();
+    let simulated = states.iter().any(|location| *location.world != *cloud.id);
+    let sandbox = simulated.then(|| World::sandbox(workspace, None)).transpose()?;
+    let world_of = |location: &Location| {
+        let sandbox = sandbox.as_ref().filter(|_| *location.world != *cloud.id);
+        sandbox.unwrap_or(&cloud)
+    };
     let lock = workspace.keys.lock_rotation()?;
     #[cfg(feature = "sandbox")]
     let world = crate::cli::sandbox::held(context, workspace)?;
@@ -190,7 +197,8 @@ async fn rotate(
         .start_rotation(&lock, to, renew, &surroundings::randomness())?;
     let holder = surroundings::holder(&context.command);
     for location in &states {
-        workspace.store.rekey(location, &id, holder.clone()).await?;
+        let run = run::started(context, workspace, world_of(location));
+        workspace.store.rekey(location, &id, holder.clone(), &run).await?;
     }
     for location in &states {
         workspace.store.reshare(location, &holder).await?;
@@ -215,7 +223,7 @@ async fn rotate(
     };
     terminal.done(&format!(
         "{what} sealed with {id}; {next}. The old keys stay: what was sealed with them before, in backups and in the \
-         repository's history, is still opened by them. Whoever has an old key and an old copy of a state can read later ones too"
+         repository's history, is still opened by them, and nothing that is written from now on"
     ));
     Ok(Exit::Done)
 }
