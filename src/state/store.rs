@@ -14,6 +14,7 @@ use super::keys::{Entropy, KeyRing, StackKeys};
 use super::load::{self, Loaded, PREVIOUS, STATE, StateHead, Version};
 use super::location::{Holder, Location};
 use super::names;
+use super::seen::Notes;
 use super::session::{Opening, Session};
 use super::sharing;
 use super::snapshot::{FORMAT, Header, Snapshot};
@@ -30,8 +31,8 @@ pub struct Store {
     pub(super) entropy: Entropy,
     /// It is used by the migration that notices tell of.
     pub(super) is_moving: bool,
-    /// Notes of how far states were.
-    pub(super) seen: Option<Arc<dyn Blobs>>,
+    /// How far states were.
+    pub(super) notes: Notes,
     /// What was read, until it is opened for writing.
     read: Arc<Mutex<BTreeMap<Location, (Version, Loaded)>>>,
 }
@@ -65,7 +66,7 @@ impl Store {
             keys,
             entropy,
             is_moving: false,
-            seen: None,
+            notes: Notes::default(),
             read: Arc::default(),
         }
     }
@@ -75,7 +76,7 @@ impl Store {
         Self {
             is_moving: true,
             // A migration may be given up, and what it wrote with it.
-            seen: None,
+            notes: Notes::default(),
             ..self.clone()
         }
     }

@@ -156,7 +156,7 @@ impl Two {
         }
         // The notes lie beside the project, and nobody's death keeps them from being written.
         let seen = Arc::new(MemoryBlobs::new());
-        let of = |part| store(Arc::new(Part(part, both.clone())), &keys).noting(seen.clone());
+        let of = |part| store(Arc::new(Part(part, both.clone())), &keys).noting(seen.clone(), None, |_| ());
         let (old, new) = (of("old"), of("new"));
         Self {
             both,

@@ -232,7 +232,7 @@ async fn a_removal_cut_short_anywhere_leaves_the_state_or_nothing() {
 async fn a_state_older_than_what_was_written_from_here_is_told_even_after_a_kill() {
     let sample = Sample::new();
     let notes = MemoryBlobs::new();
-    let store = sample.store.clone().noting(Arc::new(notes.clone()));
+    let store = sample.store.clone().noting(Arc::new(notes.clone()), None, |_| ());
     let run_once = async || {
         let session = Session::open(&store, &dev(), opening()).await.unwrap();
         let ticket = ticket(&session, [run(1)]).unwrap();
@@ -272,7 +272,7 @@ async fn a_state_older_than_what_was_written_from_here_is_told_even_after_a_kill
 async fn a_state_that_is_gone_is_no_new_stack_unless_it_was_removed() {
     let sample = Sample::new();
     let notes = MemoryBlobs::new();
-    let store = sample.store.clone().noting(Arc::new(notes.clone()));
+    let store = sample.store.clone().noting(Arc::new(notes.clone()), None, |_| ());
     let make_one = async || {
         let session = Session::open(&store, &dev(), opening()).await.unwrap();
         append(&session, [run(1), close(1)]).unwrap();
@@ -345,7 +345,7 @@ impl Blobs for Beside {
 async fn a_reader_beside_a_writer_is_not_told_of_an_older_copy() {
     let sample = Sample::new();
     let notes = MemoryBlobs::new();
-    let noting = |store: Store| store.noting(Arc::new(notes.clone()));
+    let noting = |store: Store| store.noting(Arc::new(notes.clone()), None, |_| ());
     let session = Session::open(&noting(sample.store.clone()), &dev(), opening())
         .await
         .unwrap();
