@@ -451,7 +451,7 @@ pub(crate) enum KeysCommand {
         #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
         folder: PathBuf,
     },
-    /// Seal all states and secrets of the project with a new key; the old ones stay
+    /// Seal all states and secrets of the project with a new key; the old ones stay, and open nothing that is written later
     Rotate {
         /// What keeps the new key: a key file, or a passphrase [default: what keeps the current one]
         #[arg(long, value_enum, value_name = "PROVIDER")]

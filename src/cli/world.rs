@@ -193,6 +193,9 @@ pub(crate) fn take(
         }),
         taken => {
             taken.map_err(|error| unusable(folder, &error))?;
+            // Also where no state is written.
+            let ignored = folder.parent().map_or(Ok(()), crate::state::blobs::ignore);
+            ignored.map_err(|error| unusable(folder, &error))?;
             // Who left a note there has ended without a word.
             super::served::forget(folder);
             Ok(())

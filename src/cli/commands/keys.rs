@@ -152,7 +152,7 @@ fn resealed(workspace: &Workspace, stack: &StackFile, old: &str, id: &str) -> Re
 async fn each(
     states: &[Location],
     work: impl AsyncFn(&Location) -> Result<(), StateError>,
-) -> Result<(), StateError> {
+) -> Result<(), Error> {
     let mut locked = Vec::new();
     for location in states {
         match work(location).await {
@@ -163,7 +163,11 @@ async fn each(
     if locked.is_empty() {
         Ok(())
     } else {
-        Err(StateError::SomeLocked(locked))
+        Err(Error::Other {
+            exit: Exit::Locked,
+            message: StateError::SomeLocked(locked).to_string(),
+            hint: Some("everything stays readable; the same command goes on with these".to_owned()),
+        })
     }
 }
 
@@ -229,8 +233,8 @@ async fn rotate(
         store.rekey(location, &id, holder.clone(), &run).await.map(drop)
     };
     let reshare = async |location: &Location| store.reshare(location, &holder).await;
-    patiently(terminal, consent.wait, async || Ok(each(&states, rekey).await?)).await?;
-    patiently(terminal, consent.wait, async || Ok(each(&states, reshare).await?)).await?;
+    patiently(terminal, consent.wait, async || each(&states, rekey).await).await?;
+    patiently(terminal, consent.wait, async || each(&states, reshare).await).await?;
     for stack in stacks {
         let (path, old) = config::file(workspace, stack)?;
         let new = resealed(workspace, stack, &old, &id)?;

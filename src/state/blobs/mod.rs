@@ -18,6 +18,7 @@ use epid_provider::Timestamp;
 
 pub use bucket::{BucketBlobs, Wall};
 pub use folder::FolderBlobs;
+pub(crate) use folder::ignore;
 pub use memory::{Fault, MemoryBlobs};
 pub use objects::{Condition, Object, ObjectError, ObjectStore};
 
