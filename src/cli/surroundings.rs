@@ -42,7 +42,11 @@ pub(crate) async fn pause(time: std::time::Duration) {
 /// Where programs keep what a person would not miss much, as the XDG Base Directory Specification has it: `$XDG_STATE_HOME`, or
 /// `~/.local/state`.
 pub(crate) fn person() -> Option<PathBuf> {
-    let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name| {
+        variable(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     let home = || absolute("HOME").map(|home| home.join(".local").join("state"));
     let folder = absolute("XDG_STATE_HOME").or_else(home);
     folder.or_else(|| absolute("LOCALAPPDATA"))

@@ -286,7 +286,10 @@ impl Disk {
     /// whoever opens the state next ends it.
     pub(super) async fn renew(&mut self, loaded: Loaded, id: &str, run: Run) -> Result<(), StateError> {
         let (keys, at, lineage) = (loaded.keys, run.at, self.head.lineage.clone());
-        let key = self.store.keys.require(id, &format!("the state of {}", self.location))?;
+        let key = self
+            .store
+            .keys
+            .require(id, &format!("the state of {}", self.location))?;
         let (mut snapshot, mut runs) = (loaded.snapshot, loaded.runs);
         let begun = JournalEntry::Run(run);
         note_run(&snapshot, &begun, loaded.head.serial, &mut runs);

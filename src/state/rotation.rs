@@ -45,7 +45,11 @@ impl Store {
     }
 
     /// Seals with the newer data keys of a state what those before have sealed of its history.
-    pub(super) async fn reseal_history(&self, location: &Location, keys: &StackKeys) -> Result<(), StateError> {
+    pub(super) async fn reseal_history(
+        &self,
+        location: &Location,
+        keys: &StackKeys,
+    ) -> Result<(), StateError> {
         let files = self.blobs.list(&names::file(location, HISTORY)).await?;
         let resealed = files.into_iter().map(|name| async move {
             let Some(bytes) = self.blobs.get(&name).await? else {

@@ -178,7 +178,9 @@ impl Store {
             checksum: Some(Seen::checksum(lineage, serial)),
             file: String::new(),
         };
-        let Ok(text) = serde_json::to_vec(&seen) else { return };
+        let Ok(text) = serde_json::to_vec(&seen) else {
+            return;
+        };
         if let Some(notes) = self.notes.of_person(location) {
             drop(notes.put(lineage, text.clone()).await);
         }

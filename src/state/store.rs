@@ -162,7 +162,8 @@ impl Store {
             let keys = loaded.head.keys.clone();
             match self.history_beside(location, loaded).await {
                 // A rotation goes on, and has sealed it with other keys since.
-                Err(StateError::Corrupt { .. }) if self.head(location).await?.is_none_or(|h| h.keys != keys) => {}
+                Err(StateError::Corrupt { .. })
+                    if self.head(location).await?.is_none_or(|h| h.keys != keys) => {}
                 told => return told,
             }
         }

@@ -297,14 +297,22 @@ fn verify_gives_the_advice_that_a_run_gives() {
     // What is spoiled, what is said of it, and whether a run goes on nevertheless.
     let cases: &[(&[(&str, bool)], &str, bool)] = &[
         (&[("state", true)], AWAY, false),
-        (&[("state", false)], "the next run makes it anew from `state.previous`", true),
+        (
+            &[("state", false)],
+            "the next run makes it anew from `state.previous`",
+            true,
+        ),
         (&[("state.previous", true)], HOLDS, true),
         (&[("journal/", true)], HOLDS, true),
         (&[("state", true), ("state.previous", true)], BACKUP, false),
         (&[("state", true), ("journal/", true)], BACKUP, false),
         (&[("state", false), ("journal/", true)], BACKUP, false),
         (&[("state", true), ("journal/", false)], BACKUP, false),
-        (&[("state", false), ("journal/", false)], "Put the newer one back", false),
+        (
+            &[("state", false), ("journal/", false)],
+            "Put the newer one back",
+            false,
+        ),
         (&[("state", false), ("state.previous", false)], BACKUP, false),
         (
             &[("state", false), ("state.previous", false), ("journal/", false)],

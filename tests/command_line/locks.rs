@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::File;
 
-use crate::place::{CLOUD, Place, VALUES};
+use crate::place::{CLOUD, Place, ROLE, VALUES};
 
 /// More resources than a pipe holds lines about: who is not read from stands still.
 fn many() -> String {
@@ -49,9 +49,9 @@ fn a_second_run_ends_with_4_and_says_who_holds_the_stack() {
     place.run("preview --stack many --expect-no-changes").ends(0);
 }
 
-/// Holds the lock of a stack of [`VALUES`], as a run does.
+/// Holds the lock of a stack, as a run does.
 fn hold(place: &Place, stack: &str) -> File {
-    let file = File::open(place.path(&format!(".epid/state/cloud/values/{stack}/lock"))).unwrap();
+    let file = File::open(place.state_file(stack, "state").with_file_name("lock")).unwrap();
     file.try_lock().unwrap();
     file
 }
@@ -69,18 +69,35 @@ fn whatever_locks_a_stack_says_that_it_can_wait_and_does() {
         "state rm c --yes",
         "state import file --force --yes",
         "up --replace c --yes",
-        "refresh --accept --yes",
         "keys rotate --yes",
         "destroy --yes",
         "stack rm --yes",
     ] {
         let held = hold(&place, "one");
-        place.run(line).ends(4).says("values/one in cloud is locked").says("--wait waits");
+        place
+            .run(line)
+            .ends(4)
+            .says("values/one in cloud is locked")
+            .says("--wait waits");
         let mut waiting = place.start(&format!("{line} --wait"));
         waiting.until_told(&["waiting: values/one in cloud is locked"]);
         drop(held);
         waiting.end().ends(0);
     }
+}
+
+#[test]
+fn an_import_waits_too() {
+    let place = Place::with(ROLE);
+    place.run("up --sandbox --yes").ends(0);
+    place.run("state rm role --sandbox --yes").ends(0);
+    let held = hold(&place, "role");
+    let line = "import role reader --sandbox --yes";
+    place.run(line).ends(4).says("--wait waits");
+    let mut waiting = place.start(&format!("{line} --wait"));
+    waiting.until_told(&["waiting: cloudy/role in "]);
+    drop(held);
+    waiting.end().ends(0).says("recorded");
 }
 
 #[test]

@@ -306,7 +306,10 @@ impl Going {
         let mut all = String::new();
         loop {
             let from = all.len();
-            assert!(self.err.read_line(&mut all).unwrap() > 0, "it ended before a line with {texts:?}:\n{all}");
+            assert!(
+                self.err.read_line(&mut all).unwrap() > 0,
+                "it ended before a line with {texts:?}:\n{all}"
+            );
             if texts.iter().all(|text| all[from..].contains(text)) {
                 return all;
             }

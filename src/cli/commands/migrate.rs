@@ -110,7 +110,12 @@ async fn migrations(
 }
 
 /// The states are where they are to be: a migration that was begun and cut short is given up.
-async fn stay(context: &Context, workspace: &Workspace, place: &Place, consent: Consent) -> Result<Exit, Error> {
+async fn stay(
+    context: &Context,
+    workspace: &Workspace,
+    place: &Place,
+    consent: Consent,
+) -> Result<Exit, Error> {
     let (project, cloud) = (&workspace.project.name, World::cloud());
     match workspace.store.stays(&workspace.location(&cloud, "*")).await {
         Ok(()) => {}

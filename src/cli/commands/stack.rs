@@ -148,7 +148,10 @@ async fn rm(context: &Context, args: &StackArgs, consent: Consent) -> Result<Exi
         return Err(Error::invalid(format!("stack `{}` still has {left}", stack.name))
             .hint(format!("`epid destroy --stack {}` first", stack.name)));
     }
-    if !context.terminal.agrees(consent.yes, "Remove the state and its history?") {
+    if !context
+        .terminal
+        .agrees(consent.yes, "Remove the state and its history?")
+    {
         return Err(Error::invalid("nothing was removed").hint("add --yes to remove it without being asked"));
     }
     // Nobody is kept from going by a stack that is gone.

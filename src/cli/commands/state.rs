@@ -17,13 +17,22 @@ pub(crate) async fn state(context: &Context, command: StateCommand) -> Result<Ex
     match command {
         StateCommand::Ls { stack } => ls(context, &stack).await,
         StateCommand::Show { stack, resource } => show(context, &stack, &resource).await,
-        StateCommand::Protect { stack, resource, consent } => {
-            records::protect(context, &stack, &resource, true, consent).await
-        }
-        StateCommand::Unprotect { stack, resource, consent } => {
-            records::protect(context, &stack, &resource, false, consent).await
-        }
-        StateCommand::Mv { stack, old, new, consent } => records::mv(context, &stack, &old, &new, consent).await,
+        StateCommand::Protect {
+            stack,
+            resource,
+            consent,
+        } => records::protect(context, &stack, &resource, true, consent).await,
+        StateCommand::Unprotect {
+            stack,
+            resource,
+            consent,
+        } => records::protect(context, &stack, &resource, false, consent).await,
+        StateCommand::Mv {
+            stack,
+            old,
+            new,
+            consent,
+        } => records::mv(context, &stack, &old, &new, consent).await,
         StateCommand::Rollback { stack, consent } => copies::rollback(context, &stack, consent).await,
         StateCommand::Verify { stack, all } => copies::verify(context, &stack, all).await,
         StateCommand::Export {

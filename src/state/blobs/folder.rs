@@ -242,8 +242,11 @@ impl Drop for Temporary {
     }
 }
 
-/// Tells Git to leave a folder alone, unless it has been told something about it.
-pub(crate) fn ignore(folder: &Path) -> io::Result<()> {
+/// Tells Git to leave a folder alone, unless it has been told something about it. The folder is made where there is none.
+///
+/// # Errors
+/// Where the folder, or the `.gitignore` in it, cannot be written.
+pub fn ignore(folder: &Path) -> io::Result<()> {
     let file = folder.join(".gitignore");
     if file.exists() {
         return Ok(());

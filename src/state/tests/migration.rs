@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::objects::Process;
 use super::sample::{append, close, dev, entry, holder, make, opening, run, store};
 use crate::state::blobs::{BlobError, Blobs, Fault, Lock, Log, MemoryBlobs};
+use crate::state::seen::Notes;
 use crate::state::{
     Ahead, Holder, JournalEntry, Location, Migration, Moving, Opening, Place, Run, Session, Snapshot,
     StateError, Store,
@@ -175,7 +176,7 @@ impl Two {
     /// The new place for somebody who has noted nothing.
     fn theirs(&self) -> Store {
         let mut store = self.new.clone();
-        store.seen = None;
+        store.notes = Notes::default();
         store
     }
 

@@ -87,7 +87,9 @@ fn opens(name: &str, bytes: &[u8], key: &SecretKey) -> bool {
     if name.contains("/journal/") {
         return journal::read(bytes, key, None, |_, _| Ok(())).is_ok();
     }
-    documents.iter().any(|purpose| document::open(bytes, key, purpose).is_ok())
+    documents
+        .iter()
+        .any(|purpose| document::open(bytes, key, purpose).is_ok())
 }
 
 #[tokio::test]
@@ -100,7 +102,9 @@ async fn whoever_kept_the_old_key_and_old_files_opens_nothing_that_is_written_la
         let names = ["/state", "/state.previous", "/outputs"];
         let mut sealed: Vec<_> = files.clone().into_iter().collect();
         sealed.retain(|(name, _)| {
-            names.iter().any(|end| name.ends_with(end)) || name.contains("/history/") || name.contains("/journal/")
+            names.iter().any(|end| name.ends_with(end))
+                || name.contains("/history/")
+                || name.contains("/journal/")
         });
         sealed
     };
@@ -141,7 +145,13 @@ async fn whoever_kept_the_old_key_and_old_files_opens_nothing_that_is_written_la
     drop(session);
     std::fs::remove_file(sample.store.keys.file(&old)).unwrap();
     let up = |ended| ("epid up".to_owned(), ended);
-    let runs = [up(true), up(true), ("epid keys rotate".to_owned(), true), up(true), up(false)];
+    let runs = [
+        up(true),
+        up(true),
+        ("epid keys rotate".to_owned(), true),
+        up(true),
+        up(false),
+    ];
     assert_eq!(told(&sample).await, runs);
     let verified = sample.store.verify(&dev()).await.unwrap();
     assert!(verified.problems.is_empty(), "{:?}", verified.problems);
@@ -163,7 +173,10 @@ async fn digests_and_names_of_derivations_outlive_a_rotation() {
     let named = |keys: &StackKeys| keys.name_of_derivation("how", std::slice::from_ref(&secret));
     assert_eq!(named(&new), named(&old));
     assert_ne!(new.state(), old.state());
-    assert_eq!(sample.store.outputs(&dev()).await.unwrap().unwrap().digest, digest);
+    assert_eq!(
+        sample.store.outputs(&dev()).await.unwrap().unwrap().digest,
+        digest
+    );
 }
 
 #[tokio::test]
@@ -175,7 +188,12 @@ async fn whenever_a_rotation_dies_everything_is_readable_and_the_next_ends_it() 
     assert!(writes > 10, "{writes}");
     let (mut between, mut again) = (0, 0);
     for write in 0..writes {
-        for fault in [Fault::Crash(0), Fault::Crash(40), Fault::CrashAfter, Fault::Full(0)] {
+        for fault in [
+            Fault::Crash(0),
+            Fault::Crash(40),
+            Fault::CrashAfter,
+            Fault::Full(0),
+        ] {
             let at = format!("{fault:?} at {write}");
             let (sample, id) = used().await;
             let (known, _) = sample.store.read(&dev()).await.unwrap().unwrap();
@@ -184,7 +202,11 @@ async fn whenever_a_rotation_dies_everything_is_readable_and_the_next_ends_it() 
             sample.blobs.revive();
             // It is read as it is,
             let (state, keys) = sample.store.read(&dev()).await.unwrap().unwrap();
-            assert_eq!((&state.entries, &state.outputs), (&known.entries, &known.outputs), "{at}");
+            assert_eq!(
+                (&state.entries, &state.outputs),
+                (&known.entries, &known.outputs),
+                "{at}"
+            );
             between += u32::from(keys.before().is_some());
             let verified = sample.store.verify(&dev()).await.unwrap();
             assert!(verified.problems.is_empty(), "{at}: {:?}", verified.problems);
@@ -192,7 +214,11 @@ async fn whenever_a_rotation_dies_everything_is_readable_and_the_next_ends_it() 
             // also where `state` is lost,
             let lost = MemoryBlobs::of(sample.blobs.contents());
             lost.overwrite("cloud/p/dev/state", None);
-            let (state, _) = store(Arc::new(lost), &sample.keys).read(&dev()).await.unwrap().unwrap();
+            let (state, _) = store(Arc::new(lost), &sample.keys)
+                .read(&dev())
+                .await
+                .unwrap()
+                .unwrap();
             assert_eq!(state.entries, known.entries, "{at}");
             // and gone on with by whoever comes next, a run or a rotation.
             let twin = MemoryBlobs::of(sample.blobs.contents());
@@ -204,8 +230,15 @@ async fn whenever_a_rotation_dies_everything_is_readable_and_the_next_ends_it() 
             up(&other, 3).await;
             let lost = MemoryBlobs::of(other.blobs.contents());
             lost.overwrite("cloud/p/dev/state", None);
-            let (state, keys) = store(Arc::new(lost), &sample.keys).read(&dev()).await.unwrap().unwrap();
-            assert!(state.live(entry("v3").urn()).is_some() && keys.before().is_none(), "{at}");
+            let (state, keys) = store(Arc::new(lost), &sample.keys)
+                .read(&dev())
+                .await
+                .unwrap()
+                .unwrap();
+            assert!(
+                state.live(entry("v3").urn()).is_some() && keys.before().is_none(),
+                "{at}"
+            );
             let verified = other.store.verify(&dev()).await.unwrap();
             assert!(verified.problems.is_empty(), "{at}: {:?}", verified.problems);
 
@@ -218,7 +251,12 @@ async fn whenever_a_rotation_dies_everything_is_readable_and_the_next_ends_it() 
             let verified = sample.store.verify(&dev()).await.unwrap();
             assert!(verified.problems.is_empty(), "{at}: {:?}", verified.problems);
             let runs = sample.store.history(&dev()).await.unwrap();
-            assert!(runs[2..].iter().all(|run| &*run.run.command == "epid keys rotate"), "{at}");
+            assert!(
+                runs[2..]
+                    .iter()
+                    .all(|run| &*run.run.command == "epid keys rotate"),
+                "{at}"
+            );
             let last = runs.last().unwrap();
             assert_eq!(last.end, Some((RunResult::Done, Timestamp(70))), "{at}");
             sample.store.outputs(&dev()).await.unwrap().unwrap();

@@ -404,7 +404,17 @@ async fn the_note_of_a_person_tells_of_a_project_that_went_back_in_time_with_its
     put_back(&old);
     let restored = noting(sample.store.clone(), &MemoryBlobs::of(old_notes));
     let error = restored.read(&dev()).await.unwrap_err();
-    assert!(matches!(error, StateError::Older { serial: 1, seen: 2, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            StateError::Older {
+                serial: 1,
+                seen: 2,
+                ..
+            }
+        ),
+        "{error}"
+    );
     let verified = restored.verify(&dev()).await.unwrap();
     assert_eq!(verified.problems[0].to_string(), error.to_string());
     // A sandbox is in the project's folder, and went back with it.
@@ -418,7 +428,8 @@ async fn the_note_of_a_person_tells_of_a_project_that_went_back_in_time_with_its
     beside.blobs = Arc::new(Beside(
         sample.blobs.clone(),
         Box::new(move |name, bytes| {
-            let is_first = name == "cloud/p/dev/state" && first.swap(false, std::sync::atomic::Ordering::SeqCst);
+            let is_first =
+                name == "cloud/p/dev/state" && first.swap(false, std::sync::atomic::Ordering::SeqCst);
             if is_first { old.get(name).cloned() } else { bytes }
         }),
     ));
@@ -439,7 +450,10 @@ async fn a_damaged_note_is_told_once_and_written_anew() {
     let noting = || {
         let heard = heard.clone();
         let listener = move |problem: &StateError| heard.lock().unwrap().push(problem.to_string());
-        sample.store.clone().noting(Arc::new(notes.clone()), None, listener)
+        sample
+            .store
+            .clone()
+            .noting(Arc::new(notes.clone()), None, listener)
     };
     let run_once = async |store: &Store| {
         let session = Session::open(store, &dev(), opening()).await.unwrap();
@@ -456,7 +470,10 @@ async fn a_damaged_note_is_told_once_and_written_anew() {
         store.read(&dev()).await.unwrap();
         store.read(&dev()).await.unwrap();
         let told: Vec<String> = std::mem::take(&mut *heard.lock().unwrap());
-        assert!(told.len() == 1 && told[0].contains("memory:cloud/p/dev/serial is damaged"), "byte {at}: {told:?}");
+        assert!(
+            told.len() == 1 && told[0].contains("memory:cloud/p/dev/serial is damaged"),
+            "byte {at}: {told:?}"
+        );
     }
     run_once(&noting()).await;
     heard.lock().unwrap().clear();
