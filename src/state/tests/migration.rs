@@ -399,7 +399,7 @@ async fn a_state_that_somebody_works_on_or_that_is_damaged_keeps_all_where_they_
     let two = Two::filled().await;
     let session = Session::open(&two.old, &app(), opening()).await.unwrap();
     let error = two.migrate().await.unwrap_err();
-    assert!(matches!(error, StateError::Locked { .. }), "{error}");
+    assert!(matches!(error, StateError::SomeLocked(_)), "{error}");
     assert_eq!(opened(&two.old).await, Ok(()));
     // Who works there goes on as if nothing had been.
     append(&session, [run(5), close(5)]).unwrap();
@@ -408,7 +408,7 @@ async fn a_state_that_somebody_works_on_or_that_is_damaged_keeps_all_where_they_
     let fresh = Location::new("cloud", "p", "fresh");
     let guard = two.old.lock(&fresh, &holder()).await.unwrap();
     let error = two.migrate().await.unwrap_err();
-    assert!(matches!(error, StateError::Locked { .. }), "{error}");
+    assert!(matches!(error, StateError::SomeLocked(_)), "{error}");
     guard.release().await;
     let history = "old/cloud/p/app/history/0000000001";
     two.both.overwrite(history, Some(b"rubbish".to_vec()));

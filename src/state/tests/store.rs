@@ -370,6 +370,7 @@ async fn a_reader_beside_a_writer_is_not_told_of_an_older_copy() {
     // What was read is as late as what was noted before.
     let (state, _) = beside.read(&dev()).await.unwrap().unwrap();
     assert_eq!(state.header.serial, 1);
+    beside.forget_read(&dev());
     assert!(beside.read(&dev()).await.is_err(), "nothing was noted");
 }
 
@@ -387,7 +388,7 @@ async fn the_note_of_a_person_tells_of_a_project_that_went_back_in_time_with_its
         append(&session, [run(number), close(number)]).unwrap();
         session.close().await.unwrap();
     };
-    let simulated = Location::new("sandbox:1", "p", "dev");
+    let simulated = Location::new("sandbox:1", "p", "try");
     for location in [&dev(), &simulated] {
         run_in(location, 1).await;
     }
