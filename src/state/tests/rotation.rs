@@ -1,5 +1,4 @@
 //! Keys are rotated: who is shut out, and what a process that dies meanwhile leaves.
-#![expect(clippy::disallowed_methods, reason = "the tests take key files away")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
