@@ -19,12 +19,14 @@
 //! `epid-sandbox` (both clouds simulated at the HTTP level), `epid-fake` (a strict in-memory cloud for tests) and
 //! `epid-simulation` (runs that die anywhere).
 //!
-//! Files that epid writes, all below the project's folder:
+//! Files that epid writes, all but one below the project's folder:
 //!
 //! | file | by | what |
 //! |---|---|---|
 //! | `.epid/state/**` | [`state`] | a snapshot and a journal for each stack and world, encrypted; its lock; outputs for other stacks |
 //! | `.epid/seen/**` | [`state`] | how far each state was when it was last written from here |
+//! | `$XDG_STATE_HOME/epid/seen/*` | [`state`] | the same for the person, by lineage: it stays when the folder is put back as it was |
+//! | `.epid/.gitignore` | [`state`] | Git leaves all of it alone; another one stays |
 //! | `.epid/keys/*` | [`state`] | the keys that everything encrypted is sealed with; never committed |
 //! | `Epid.keys.toml` | [`state`] | keys that a passphrase opens; committed |
 //! | `.epid/sandbox/world.*`, `lock` | `epid-sandbox` | the simulated world, encrypted by [`cli`]; who holds it |

@@ -70,6 +70,7 @@ fn run(binary: &Path, folder: &Path, arguments: &str) -> Output {
     let mut command = Command::new(binary);
     command.args(arguments.split_whitespace()).current_dir(folder);
     command
+        .env("XDG_STATE_HOME", folder.join("state"))
         .env_remove("EPID_STACK")
         .env_remove("EPID_SANDBOX")
         .output()

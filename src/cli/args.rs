@@ -90,6 +90,17 @@ pub(crate) struct StackArgs {
     pub(crate) sandbox: bool,
 }
 
+/// Whether to ask first, and to wait.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Consent {
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Where another run holds the stack, wait until it has ended
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
 /// Which stacks, in which world.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct StacksArgs {
@@ -231,6 +242,9 @@ pub(crate) struct Import {
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
+    /// Where another run holds the stack, wait until it has ended
+    #[arg(long)]
+    pub(crate) wait: bool,
 }
 
 impl Import {
@@ -263,9 +277,8 @@ pub(crate) enum StackCommand {
     Rm {
         #[command(flatten)]
         stack: StackArgs,
-        /// Do not ask
-        #[arg(long, short)]
-        yes: bool,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -334,9 +347,8 @@ pub(crate) enum StateCommand {
         stack: StackArgs,
         /// Its address or URN
         resource: String,
-        /// Do not ask
-        #[arg(long, short)]
-        yes: bool,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Let a protected resource be deleted or replaced in the next run
     Unprotect {
@@ -344,9 +356,8 @@ pub(crate) enum StateCommand {
         stack: StackArgs,
         /// Its address or URN
         resource: String,
-        /// Do not ask
-        #[arg(long, short)]
-        yes: bool,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Give a record another name; nothing is sent to a cloud
     Mv {
@@ -356,17 +367,15 @@ pub(crate) enum StateCommand {
         old: String,
         /// The address or URN it gets, which nothing has yet
         new: String,
-        /// Do not ask
-        #[arg(long, short)]
-        yes: bool,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Undo the last run, where it changed nothing but records
     Rollback {
         #[command(flatten)]
         stack: StackArgs,
-        /// Do not ask
-        #[arg(long, short)]
-        yes: bool,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Read every file of a state, and tell what is wrong with any
     Verify {
@@ -400,9 +409,8 @@ pub(crate) enum StateCommand {
         /// Even if the state is newer
         #[arg(long)]
         force: bool,
-        /// Do not ask
-        #[arg(long, short)]
-        yes: bool,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Move all states of the project, with their history, to another place, and let Epid.toml say so
     Migrate {
@@ -415,9 +423,8 @@ pub(crate) enum StateCommand {
         /// Another service than AWS that speaks S3; without it, what Epid.toml says now; an empty one is AWS
         #[arg(long, value_name = "URL")]
         endpoint: Option<String>,
-        /// Do not ask
-        #[arg(long, short)]
-        yes: bool,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Forget resources, which stay in the cloud
     Rm {
@@ -426,9 +433,8 @@ pub(crate) enum StateCommand {
         /// Their addresses or URNs
         #[arg(required = true, value_name = "RESOURCE")]
         resources: Vec<String>,
-        /// Do not ask
-        #[arg(long, short)]
-        yes: bool,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -445,7 +451,7 @@ pub(crate) enum KeysCommand {
         #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
         folder: PathBuf,
     },
-    /// Seal all states and secrets of the project with a new key; the old ones stay
+    /// Seal all states and secrets of the project with a new key; the old ones stay, and open nothing that is written later
     Rotate {
         /// What keeps the new key: a key file, or a passphrase [default: what keeps the current one]
         #[arg(long, value_enum, value_name = "PROVIDER")]
@@ -453,9 +459,8 @@ pub(crate) enum KeysCommand {
         /// Take a new passphrase too: asked for, or from EPID_NEW_PASSPHRASE or EPID_NEW_PASSPHRASE_FILE
         #[arg(long, conflicts_with = "to")]
         new_passphrase: bool,
-        /// Do not ask
-        #[arg(long, short)]
-        yes: bool,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -506,12 +511,14 @@ pub(crate) enum SandboxCommand {
         /// How many times faster than the wall its time passes
         #[arg(long, default_value_t = 60.0, value_name = "FACTOR")]
         speed: f64,
+        /// Where another process has the simulated cloud, wait until it has ended
+        #[arg(long)]
+        wait: bool,
     },
     /// Forget the simulated cloud and the states of stacks in it
     Reset {
-        /// Do not ask
-        #[arg(long, short)]
-        yes: bool,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 

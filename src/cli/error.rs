@@ -1,5 +1,7 @@
 //! What can go wrong, for people: what, where, why, what next.
 
+use std::fmt;
+
 use epid_provider::Failure;
 
 use super::exit::Exit;
@@ -76,12 +78,21 @@ impl Error {
         Self::Input(problems.into_iter().map(diagnostic).collect(), sources.clone())
     }
 
+    /// True where another run holds what is needed, and will have ended some time.
+    pub(crate) fn is_locked(&self) -> bool {
+        match self {
+            Self::State(error) => error.is_locked(),
+            Self::Other { exit, .. } => *exit == Exit::Locked,
+            Self::Input(..) | Self::Cloud(_) => false,
+        }
+    }
+
     /// How the program ends.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Input(..) => Exit::Invalid,
             Self::State(error) => match **error {
-                StateError::Locked { .. } | StateError::Rotating { .. } => Exit::Locked,
+                ref error if error.is_locked() => Exit::Locked,
                 StateError::Elsewhere { ref notice, .. } => match notice.moving {
                     Moving::Left => Exit::Invalid,
                     Moving::Leaving | Moving::Arriving => Exit::Locked,
@@ -151,6 +162,20 @@ impl Error {
             "exit": self.exit().code(),
             "problems": problems,
         })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Input(problems, _) => {
+                let mut messages = problems.iter().map(|problem| &problem.message);
+                messages.try_for_each(|message| f.write_str(message))
+            }
+            Self::State(error) => error.fmt(f),
+            Self::Cloud(failure) => f.write_str(&failure.message),
+            Self::Other { message, .. } => f.write_str(message),
+        }
     }
 }
 

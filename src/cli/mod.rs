@@ -41,6 +41,7 @@ mod served;
 mod split;
 mod surroundings;
 mod ui;
+mod waiting;
 mod workspace;
 mod world;
 
@@ -283,10 +284,12 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
         Command::Keys(command) => block_on(context.is_near(), commands::keys(context, command)),
         Command::History(history) => block_on(context.is_near(), commands::history(context, &history)),
         Command::Graph(graph) => block_on(context.is_near(), commands::graph(context, &graph)),
-        Command::Sandbox(SandboxCommand::Serve { port, speed }) => {
-            block_on(false, commands::serve(context, port, speed))
+        Command::Sandbox(SandboxCommand::Serve { port, speed, wait }) => {
+            block_on(false, commands::serve(context, port, speed, wait))
         }
-        Command::Sandbox(SandboxCommand::Reset { yes }) => block_on(true, commands::reset(context, yes)),
+        Command::Sandbox(SandboxCommand::Reset { consent }) => {
+            block_on(true, commands::reset(context, consent))
+        }
     }
 }
 

@@ -9,10 +9,12 @@ use epid_sandbox::world::REGION;
 use epid_sandbox::{Sandbox, Settings, Timestamp};
 use tokio::net::TcpListener;
 
+use super::args::Consent;
 use super::error::Error;
 use super::exit::Exit;
 use super::sealed_world::SealedWorld;
 use super::served::{self, Served};
+use super::waiting::patiently;
 use super::workspace::Workspace;
 use super::world::{folder, keyless, take, unusable};
 use super::{Context, surroundings};
@@ -58,14 +60,17 @@ pub(crate) fn reseal(workspace: &Workspace, mut world: SealedWorld, id: &str) ->
 }
 
 /// `epid sandbox serve`.
-pub(crate) async fn serve(context: &Context, port: u16, speed: f64) -> Result<Exit, Error> {
+pub(crate) async fn serve(context: &Context, port: u16, speed: f64, wait: bool) -> Result<Exit, Error> {
     if !(0.01..=10_000.0).contains(&speed) {
         return Err(Error::invalid("--speed is a factor from 0.01 to 10000"));
     }
     let workspace = context.workspace()?;
     let root = &workspace.project.root;
-    let now = Timestamp::from_millis(surroundings::wall().0);
-    let sandbox = open(context, &workspace, epid_sandbox::Clock::scaled(now, speed))?;
+    let take = async || {
+        let now = Timestamp::from_millis(surroundings::wall().0);
+        open(context, &workspace, epid_sandbox::Clock::scaled(now, speed))
+    };
+    let sandbox = patiently(context.terminal, wait, take).await?;
     let (aws, clusters) = (listen(port).await?, listen(0).await?);
     let (aws_at, clusters_at) = (address(&aws)?, address(&clusters)?);
     let serving = epid_sandbox::serve::serve(&sandbox, aws, clusters);
@@ -266,14 +271,15 @@ fn with_kubectl(file: &Path) -> String {
 }
 
 /// `epid sandbox reset`.
-pub(crate) async fn reset(context: &Context, yes: bool) -> Result<Exit, Error> {
+pub(crate) async fn reset(context: &Context, consent: Consent) -> Result<Exit, Error> {
     let workspace = context.workspace()?.in_sandbox();
     let terminal = context.terminal;
-    if !terminal.agrees(yes, "Forget the simulated cloud and its states?") {
+    if !terminal.agrees(consent.yes, "Forget the simulated cloud and its states?") {
         return Err(Error::invalid("nothing was reset").hint("add --yes to reset without being asked"));
     }
     let folder = folder(&workspace.project.root);
-    match open(context, &workspace, epid_sandbox::Clock::starting_at(BEGINNING)) {
+    let take = async || open(context, &workspace, epid_sandbox::Clock::starting_at(BEGINNING));
+    match patiently(terminal, consent.wait, take).await {
         Ok(sandbox) => {
             sandbox
                 .reset(u64::from(surroundings::random()))
@@ -289,7 +295,8 @@ pub(crate) async fn reset(context: &Context, yes: bool) -> Result<Exit, Error> {
     let holder = surroundings::holder(&context.command);
     for location in workspace.store.list().await? {
         if location.world.starts_with("sandbox:") && location.project == workspace.project.name {
-            workspace.store.discard(&location, &holder).await?;
+            let discard = async || Ok(workspace.store.discard(&location, &holder).await?);
+            patiently(terminal, consent.wait, discard).await?;
         }
     }
     terminal.done("the sandbox is empty, and the states of stacks in it are gone");

@@ -34,9 +34,22 @@ pub(crate) fn wall() -> Timestamp {
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Waits.
+/// Waits, by the wall: also where time jumps.
 pub(crate) async fn pause(time: std::time::Duration) {
-    tokio::time::sleep(time).await;
+    drop(tokio::task::spawn_blocking(move || std::thread::sleep(time)).await);
+}
+
+/// Where programs keep what a person would not miss much, as the XDG Base Directory Specification has it: `$XDG_STATE_HOME`, or
+/// `~/.local/state`.
+pub(crate) fn person() -> Option<PathBuf> {
+    let absolute = |name| {
+        variable(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let home = || absolute("HOME").map(|home| home.join(".local").join("state"));
+    let folder = absolute("XDG_STATE_HOME").or_else(home);
+    folder.or_else(|| absolute("LOCALAPPDATA"))
 }
 
 /// A fresh operation token.

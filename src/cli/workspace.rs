@@ -41,6 +41,8 @@ pub(crate) struct Workspace {
     remote: bool,
     /// The keys.
     pub(crate) keys: KeyRing,
+    /// Who hears of what is odd.
+    terminal: Terminal,
 }
 
 /// The folder of the project that `folder` is in.
@@ -54,10 +56,14 @@ pub(crate) fn root(folder: &Path) -> Result<PathBuf, Error> {
     })
 }
 
-fn store(root: &Path, blobs: Arc<dyn Blobs>, keys: &KeyRing) -> Store {
-    // Apart from the states, so that it does not go back in time with them.
-    let seen = FolderBlobs::new(root.join(".epid").join("seen"));
-    Store::new(blobs, keys.clone(), surroundings::randomness()).noting(Arc::new(seen))
+fn store(root: &Path, blobs: Arc<dyn Blobs>, keys: &KeyRing, terminal: Terminal) -> Store {
+    let folder = root.join(".epid");
+    // Apart from the states, so that it does not go back in time with them; whoever writes a state writes it.
+    let seen = FolderBlobs::new(folder.join("seen")).ignored_with(folder);
+    let person = surroundings::person().map(|folder| FolderBlobs::new(folder.join("epid").join("seen")));
+    let person = person.map(|folder| Arc::new(folder) as Arc<dyn Blobs>);
+    let listener = move |problem: &StateError| terminal.note(&format!("warning: {problem}"));
+    Store::new(blobs, keys.clone(), surroundings::randomness()).noting(Arc::new(seen), person, listener)
 }
 
 /// What is recorded of a stack.
@@ -95,7 +101,7 @@ impl Workspace {
             project.root.join(SEALED_KEYS),
             vec![Arc::new(PassphraseProvider::new(asked))],
         );
-        let store = store(&project.root, backend.all, &keys);
+        let store = store(&project.root, backend.all, &keys, terminal);
         Ok(Self {
             sources: loaded.sources.clone(),
             project,
@@ -105,12 +111,13 @@ impl Workspace {
             here: backend.here,
             remote: backend.remote,
             keys,
+            terminal,
         })
     }
 
     /// The states in `blobs`, with the keys of the project.
     pub(crate) fn store_in(&self, blobs: Arc<dyn Blobs>) -> Store {
-        store(&self.project.root, blobs, &self.keys)
+        store(&self.project.root, blobs, &self.keys, self.terminal)
     }
 
     /// True where some states are reached over a network, so that time may not jump.

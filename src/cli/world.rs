@@ -189,10 +189,13 @@ pub(crate) fn take(
         Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => Err(Error::Other {
             exit: super::exit::Exit::Locked,
             message: format!("the sandbox in {} is taken: {error}", folder.display()),
-            hint: Some("wait until that has ended; `epid preview` does not need to".to_owned()),
+            hint: Some("--wait waits until that has ended; `epid preview` does not need to".to_owned()),
         }),
         taken => {
             taken.map_err(|error| unusable(folder, &error))?;
+            // Also where no state is written.
+            let ignored = folder.parent().map_or(Ok(()), crate::state::blobs::ignore);
+            ignored.map_err(|error| unusable(folder, &error))?;
             // Who left a note there has ended without a word.
             super::served::forget(folder);
             Ok(())

@@ -1,5 +1,7 @@
 //! A state outside of its folder, the state before the last run, and whether every file of one is what it should be.
 
+use std::collections::BTreeSet;
+
 use super::amend::Refused;
 use super::error::StateError;
 use super::format::Damage;
@@ -60,6 +62,7 @@ impl Store {
     }
 
     async fn verify_once(&self, location: &Location) -> Result<Verified, StateError> {
+        let noted = self.noted(location).await;
         let mut problems: Vec<StateError> = Vec::new();
         let mut note = |problem: StateError| {
             // A damaged segment is found from both snapshots.
@@ -70,26 +73,43 @@ impl Store {
                 problems.push(problem);
             }
         };
-        let mut read = Vec::new();
-        for file in [STATE, PREVIOUS] {
-            match load::examine(self, location, file, true).await {
-                Ok(loaded) => read.push(loaded),
-                Err(problem) => {
-                    note(problem);
-                    read.push(None);
-                }
+        let latest = match load::examine(self, location, STATE, true).await {
+            Ok(loaded) => loaded,
+            Err(problem) => {
+                let name = self.blobs.describe(&names::file(location, STATE));
+                note(load::way_back(self, location, &name, noted.as_ref(), problem).await);
+                None
             }
+        };
+        let previous = match load::examine(self, location, PREVIOUS, true).await {
+            Ok(loaded) => loaded,
+            Err(mut problem) => {
+                if let (Some(_), StateError::Corrupt { next, .. }) = (&latest, &mut problem) {
+                    "nothing is lost: `state` holds without it, and the next run that changes anything replaces it"
+                        .clone_into(next);
+                }
+                note(problem);
+                None
+            }
+        };
+        let told = latest.as_ref().or(previous.as_ref());
+        let mut older = None;
+        if let Some(header) = told.map(|loaded| &loaded.snapshot.header) {
+            let of_person = self.noted_of(location, &header.lineage).await;
+            older = Self::check_seen(location, [noted.as_ref(), of_person.as_ref()], header).err();
         }
-        let previous = read.pop().flatten();
-        let latest = read.pop().flatten();
         if let (Some(latest), Some(previous)) = (&latest, &previous)
             && !is_same(&latest.snapshot, &previous.snapshot)
         {
             let name = self.blobs.describe(&names::file(location, PREVIOUS));
             let what = "with the journal after it, it tells another state than `state`";
-            note(Damage::at(0, what).of(name, "`state` holds; the next run replaces this one"));
+            let next = "`state` holds, and the next run that changes anything replaces this one";
+            note(Damage::at(0, what).of(name, next));
         }
-        if latest.is_none()
+        let is_older = older.is_some();
+        if let Some(older) = older {
+            note(older);
+        } else if latest.is_none()
             && previous.is_some()
             && matches!(self.blobs.get(&names::file(location, STATE)).await, Ok(None))
         {
@@ -101,6 +121,9 @@ impl Store {
             if problems.is_empty() {
                 problems.extend(load::bereft(self, location).await?);
             }
+            if problems.is_empty() {
+                problems.extend(self.check_gone(location).await.err());
+            }
             // Nothing else can be opened without; where nothing is wrong either, there is no state.
             let runs = 0;
             return Ok(Verified {
@@ -109,7 +132,7 @@ impl Store {
                 problems,
             });
         };
-        let (runs, wrong) = self.verify_history(location, &loaded).await?;
+        let (runs, wrong) = self.verify_history(location, &loaded, is_older).await?;
         wrong.into_iter().for_each(&mut note);
         if let Err(problem) = self.outputs(location).await {
             note(problem);
@@ -128,8 +151,14 @@ impl Store {
         &self,
         location: &Location,
         loaded: &Loaded,
+        is_older: bool,
     ) -> Result<(usize, Vec<StateError>), StateError> {
-        let (mut runs, mut problems) = (0, Vec::new());
+        let at = loaded.snapshot.header.serial;
+        // Those that the history still lacks count too, as `epid history` has them.
+        let last = loaded.snapshot.run.as_deref();
+        let lacking = loaded.runs.iter().chain(last);
+        let mut runs: BTreeSet<u64> = lacking.map(|run| run.serial).collect();
+        let mut problems = Vec::new();
         for name in self.blobs.list(&names::file(location, HISTORY)).await? {
             let damaged = |damage: Damage| {
                 damage.of(
@@ -138,15 +167,24 @@ impl Store {
                 )
             };
             match self.blobs.get(&name).await {
-                Ok(Some(bytes)) => match one_run(&bytes, &name, loaded, &loaded.keys) {
-                    Ok(()) => runs += 1,
+                Ok(Some(bytes)) => match one_run(&bytes, &name, &loaded.keys) {
+                    // That the state is older is told once.
+                    Ok(run) if run > at && is_older => {}
+                    Ok(run) if run > at => {
+                        let what = format!("it is of run {run}, and the state is at run {at}");
+                        problems.push(Damage::at(0, what).of(
+                            self.blobs.describe(&name),
+                            "the state seems to be an older copy: put the newer one back; where that is lost, move this away",
+                        ));
+                    }
+                    Ok(run) => drop(runs.insert(run)),
                     Err(damage) => problems.push(damaged(damage)),
                 },
                 Ok(None) => {}
                 Err(error) => problems.push(error.into()),
             }
         }
-        Ok((runs, problems))
+        Ok((runs.len(), problems))
     }
 
     /// A state as one file, encrypted with its key as all of its files are; `None` where there is none.
@@ -216,15 +254,11 @@ fn is_same(a: &Snapshot, b: &Snapshot) -> bool {
     a.is_same(b)
 }
 
-fn one_run(bytes: &[u8], name: &str, loaded: &Loaded, keys: &StackKeys) -> Result<(), Damage> {
+/// The number of the run that a file of the history is of.
+fn one_run(bytes: &[u8], name: &str, keys: &StackKeys) -> Result<u64, Damage> {
     let run = read_run(bytes, keys)?;
     if names::number(name) != Some(run.serial) {
         return Err(Damage::at(0, format!("it is the history of run {}", run.serial)));
     }
-    let at = loaded.snapshot.header.serial;
-    if run.serial > at {
-        let what = format!("it is of run {}, and the state is at run {at}", run.serial);
-        return Err(Damage::at(0, what));
-    }
-    Ok(())
+    Ok(run.serial)
 }

@@ -6,10 +6,10 @@ use super::blobs::{Guard, Log};
 use super::error::StateError;
 use super::format::journal::{self, FULL, Position, Writer};
 use super::format::record::Line;
-use super::journal_entry::{JournalEntry, RunRecord};
+use super::journal_entry::{JournalEntry, Run, RunRecord, RunResult};
 use super::keys::StackKeys;
 use super::keys::cipher::{hex, random};
-use super::load::{self, Loaded, PREVIOUS, STATE, StateHead};
+use super::load::{self, Loaded, PREVIOUS, STATE, StateHead, note_run};
 use super::location::Location;
 use super::names;
 use super::session::Opening;
@@ -62,6 +62,10 @@ impl Disk {
             Self::take_over(store, location, &opening).await
         } else {
             Self::read(store, location, &opening).await
+        };
+        let taken = match taken {
+            Ok((disk, loaded)) => disk.settled(loaded).await,
+            error => error,
         };
         match taken {
             Ok((mut disk, loaded)) => {
@@ -144,6 +148,15 @@ impl Disk {
             noted: None,
         };
         Ok((disk, loaded))
+    }
+
+    /// Ends a rotation that was cut short, before anything is written after it.
+    async fn settled(mut self, mut loaded: Loaded) -> Result<(Self, Loaded), StateError> {
+        if loaded.keys.before().is_some() {
+            loaded.keys = self.settle(loaded.snapshot.clone(), loaded.keys).await?;
+            loaded.head = self.head.clone();
+        }
+        Ok((self, loaded))
     }
 
     fn blob(&self, name: &str) -> String {
@@ -265,26 +278,61 @@ impl Disk {
         self.from_previous = false;
         let old = std::mem::replace(&mut self.head, head).journal.segment;
         self.pending = false;
-        for segment in self.segments.iter().filter(|segment| **segment <= old) {
-            // Nothing reads it any more; what stays now goes the next time.
-            drop(blobs.delete(&names::segment(&self.location, *segment)).await);
-        }
+        self.drop_segments(old).await;
         Ok(())
     }
 
-    /// Writes both snapshots anew, with the data keys sealed by another key. Cut anywhere, each snapshot names the key that
-    /// opens it.
-    pub(super) async fn rekey(
-        &mut self,
-        snapshot: Snapshot,
-        runs: &[RunRecord],
-        keys: &StackKeys,
-        wrapped: String,
-    ) -> Result<(), StateError> {
-        self.head.keys = wrapped;
-        self.compact(snapshot.clone(), runs, keys).await?;
-        // The one that has just become the previous one was sealed the old way.
-        self.compact(snapshot, &[], keys).await
+    /// Records `run` and seals the state with other data keys, which the key `id` opens. Cut anywhere, everything is readable, and
+    /// whoever opens the state next ends it.
+    pub(super) async fn renew(&mut self, loaded: Loaded, id: &str, run: Run) -> Result<(), StateError> {
+        let (keys, at, lineage) = (loaded.keys, run.at, self.head.lineage.clone());
+        let key = self
+            .store
+            .keys
+            .require(id, &format!("the state of {}", self.location))?;
+        let (mut snapshot, mut runs) = (loaded.snapshot, loaded.runs);
+        let begun = JournalEntry::Run(run);
+        note_run(&snapshot, &begun, loaded.head.serial, &mut runs);
+        snapshot.apply(&begun)?;
+        self.append(vec![begun], &keys).await?;
+        self.note_seen(snapshot.header.serial).await;
+        let result = RunResult::Done;
+        snapshot.apply(&JournalEntry::Close { result, at })?;
+        runs.extend(snapshot.run.as_deref().cloned());
+        // Before the state is, nobody could read them under the new keys.
+        for run in &runs {
+            self.store.keep_run(&self.location, run, &keys).await?;
+        }
+        snapshot.header.key = Arc::from(id);
+        let keys = keys.renewed(id)?;
+        self.head.keys = keys.wrap(&key, &lineage)?;
+        self.compact(snapshot.clone(), &[], &keys).await?;
+        self.settle(snapshot, keys).await.map(drop)
+    }
+
+    /// Takes the data keys before a rotation away, and with them all that they open.
+    async fn settle(&mut self, snapshot: Snapshot, keys: StackKeys) -> Result<StackKeys, StateError> {
+        self.store.reseal_history(&self.location, &keys).await?;
+        let what = format!("the state of {}", self.location);
+        let key = self.store.keys.require(keys.id(), &what)?;
+        let keys = keys.settled();
+        self.head.keys = keys.wrap(&key, &self.head.lineage)?;
+        let (head, with) = (self.head.clone(), keys.clone());
+        let bytes = off_thread(move || load::write(&head, &snapshot, &with)).await?;
+        // `state` last: until then it says that this is not done.
+        for file in [PREVIOUS, STATE] {
+            self.store.blobs.put(&self.blob(file), bytes.clone()).await?;
+        }
+        self.drop_segments(self.head.journal.segment).await;
+        Ok(keys)
+    }
+
+    /// Removes segments that no snapshot needs any more; what stays now goes the next time.
+    async fn drop_segments(&self, last: u64) {
+        for segment in self.segments.iter().filter(|segment| **segment <= last) {
+            let name = names::segment(&self.location, *segment);
+            drop(self.store.blobs.delete(&name).await);
+        }
     }
 
     /// Ends the session. The lock ends with what this returns.

@@ -56,7 +56,7 @@ pub enum StateError {
         known: u32,
     },
     /// Somebody works on the stack. Exit code 4.
-    #[error("{location} is locked{}{}; wait until that run has ended", by(.holder.as_deref()), ends(*.until))]
+    #[error("{location} is locked{}{}; --wait waits until that run has ended", by(.holder.as_deref()), ends(*.until))]
     Locked {
         /// The stack.
         location: Location,
@@ -65,8 +65,14 @@ pub enum StateError {
         /// Until when, unless it goes on: where locks end by themselves, in a bucket.
         until: Option<Timestamp>,
     },
+    /// Somebody works on some of the stacks that are needed together. Exit code 4.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    SomeLocked(
+        /// A [`Self::Locked`] for each.
+        Vec<StateError>,
+    ),
     /// Somebody rotates the keys of the project. Exit code 4.
-    #[error("another `epid keys rotate` holds {file}; wait until it has ended")]
+    #[error("another `epid keys rotate` holds {file}; --wait waits until it has ended")]
     Rotating {
         /// The file that is locked.
         file: String,
@@ -215,6 +221,15 @@ pub enum StateError {
         /// The note that says so.
         file: String,
     },
+    /// A note of how far a state was cannot be read.
+    #[error(
+        "{file} is damaged: it noted how far a state was, so that an older copy of it would be noticed; this is not looked at \
+         now. Run `epid history` to see that the last run is the last one, then remove the file: the next run writes it anew"
+    )]
+    BadNote {
+        /// The note.
+        file: String,
+    },
     /// A state that was seen from here is not there any more.
     #[error(
         "the state of {location} that was at run {seen} is gone from {place}: put it back, or check [backend] in Epid.toml; to \
@@ -288,6 +303,15 @@ pub enum StateError {
 }
 
 impl StateError {
+    /// True where somebody works on what is needed, and will have ended some time.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        matches!(
+            self,
+            Self::Locked { .. } | Self::SomeLocked(_) | Self::Rotating { .. }
+        )
+    }
+
     /// True where a key is not here, or only a part of it, or cannot be opened because nobody gave its passphrase.
     #[must_use]
     pub fn is_missing_key(&self) -> bool {

@@ -15,6 +15,7 @@ use super::keys::key::Key;
 use super::keys::{Entropy, KeyRing, StackKeys};
 use super::location::Location;
 use super::names;
+use super::seen::Seen;
 use super::snapshot::{FORMAT, Header, Snapshot};
 use super::store::{Store, off_thread};
 
@@ -144,6 +145,7 @@ impl Files {
 /// before is not decoded again while its files are the same.
 pub(super) async fn load(store: &Store, location: &Location) -> Result<Option<Loaded>, StateError> {
     let mut attempt = 0;
+    let mut of_person: Option<Seen> = None;
     loop {
         attempt += 1;
         let noted = store.noted(location).await;
@@ -160,7 +162,16 @@ pub(super) async fn load(store: &Store, location: &Location) -> Result<Option<Lo
         let (keys, entropy) = (store.keys.clone(), store.entropy.clone());
         let error = match off_thread(move || decode(files, &keys, &entropy)).await {
             Ok(loaded) => {
-                store.check_seen(location, noted.as_ref(), &loaded.snapshot.header)?;
+                let header = &loaded.snapshot.header;
+                let was_noted = of_person.is_some();
+                if !was_noted {
+                    of_person = store.noted_of(location, &header.lineage).await;
+                }
+                match Store::check_seen(location, [noted.as_ref(), of_person.as_ref()], header) {
+                    // Somebody may have written both since: only what is read from now on tells.
+                    Err(_) if !was_noted && of_person.is_some() => continue,
+                    checked => checked?,
+                }
                 store.remember(location, version, &loaded);
                 return Ok(Some(loaded));
             }
@@ -176,27 +187,28 @@ pub(super) async fn load(store: &Store, location: &Location) -> Result<Option<Lo
         return Err(if from_previous {
             error
         } else {
-            way_back(store, location, &name, error).await?
+            way_back(store, location, &name, noted.as_ref(), error).await
         });
     }
 }
 
-/// Says of a damaged snapshot that the one before is there.
-async fn way_back(
+/// Says of a damaged snapshot that the one before is as good, where it is.
+pub(super) async fn way_back(
     store: &Store,
     location: &Location,
     name: &str,
+    noted: Option<&Seen>,
     mut error: StateError,
-) -> Result<StateError, StateError> {
-    let previous = names::file(location, PREVIOUS);
+) -> StateError {
     if let StateError::Corrupt { file, next, .. } = &mut error
         && *file == *name
-        && store.blobs.get(&previous).await?.is_some()
+        && let Ok(Some(previous)) = examine(store, location, PREVIOUS, true).await
+        && Store::check_seen(location, [noted, None], &previous.snapshot.header).is_ok()
     {
         "move it away and try again: `state.previous` and the journal beside it hold the same"
             .clone_into(next);
     }
-    Ok(error)
+    error
 }
 
 /// The snapshot's file: `state`, or where that is missing `state.previous`, after which the journal holds the rest. Where there is

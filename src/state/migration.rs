@@ -129,7 +129,7 @@ impl Migration {
     /// now.
     ///
     /// # Errors
-    /// [`StateError::Locked`] while somebody works on any of them; the first problem of a state that is not whole; as
+    /// [`StateError::SomeLocked`] while somebody works on any of them, [`StateError::Locked`] while somebody moves them; the first problem of a state that is not whole; as
     /// [`Self::ahead`]. The states are where they were then, unless the old place says that they have left.
     pub async fn run(&self, who: &Holder, run: &Run) -> Result<usize, StateError> {
         let mut held = Vec::new();
@@ -184,8 +184,16 @@ impl Migration {
     /// Makes the new place hold what the old one does, with every lock of both.
     async fn copy(&self, held: &mut Vec<Box<dyn Guard>>, who: &Holder, run: &Run) -> Result<(), StateError> {
         let mut states = BTreeMap::new();
+        let mut locked = Vec::new();
         for location in stacks(&self.from, &self.of).await? {
-            held.push(settle(&self.from, &location, who).await?);
+            match settle(&self.from, &location, who).await {
+                Ok(guard) => held.push(guard),
+                Err(error) if error.is_locked() => {
+                    locked.push(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
             let whole = self.from.verify(&location).await?;
             if let Some(problem) = whole.problems.into_iter().next() {
                 return Err(problem);
@@ -193,6 +201,9 @@ impl Migration {
             if let Some(snapshot) = whole.snapshot {
                 states.insert(location, (snapshot, whole.runs));
             }
+        }
+        if !locked.is_empty() {
+            return Err(StateError::SomeLocked(locked));
         }
         self.clear(&self.to).await?;
         let files = files(&self.from, &self.of).await?;

@@ -1,44 +1,72 @@
-//! Sealing what is there with another key. The data keys stay, so nothing under them is written anew.
+//! Sealing what is there with another key, and with data keys of its own.
 
-use std::sync::Arc;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::disk::Disk;
 use super::error::StateError;
+use super::journal_entry::Run;
+use super::keys::StackKeys;
 use super::load::{PREVIOUS, STATE, StateHead};
 use super::location::{Holder, Location};
 use super::names;
 use super::session::Opening;
-use super::store::Store;
+use super::store::{HISTORY, Store, read_run};
+
+/// Runs of a history that are sealed at once.
+const AT_ONCE: usize = 8;
 
 impl Store {
-    /// Seals the data keys of a state with the key `id`, in both of its snapshots. False where they are already. Until this
-    /// has returned, both keys are needed.
+    /// Seals a state anew: with other data keys, which the key `id` opens, so that those before open nothing of it any more. Its
+    /// history tells it as `run`. False where the key `id` opens it already. Until this has returned, both keys are needed.
     ///
     /// # Errors
     /// [`StateError::Locked`] while somebody works on it, [`StateError::MissingKey`], [`StateError::Corrupt`],
     /// [`StateError::Io`].
-    pub async fn rekey(&self, location: &Location, id: &str, holder: Holder) -> Result<bool, StateError> {
-        if self.sealers(location).await?.iter().all(|sealer| sealer == id) {
-            return Ok(false);
-        }
+    pub async fn rekey(
+        &self,
+        location: &Location,
+        id: &str,
+        holder: Holder,
+        run: &Run,
+    ) -> Result<bool, StateError> {
+        // This also ends a rotation that was cut short.
         let (mut disk, loaded) = Disk::open(self, location, Opening::new(holder)).await?;
         let done = async {
-            let key = self.keys.require(id, &format!("the state of {location}"))?;
-            let wrapped = loaded.keys.wrap(&key, &loaded.head.lineage)?;
-            let saved = loaded.head.serial;
-            let (mut snapshot, mut runs) = (loaded.snapshot, loaded.runs);
-            snapshot.header.key = Arc::from(id);
-            // What the journal held besides is closed as a session would close it.
-            if loaded.pending && snapshot.header.serial == saved {
-                snapshot.header.serial = saved.saturating_add(1);
+            if self.sealers(location).await?.iter().all(|sealer| sealer == id) {
+                return Ok(false);
             }
-            runs.extend(snapshot.run.as_deref().filter(|run| run.serial > saved).cloned());
-            let keys = loaded.keys.opened_by(id);
-            disk.rekey(snapshot, &runs, &keys, wrapped).await
+            disk.renew(loaded, id, run.clone()).await.map(|()| true)
         };
         let done = done.await;
-        drop(disk.release().await);
-        done.map(|()| true)
+        if let Some(guard) = disk.release().await {
+            guard.release().await;
+        }
+        done
+    }
+
+    /// Seals with the newer data keys of a state what those before have sealed of its history.
+    pub(super) async fn reseal_history(
+        &self,
+        location: &Location,
+        keys: &StackKeys,
+    ) -> Result<(), StateError> {
+        let files = self.blobs.list(&names::file(location, HISTORY)).await?;
+        let resealed = files.into_iter().map(|name| async move {
+            let Some(bytes) = self.blobs.get(&name).await? else {
+                return Ok(());
+            };
+            if read_run(&bytes, &keys.clone().settled()).is_ok() {
+                return Ok(());
+            }
+            // What cannot be read is told by whoever reads it.
+            match read_run(&bytes, keys) {
+                Ok(run) => self.keep_run(location, &run, keys).await,
+                Err(_) => Ok(()),
+            }
+        });
+        let mut resealed = stream::iter(resealed).buffer_unordered(AT_ONCE);
+        while resealed.try_next().await?.is_some() {}
+        Ok(())
     }
 
     /// The keys that the snapshots of a state are sealed with, the newest first; needs none of them.

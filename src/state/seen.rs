@@ -1,65 +1,149 @@
-//! The last run of each state that was seen from this folder. It is no part of the state: where that is older, somebody has put
-//! an old copy back. A net, not a promise: what cannot be noted or read here is as if it had not been seen.
+//! The last run of each state that was seen from here. It is no part of the state: where that is older, somebody has put an old
+//! copy back. A net, not a promise: what cannot be noted is as if it had not been seen, and what cannot be read is told.
+//!
+//! Two places have such notes: the project's folder, for each state by where it is, and a folder of the person, by lineage. The
+//! second does not go back in time with the first.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use super::blobs::Blobs;
 use super::error::StateError;
+use super::keys::cipher::{fingerprint, hex};
 use super::location::Location;
 use super::names;
 use super::snapshot::Header;
 use super::store::Store;
 
 const SERIAL: &str = "serial";
+/// Worlds that are in the project's folder too, and go back in time with it.
+const SANDBOX: &str = "sandbox:";
 
-#[derive(Serialize, Deserialize)]
+/// Who is told of a note that cannot be read.
+type Listener = Arc<dyn Fn(&StateError) + Send + Sync>;
+
+/// Where it is noted how far states were.
+#[derive(Clone, Default)]
+pub(super) struct Notes {
+    project: Option<Arc<dyn Blobs>>,
+    person: Option<Arc<dyn Blobs>>,
+    listener: Option<Listener>,
+    /// The notes that were told of.
+    told: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl fmt::Debug for Notes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notes").finish_non_exhaustive()
+    }
+}
+
+/// How far a state was.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Seen {
     lineage: Arc<str>,
     serial: u64,
+    /// Of both, so that a changed digit is no later run; notes had none once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checksum: Option<String>,
+    /// The file that says so.
+    #[serde(skip)]
+    file: String,
+}
+
+impl Seen {
+    fn checksum(lineage: &str, serial: u64) -> String {
+        hex(&fingerprint(&[lineage.as_bytes(), &serial.to_be_bytes()])[..4])
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let seen: Self = serde_json::from_slice(bytes).ok()?;
+        let sum = Self::checksum(&seen.lineage, seen.serial);
+        let whole = seen.checksum.as_ref().is_none_or(|found| *found == sum);
+        whole.then_some(seen)
+    }
+}
+
+impl Notes {
+    async fn read(&self, notes: Option<&Arc<dyn Blobs>>, name: &str) -> Option<Seen> {
+        let notes = notes?;
+        let file = notes.describe(name);
+        let problem = match notes.get(name).await {
+            Ok(None) => return None,
+            Ok(Some(bytes)) => match Seen::read(&bytes) {
+                Some(seen) => return Some(Seen { file, ..seen }),
+                None => StateError::BadNote { file: file.clone() },
+            },
+            Err(error) => error.into(),
+        };
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (true, Some(listener)) = (told.insert(file), &self.listener) {
+            listener(&problem);
+        }
+        None
+    }
+
+    /// The notes of the person, unless the state goes back in time with its world.
+    fn of_person(&self, location: &Location) -> Option<&Arc<dyn Blobs>> {
+        self.person
+            .as_ref()
+            .filter(|_| !location.world.starts_with(SANDBOX))
+    }
 }
 
 impl Store {
-    /// The same, with notes in `seen` of how far each state was when it was last written from here.
+    /// The same, with notes of how far each state was when it was last written from here: in `project`, and in `person`, which
+    /// stays when the project's folder is put back as it was. `listener` hears of notes that are damaged; nothing waits for them.
     #[must_use]
-    pub fn noting(mut self, seen: Arc<dyn Blobs>) -> Self {
-        self.seen = Some(seen);
+    pub fn noting(
+        mut self,
+        project: Arc<dyn Blobs>,
+        person: Option<Arc<dyn Blobs>>,
+        listener: impl Fn(&StateError) + Send + Sync + 'static,
+    ) -> Self {
+        self.notes = Notes {
+            project: Some(project),
+            person,
+            listener: Some(Arc::new(listener)),
+            told: Arc::default(),
+        };
         self
     }
 
-    /// What is noted of a state. To be read before the state is: a writer notes what they have written.
+    /// What the project has noted of a state. To be read before the state is: a writer notes what they have written.
     pub(super) async fn noted(&self, location: &Location) -> Option<Seen> {
-        let notes = self.seen.as_ref()?;
-        let noted = notes.get(&names::file(location, SERIAL)).await.ok().flatten();
-        serde_json::from_slice(&noted?).ok()
-    }
-
-    fn describe_note(&self, location: &Location) -> String {
         let name = names::file(location, SERIAL);
-        self.seen
-            .as_ref()
-            .map_or_else(String::new, |notes| notes.describe(&name))
+        self.notes.read(self.notes.project.as_ref(), &name).await
     }
 
-    /// Makes sure that a state is not older than it was.
+    /// What the person has noted of a state of that lineage. To be read before the state is, too.
+    pub(super) async fn noted_of(&self, location: &Location, lineage: &str) -> Option<Seen> {
+        self.notes.read(self.notes.of_person(location), lineage).await
+    }
+
+    /// Makes sure that a state is not older than notes say.
     pub(super) fn check_seen(
-        &self,
         location: &Location,
-        noted: Option<&Seen>,
+        noted: [Option<&Seen>; 2],
         header: &Header,
     ) -> Result<(), StateError> {
-        match noted {
-            Some(seen) if seen.lineage == header.lineage && seen.serial > header.serial => {
-                Err(StateError::Older {
-                    location: location.clone(),
-                    serial: header.serial,
-                    seen: seen.serial,
-                    file: self.describe_note(location),
-                })
-            }
-            _ => Ok(()),
-        }
+        let noted = noted.into_iter().flatten();
+        let later = noted.filter(|seen| seen.lineage == header.lineage && seen.serial > header.serial);
+        let later: Vec<&Seen> = later.collect();
+        let Some(seen) = later.iter().map(|seen| seen.serial).max() else {
+            return Ok(());
+        };
+        let files: Vec<&str> = later.iter().map(|seen| &*seen.file).collect();
+        Err(StateError::Older {
+            location: location.clone(),
+            serial: header.serial,
+            seen,
+            file: files.join(" and "),
+        })
     }
 
     /// Makes sure that a state which is not there never was, or never had a run.
@@ -69,24 +153,38 @@ impl Store {
                 location: location.clone(),
                 seen: seen.serial,
                 place: self.blobs.describe(&names::folder(location)),
-                file: self.describe_note(location),
+                file: seen.file,
             }),
             _ => Ok(()),
         }
     }
 
-    /// Removes the note of a state that is about to be removed.
+    /// Removes the notes of a state that is about to be removed.
     pub(super) async fn forget_seen(&self, location: &Location) {
-        if let Some(notes) = &self.seen {
+        let noted = self.noted(location).await;
+        if let (Some(notes), Some(seen)) = (self.notes.of_person(location), noted) {
+            drop(notes.delete(&seen.lineage).await);
+        }
+        if let Some(notes) = &self.notes.project {
             drop(notes.delete(&names::file(location, SERIAL)).await);
         }
     }
 
     /// Notes how far a state is.
     pub(super) async fn note_seen(&self, location: &Location, lineage: &Arc<str>, serial: u64) {
-        let Some(notes) = &self.seen else { return };
-        let lineage = lineage.clone();
-        if let Ok(text) = serde_json::to_vec(&Seen { lineage, serial }) {
+        let seen = Seen {
+            lineage: lineage.clone(),
+            serial,
+            checksum: Some(Seen::checksum(lineage, serial)),
+            file: String::new(),
+        };
+        let Ok(text) = serde_json::to_vec(&seen) else {
+            return;
+        };
+        if let Some(notes) = self.notes.of_person(location) {
+            drop(notes.put(lineage, text.clone()).await);
+        }
+        if let Some(notes) = &self.notes.project {
             drop(notes.put(&names::file(location, SERIAL), text).await);
         }
     }

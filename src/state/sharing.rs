@@ -172,25 +172,32 @@ impl Store {
                     break;
                 }
             }
-            let Some(own) = own else {
+            let Some(mut own) = own else {
                 // Without a key nothing can be said of it here; who has one can still read it.
                 return Ok(None);
             };
-            let clear = document::open(&bytes, own.state(), PURPOSE).map_err(damaged)?;
-            for reader in &readers {
-                if let Some(Key::Whole(key)) = store.keys.at_hand(reader)? {
-                    head.keys.insert(reader.clone(), own.wrap(&key, &head.lineage)?);
-                }
-            }
+            let mut clear = document::open(&bytes, own.state(), PURPOSE).map_err(damaged)?;
             // A key that is not here belongs to a consumer elsewhere, who still needs it.
             let mut kept = BTreeMap::new();
             for (reader, wrapped) in std::mem::take(&mut head.keys) {
-                if readers.contains(&reader) || store.keys.at_hand(&reader)?.is_none() {
+                if store.keys.at_hand(&reader)?.is_none() {
                     kept.insert(reader, wrapped);
                 }
             }
-            head.keys = kept;
-            head.key = id;
+            // Where there is none, whoever has the keys before opens nothing any more.
+            if kept.is_empty() {
+                let stored = Stored::from_json(&clear);
+                let values = own.restore(stored.map_err(|e| damaged(Damage::at(0, e.to_string())))?);
+                own = own.draw_for_sharing()?;
+                let stored = own.store(&values)?.to_json();
+                clear = stored.map_err(|error| StateError::Abandoned(error.to_string()))?;
+            }
+            for reader in &readers {
+                if let Some(Key::Whole(key)) = store.keys.at_hand(reader)? {
+                    kept.insert(reader.clone(), own.wrap(&key, &head.lineage)?);
+                }
+            }
+            (head.keys, head.key, head.format) = (kept, id, FORMAT);
             document::write(&head, &clear, own.state(), PURPOSE, &store.entropy).map(Some)
         });
         match sealed.await? {

@@ -11,7 +11,7 @@ use super::entry::{Entry, Generation, RecordKey, Role};
 use super::journal_entry::{Intent, RunRecord};
 
 /// The format this epid writes.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// Which stack a state is of, and how far it has come. Readable without any key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,6 +14,7 @@ use super::keys::{Entropy, KeyRing, StackKeys};
 use super::load::{self, Loaded, PREVIOUS, STATE, StateHead, Version};
 use super::location::{Holder, Location};
 use super::names;
+use super::seen::Notes;
 use super::session::{Opening, Session};
 use super::sharing;
 use super::snapshot::{FORMAT, Header, Snapshot};
@@ -30,8 +31,8 @@ pub struct Store {
     pub(super) entropy: Entropy,
     /// It is used by the migration that notices tell of.
     pub(super) is_moving: bool,
-    /// Notes of how far states were.
-    pub(super) seen: Option<Arc<dyn Blobs>>,
+    /// How far states were.
+    pub(super) notes: Notes,
     /// What was read, until it is opened for writing.
     read: Arc<Mutex<BTreeMap<Location, (Version, Loaded)>>>,
 }
@@ -65,7 +66,7 @@ impl Store {
             keys,
             entropy,
             is_moving: false,
-            seen: None,
+            notes: Notes::default(),
             read: Arc::default(),
         }
     }
@@ -75,7 +76,7 @@ impl Store {
         Self {
             is_moving: true,
             // A migration may be given up, and what it wrote with it.
-            seen: None,
+            notes: Notes::default(),
             ..self.clone()
         }
     }
@@ -116,11 +117,15 @@ impl Store {
     /// # Errors
     /// [`StateError::Corrupt`], [`StateError::Newer`], [`StateError::Io`].
     pub async fn header(&self, location: &Location) -> Result<Option<Header>, StateError> {
+        Ok(self.head(location).await?.map(|head| head.header()))
+    }
+
+    async fn head(&self, location: &Location) -> Result<Option<StateHead>, StateError> {
         let Some((file, bytes, _)) = load::fetch_state(self, location).await? else {
             return Ok(None);
         };
         let head = StateHead::read(&bytes).map_err(|damage| damage.of(file, "restore it from a backup"))?;
-        Ok(Some(head.header()))
+        Ok(Some(head))
     }
 
     /// Every stack that has a state, in order.
@@ -150,9 +155,26 @@ impl Store {
     /// # Errors
     /// As [`Self::read`].
     pub async fn history(&self, location: &Location) -> Result<Vec<RunRecord>, StateError> {
-        let Some(loaded) = load::load(self, location).await? else {
-            return Ok(Vec::new());
-        };
+        loop {
+            let Some(loaded) = load::load(self, location).await? else {
+                return Ok(Vec::new());
+            };
+            let keys = loaded.head.keys.clone();
+            match self.history_beside(location, loaded).await {
+                // A rotation goes on, and has sealed it with other keys since.
+                Err(StateError::Corrupt { .. })
+                    if self.head(location).await?.is_none_or(|h| h.keys != keys) => {}
+                told => return told,
+            }
+        }
+    }
+
+    /// The runs that the history of a state has, and those that it still lacks.
+    pub(super) async fn history_beside(
+        &self,
+        location: &Location,
+        loaded: Loaded,
+    ) -> Result<Vec<RunRecord>, StateError> {
         let mut runs = BTreeMap::new();
         for name in self.blobs.list(&names::file(location, HISTORY)).await? {
             let Some(bytes) = self.blobs.get(&name).await? else {
@@ -309,8 +331,11 @@ impl Store {
 
 pub(super) fn read_run(bytes: &[u8], keys: &StackKeys) -> Result<RunRecord, Damage> {
     let _: RunHead = document::head(bytes, RUN)?;
-    let clear = document::open(bytes, keys.state(), RUN_PURPOSE)?;
-    serde_json::from_slice(&clear).map_err(|e| Damage::at(0, format!("its content cannot be read: {e}")))
+    let mut clear = document::open(bytes, keys.state(), RUN_PURPOSE);
+    if let (Err(_), Some(before)) = (&clear, keys.before()) {
+        clear = document::open(bytes, before, RUN_PURPOSE);
+    }
+    serde_json::from_slice(&clear?).map_err(|e| Damage::at(0, format!("its content cannot be read: {e}")))
 }
 
 /// Does work that blocks, or takes long, beside the runtime.

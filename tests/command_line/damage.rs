@@ -140,10 +140,10 @@ fn a_state_of_a_later_format_is_left_alone() {
     let text = fs::read(&file).unwrap();
     let line = text.iter().position(|b| *b == b'\n').unwrap();
     let head = String::from_utf8(text[..line].to_vec()).unwrap();
-    let head = head.replace("\"format\":2", "\"format\":3");
+    let head = head.replace("\"format\":3", "\"format\":4");
     fs::write(&file, [head.as_bytes(), &text[line..]].concat()).unwrap();
     let name = file.display().to_string();
-    refused(&place, 1, &[&name, "has format 3", "upgrade epid"]);
+    refused(&place, 1, &[&name, "has format 4", "upgrade epid"]);
 }
 
 #[test]
@@ -276,4 +276,70 @@ fn damaged_outputs_are_told_to_who_reads_them_and_written_anew_by_their_own_stac
     place.run("state verify").ends(1).says("outputs");
     place.run("up --yes").ends(0);
     place.run("state verify").ends(0);
+}
+
+/// Removes a file, or changes a byte in the middle of it.
+fn spoil(place: &Place, name: &str, flip: bool) {
+    let file = place.state_file("one", name);
+    if flip {
+        let mut bytes = fs::read(&file).unwrap();
+        let at = bytes.len() / 2;
+        bytes[at] ^= 0x10;
+        fs::write(&file, bytes).unwrap();
+    } else {
+        fs::remove_file(&file).unwrap();
+    }
+}
+
+#[test]
+fn verify_gives_the_advice_that_a_run_gives() {
+    const AWAY: &str = "move it away and try again";
+    const BACKUP: &str = "restore";
+    const HOLDS: &str = "nothing is lost: `state` holds";
+    let whole = used();
+    // What is spoiled, what is said of it, and whether a run goes on nevertheless.
+    let cases: &[(&[(&str, bool)], &str, bool)] = &[
+        (&[("state", true)], AWAY, false),
+        (
+            &[("state", false)],
+            "the next run makes it anew from `state.previous`",
+            true,
+        ),
+        (&[("state.previous", true)], HOLDS, true),
+        (&[("journal/", true)], HOLDS, true),
+        (&[("state", true), ("state.previous", true)], BACKUP, false),
+        (&[("state", true), ("journal/", true)], BACKUP, false),
+        (&[("state", false), ("journal/", true)], BACKUP, false),
+        (&[("state", true), ("journal/", false)], BACKUP, false),
+        (
+            &[("state", false), ("journal/", false)],
+            "Put the newer one back",
+            false,
+        ),
+        (&[("state", false), ("state.previous", false)], BACKUP, false),
+        (
+            &[("state", false), ("state.previous", false), ("journal/", false)],
+            "check [backend]",
+            false,
+        ),
+    ];
+    for (spoiled, advice, goes_on) in cases {
+        let place = whole.twin();
+        for (name, flip) in *spoiled {
+            spoil(&place, name, *flip);
+        }
+        let verified = place.run("state verify").ends(1);
+        assert!(verified.err.contains(advice), "{spoiled:?}: {verified:?}");
+        for other in [AWAY, BACKUP, HOLDS] {
+            let fits = *advice == other || !verified.err.contains(other);
+            assert!(fits, "{spoiled:?}: {other:?}: {verified:?}");
+        }
+        let up = place.run("up --yes").ends(i32::from(!goes_on));
+        if *goes_on {
+            place.run("state verify").ends(0);
+        } else {
+            let said = up.err.trim_start_matches("error: ").trim_end();
+            assert!(verified.err.contains(said), "{spoiled:?}: {verified:?}\n{up:?}");
+        }
+    }
 }

@@ -75,6 +75,21 @@ fn a_new_key_seals_everything_and_the_old_ones_open_nothing_any_more() {
     let text = fs::read_to_string(place.path("stacks/one.toml")).unwrap();
     assert!(text.contains("# kept\n"), "{text}");
     assert_one_key(&place);
+    // Each stack tells it as one of its runs.
+    for stack in ["one", "two"] {
+        let runs = place
+            .run(&format!("history --stack {stack} --json"))
+            .ends(0)
+            .events();
+        let runs: Vec<_> = runs
+            .iter()
+            .map(|run| (run["command"].clone(), run["result"].clone()))
+            .collect();
+        let run = |command: &str| (command.into(), "done".into());
+        assert_eq!(runs, [run("epid up --all --yes"), run("epid keys rotate --yes")]);
+        let last = place.run(&format!("history 2 --stack {stack}")).ends(0);
+        last.says("somebody@").says("epid keys rotate --yes");
+    }
     // What is sealed from now on needs no old key either.
     place.run("preview --stack two --save plan --replace x").ends(0);
     place.run("up --plan plan").ends(0);

@@ -1,8 +1,9 @@
 //! Two runs at once.
 
 use std::fmt::Write as _;
+use std::fs::File;
 
-use crate::place::{CLOUD, Place, VALUES};
+use crate::place::{CLOUD, Place, ROLE, VALUES};
 
 /// More resources than a pipe holds lines about: who is not read from stands still.
 fn many() -> String {
@@ -39,8 +40,100 @@ fn a_second_run_ends_with_4_and_says_who_holds_the_stack() {
     place.run("preview --stack many").ends(0);
     place.run("state ls --stack many").ends(0);
     first.kill();
+    // It is told, and stays in the history once the next run has ended.
+    place.run("state verify --stack many").ends(0).says(", 1 run");
+    place.run("history --stack many").ends(0).says("no end");
     place.run("up --stack many --yes").ends(0);
+    place.run("state verify --stack many").ends(0).says(", 2 runs");
+    place.run("history --stack many").ends(0).says("no end");
     place.run("preview --stack many --expect-no-changes").ends(0);
+}
+
+/// Holds the lock of a stack, as a run does.
+fn hold(place: &Place, stack: &str) -> File {
+    let file = File::open(place.state_file(stack, "state").with_file_name("lock")).unwrap();
+    file.try_lock().unwrap();
+    file
+}
+
+#[test]
+fn whatever_locks_a_stack_says_that_it_can_wait_and_does() {
+    let place = Place::with(VALUES);
+    place.run("up --yes").ends(0);
+    place.run("state export file").ends(0);
+    for line in [
+        "state protect a --yes",
+        "state unprotect a --yes",
+        "state mv c d --yes",
+        "state rollback --yes",
+        "state rm c --yes",
+        "state import file --force --yes",
+        "up --replace c --yes",
+        "keys rotate --yes",
+        "destroy --yes",
+        "stack rm --yes",
+    ] {
+        let held = hold(&place, "one");
+        place
+            .run(line)
+            .ends(4)
+            .says("values/one in cloud is locked")
+            .says("--wait waits");
+        let mut waiting = place.start(&format!("{line} --wait"));
+        waiting.until_told(&["waiting: values/one in cloud is locked"]);
+        drop(held);
+        waiting.end().ends(0);
+    }
+}
+
+#[test]
+fn an_import_waits_too() {
+    let place = Place::with(ROLE);
+    place.run("up --sandbox --yes").ends(0);
+    place.run("state rm role --sandbox --yes").ends(0);
+    let held = hold(&place, "role");
+    let line = "import role reader --sandbox --yes";
+    place.run(line).ends(4).says("--wait waits");
+    let mut waiting = place.start(&format!("{line} --wait"));
+    waiting.until_told(&["waiting: cloudy/role in "]);
+    drop(held);
+    waiting.end().ends(0).says("recorded");
+}
+
+#[test]
+fn what_needs_several_stacks_names_all_that_are_locked() {
+    let place = Place::with(VALUES);
+    for stack in ["two", "three"] {
+        place.write(&format!("stacks/{stack}.toml"), VALUES[1].1);
+    }
+    place.run("up --all --yes").ends(0);
+    for line in ["keys rotate --yes", "state migrate --to elsewhere --yes"] {
+        let held = ["one", "two"].map(|stack| hold(&place, stack));
+        let told = place.run(line).ends(4);
+        for text in ["values/one in cloud is locked", "values/two in cloud is locked"] {
+            assert!(told.err.contains(text), "{line}: {told:?}");
+        }
+        assert!(!told.err.contains("values/three"), "{line}: {told:?}");
+        place.run("up --stack three --yes").ends(0);
+        let mut waiting = place.start(&format!("{line} --wait"));
+        waiting.until_told(&["waiting: "]);
+        drop(held);
+        waiting.end().ends(0);
+        place.run("state verify --all").ends(0);
+    }
+}
+
+#[test]
+fn a_sandbox_that_another_process_has_is_waited_for() {
+    let place = Place::with(CLOUD);
+    let mut serving = place.start("sandbox serve --port 0 --speed 600");
+    serving.until(&["AWS_ENDPOINT_URL"]);
+    place.run("sandbox reset --yes").ends(4).says("--wait waits");
+    let mut waiting = place.start("sandbox reset --yes --wait");
+    waiting.until_told(&["waiting: "]);
+    serving.signal("INT");
+    serving.end().ends(0);
+    waiting.end().ends(0);
 }
 
 #[test]

@@ -259,7 +259,7 @@ fn collect(path: &Path, root: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
 pub(crate) struct Going {
     child: Child,
     out: BufReader<ChildStdout>,
-    err: ChildStderr,
+    err: BufReader<ChildStderr>,
     seen: String,
 }
 
@@ -269,7 +269,7 @@ impl Going {
         let mut child = command.spawn().unwrap();
         Self {
             out: BufReader::new(child.stdout.take().unwrap()),
-            err: child.stderr.take().unwrap(),
+            err: BufReader::new(child.stderr.take().unwrap()),
             child,
             seen: String::new(),
         }
@@ -298,6 +298,22 @@ impl Going {
         let mut err = String::new();
         self.err.read_to_string(&mut err).unwrap();
         panic!("it ended before a line with {texts:?}:\n{}\n{err}", self.seen);
+    }
+
+    /// Waits for a line of what is no result that contains all of these.
+    #[track_caller]
+    pub(crate) fn until_told(&mut self, texts: &[&str]) -> String {
+        let mut all = String::new();
+        loop {
+            let from = all.len();
+            assert!(
+                self.err.read_line(&mut all).unwrap() > 0,
+                "it ended before a line with {texts:?}:\n{all}"
+            );
+            if texts.iter().all(|text| all[from..].contains(text)) {
+                return all;
+            }
+        }
     }
 
     /// Sends a signal by its name.

@@ -559,6 +559,7 @@ fn a_state_that_was_copied_back_is_told_before_anything_is_made_twice() {
     // Where the newer one is lost, the older one serves, once somebody says so.
     put_back(&old);
     fs::remove_file(place.path(".epid/seen/cloud/values/one/serial")).unwrap();
+    forget_person(&place);
     place.run("up --yes").ends(0).says("1 updated");
     // One that is gone altogether is no new stack.
     let kept = place.files(".epid/state");
@@ -577,4 +578,77 @@ fn a_state_that_was_copied_back_is_told_before_anything_is_made_twice() {
     place.run("destroy --yes").ends(0);
     place.run("stack rm --yes").ends(0);
     place.run("up --yes").ends(0);
+}
+
+/// Removes the note that the person's own folder has of a state.
+fn forget_person(place: &Place) {
+    let notes = place.files("home/.local/state/epid/seen");
+    assert_eq!(notes.len(), 1, "{:?}", notes.keys());
+    fs::remove_file(place.path(notes.keys().next().unwrap())).unwrap();
+}
+
+#[test]
+fn a_folder_that_was_copied_back_as_a_whole_is_told_too() {
+    let mut place = Place::with(VALUES);
+    place.run("up --yes").ends(0);
+    let old = place.files(".epid");
+    place.write("stacks/one.toml", &VALUES[1].1.replace("\"3\"", "\"4\""));
+    place.run("up --yes").ends(0);
+    fs::remove_dir_all(place.path(".epid")).unwrap();
+    for (name, bytes) in &old {
+        place.write(name, "");
+        fs::write(place.path(name), bytes).unwrap();
+    }
+    for line in ["up --yes", "preview", "state ls", "state verify"] {
+        let told = place.run(line).ends(1);
+        for text in [
+            "is at run 1, and run 2 of it was seen here",
+            "Put the newer one back",
+            "home/.local/state/epid/seen/",
+        ] {
+            assert!(told.err.contains(text), "{line}: {told:?}");
+        }
+    }
+    // Another person's folder has nothing of it.
+    place.set("XDG_STATE_HOME", &place.path("elsewhere").display().to_string());
+    place.run("preview").ends(0);
+    place.unset("XDG_STATE_HOME");
+    forget_person(&place);
+    place.run("up --yes").ends(0).says("1 updated");
+}
+
+#[test]
+fn a_damaged_note_is_told_and_in_nobodys_way() {
+    let place = Place::with(VALUES);
+    place.run("up --yes").ends(0);
+    let note = place.path(".epid/seen/cloud/values/one/serial");
+    let whole = fs::read_to_string(&note).unwrap();
+    let later = whole.replace("\"serial\":1", "\"serial\":7");
+    for text in ["", "rubbish", &later] {
+        assert_ne!(text, whole);
+        fs::write(&note, text).unwrap();
+        let told = place.run("preview --expect-no-changes").ends(0);
+        assert_eq!(told.err.matches("serial is damaged").count(), 1, "{told:?}");
+        place.run("state verify").ends(0).says("warning: ");
+        place.run("up --yes --json").ends(0).says("serial is damaged");
+        let told = place.run("up --yes").ends(0);
+        assert!(!told.err.contains("damaged"), "{told:?}");
+    }
+}
+
+#[test]
+fn git_leaves_the_folder_alone_unless_somebody_says_otherwise() {
+    let place = Place::with(CLOUD);
+    place.run("up --sandbox --yes").ends(0);
+    let ignore = place.path(".epid/.gitignore");
+    let text = fs::read_to_string(&ignore).unwrap();
+    assert_eq!(text.lines().last(), Some("*"));
+    fs::write(&ignore, "*\n!state/\n").unwrap();
+    place.run("destroy --sandbox --yes").ends(0);
+    assert_eq!(fs::read_to_string(&ignore).unwrap(), "*\n!state/\n");
+    // A sandbox that is served has no state yet.
+    let place = Place::with(CLOUD);
+    let mut serving = place.start("sandbox serve --port 0");
+    serving.until(&["AWS_ENDPOINT_URL"]);
+    assert!(place.path(".epid/.gitignore").exists());
 }

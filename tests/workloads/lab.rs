@@ -177,6 +177,7 @@ fn run(folder: &Path, args: &[&str]) -> Ran {
     let ended = Command::new(env!("CARGO_BIN_EXE_epid"))
         .args(args)
         .current_dir(folder)
+        .env("XDG_STATE_HOME", folder.join("state"))
         .env_remove("EPID_STACK")
         .env_remove("EPID_SANDBOX")
         .output()

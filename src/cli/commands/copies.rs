@@ -13,10 +13,11 @@ use epid_provider::Value;
 use super::records::{Amended, Amending, Amendment, lines};
 use super::state::summary;
 use super::{any_stack, locate};
-use crate::cli::args::StackArgs;
+use crate::cli::args::{Consent, StackArgs};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::ui::{count, plain, shown_json};
+use crate::cli::waiting::after_others;
 use crate::cli::{Context, surroundings};
 use crate::state::{Location, Opening, Snapshot, Verified};
 
@@ -212,7 +213,7 @@ pub(super) async fn import(
     args: &StackArgs,
     file: &Path,
     force: bool,
-    yes: bool,
+    consent: Consent,
 ) -> Result<Exit, Error> {
     let workspace = any_stack(context, args).await?;
     let (stack, location, world) = locate(&workspace, args)?;
@@ -242,7 +243,7 @@ pub(super) async fn import(
         workspace: &workspace,
         world: &world,
         location: &location,
-        yes,
+        consent,
     };
     let restored = |snapshot: &Snapshot| restoring(snapshot, &copy, force);
     match amending.run(opening, "Make the state this?", restored).await? {
@@ -278,9 +279,10 @@ fn restoring(snapshot: &Snapshot, copy: &Snapshot, force: bool) -> Result<Amendm
 }
 
 /// `epid state rollback`.
-pub(super) async fn rollback(context: &Context, args: &StackArgs, yes: bool) -> Result<Exit, Error> {
+pub(super) async fn rollback(context: &Context, args: &StackArgs, consent: Consent) -> Result<Exit, Error> {
     let workspace = any_stack(context, args).await?;
     let (_, location, world) = locate(&workspace, args)?;
+    after_others(context, &workspace, &location, consent.wait).await?;
     let Some(before) = workspace.store.before(&location).await?? else {
         return Err(Error::invalid("there is nothing to take back").hint("`epid history` lists the runs"));
     };
@@ -289,7 +291,7 @@ pub(super) async fn rollback(context: &Context, args: &StackArgs, yes: bool) -> 
         workspace: &workspace,
         world: &world,
         location: &location,
-        yes,
+        consent,
     };
     let opening = Opening::new(surroundings::holder(&context.command));
     let back = |snapshot: &Snapshot| restoring(snapshot, &before, true);

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::config;
-use crate::cli::args::{Keeper, KeysCommand};
+use crate::cli::args::{Consent, Keeper, KeysCommand};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::ui::count;
+use crate::cli::waiting::patiently;
 use crate::cli::workspace::Workspace;
 use crate::cli::world::World;
-use crate::cli::{Context, surroundings};
+use crate::cli::{Context, run, surroundings};
 use crate::program::{StackFile, set_key, set_secret};
-use crate::state::{KeyRing, Location, PassphraseProvider, sealed_with};
+use crate::state::{KeyRing, Location, PassphraseProvider, StateError, sealed_with};
 
 pub(crate) async fn keys(context: &Context, command: KeysCommand) -> Result<Exit, Error> {
     let workspace = context.workspace()?;
@@ -25,14 +26,14 @@ pub(crate) async fn keys(context: &Context, command: KeysCommand) -> Result<Exit
         KeysCommand::Rotate {
             to,
             new_passphrase,
-            yes,
+            consent,
         } => {
             let to = if new_passphrase {
                 Some(Keeper::Passphrase)
             } else {
                 to
             };
-            rotate(context, &workspace, to, new_passphrase, yes).await
+            rotate(context, &workspace, to, new_passphrase, consent).await
         }
     }
 }
@@ -147,13 +148,36 @@ fn resealed(workspace: &Workspace, stack: &StackFile, old: &str, id: &str) -> Re
     Ok(text)
 }
 
+/// Does `work` with each state that nobody else holds, and tells which are held.
+async fn each(
+    states: &[Location],
+    work: impl AsyncFn(&Location) -> Result<(), StateError>,
+) -> Result<(), Error> {
+    let mut locked = Vec::new();
+    for location in states {
+        match work(location).await {
+            Err(error) if error.is_locked() => locked.push(error),
+            done => done?,
+        }
+    }
+    if locked.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Other {
+            exit: Exit::Locked,
+            message: StateError::SomeLocked(locked).to_string(),
+            hint: Some("everything stays readable; the same command goes on with these".to_owned()),
+        })
+    }
+}
+
 /// Whatever is sealed is opened by a key that stays, so this may end anywhere: the next one goes on with the same new key.
 async fn rotate(
     context: &Context,
     workspace: &Workspace,
     to: Option<Keeper>,
     renew: bool,
-    yes: bool,
+    consent: Consent,
 ) -> Result<Exit, Error> {
     // A stack file that cannot be read may hold a secret: none is left behind.
     workspace.every()?;
@@ -175,12 +199,26 @@ async fn rotate(
         count(states.len(), "state", "states"),
         count(secrets, "secret", "secrets")
     );
-    if !terminal.consents(yes, &format!("Seal {what} with a new key?"))? {
+    if !terminal.consents(consent.yes, &format!("Seal {what} with a new key?"))? {
         return Ok(Exit::Done);
     }
-    let lock = workspace.keys.lock_rotation()?;
+    let cloud = World::cloud();
+    let simulated = states.iter().any(|location| *location.world != *cloud.id);
+    let sandbox = simulated.then(|| World::sandbox(workspace, None)).transpose()?;
+    let world_of = |location: &Location| {
+        let sandbox = sandbox.as_ref().filter(|_| *location.world != *cloud.id);
+        sandbox.unwrap_or(&cloud)
+    };
+    let take = async || Ok(workspace.keys.lock_rotation()?);
+    let lock = patiently(terminal, consent.wait, take).await?;
+    // As they are now that nobody else rotates.
+    let now = context.workspace()?;
+    now.every()?;
+    let stacks = &now.project.stacks;
     #[cfg(feature = "sandbox")]
-    let world = crate::cli::sandbox::held(context, workspace)?;
+    let take = async || crate::cli::sandbox::held(context, workspace);
+    #[cfg(feature = "sandbox")]
+    let world = patiently(terminal, consent.wait, take).await?;
     let to = to.map(|to| match to {
         Keeper::File => KeyRing::FILE,
         Keeper::Passphrase => PassphraseProvider::NAME,
@@ -189,12 +227,14 @@ async fn rotate(
         .keys
         .start_rotation(&lock, to, renew, &surroundings::randomness())?;
     let holder = surroundings::holder(&context.command);
-    for location in &states {
-        workspace.store.rekey(location, &id, holder.clone()).await?;
-    }
-    for location in &states {
-        workspace.store.reshare(location, &holder).await?;
-    }
+    let store = &workspace.store;
+    let rekey = async |location: &Location| {
+        let run = run::started(context, workspace, world_of(location));
+        store.rekey(location, &id, holder.clone(), &run).await.map(drop)
+    };
+    let reshare = async |location: &Location| store.reshare(location, &holder).await;
+    patiently(terminal, consent.wait, async || each(&states, rekey).await).await?;
+    patiently(terminal, consent.wait, async || each(&states, reshare).await).await?;
     for stack in stacks {
         let (path, old) = config::file(workspace, stack)?;
         let new = resealed(workspace, stack, &old, &id)?;
@@ -215,7 +255,7 @@ async fn rotate(
     };
     terminal.done(&format!(
         "{what} sealed with {id}; {next}. The old keys stay: what was sealed with them before, in backups and in the \
-         repository's history, is still opened by them. Whoever has an old key and an old copy of a state can read later ones too"
+         repository's history, is still opened by them, and nothing that is written from now on"
     ));
     Ok(Exit::Done)
 }

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::config;
+use crate::cli::args::Consent;
 use crate::cli::backend::{self, Backend};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::ui::{Terminal, count};
+use crate::cli::waiting::patiently;
 use crate::cli::workspace::Workspace;
 use crate::cli::world::World;
 use crate::cli::{Context, run, surroundings};
@@ -23,7 +25,7 @@ pub(super) struct Asked {
     pub(super) endpoint: Option<String>,
 }
 
-pub(super) async fn migrate(context: &Context, asked: Asked, yes: bool) -> Result<Exit, Error> {
+pub(super) async fn migrate(context: &Context, asked: Asked, consent: Consent) -> Result<Exit, Error> {
     let workspace = context.workspace()?;
     let project = &workspace.project;
     let settings = wanted(context, &workspace, &asked)?;
@@ -34,7 +36,7 @@ pub(super) async fn migrate(context: &Context, asked: Asked, yes: bool) -> Resul
     edited(&path, &settings)?;
     let cloud = World::cloud().id;
     if source.place(&cloud) == target.place(&cloud) {
-        let exit = stay(context, &workspace, source.place(&cloud), yes).await?;
+        let exit = stay(context, &workspace, source.place(&cloud), consent).await?;
         // How the place is reached may have changed.
         let now = project.backend.as_ref();
         let is_so = now.is_none_or(|now| now.kind == settings.kind && now.settings == settings.settings);
@@ -56,7 +58,7 @@ pub(super) async fn migrate(context: &Context, asked: Asked, yes: bool) -> Resul
     show(context.terminal, &project.name, (old, new), &states);
     if !context
         .terminal
-        .consents(yes, "Move them, and let Epid.toml say so?")?
+        .consents(consent.yes, "Move them, and let Epid.toml say so?")?
     {
         return Ok(Exit::Done);
     }
@@ -64,7 +66,8 @@ pub(super) async fn migrate(context: &Context, asked: Asked, yes: bool) -> Resul
     let run = run::started(context, &workspace, &World::cloud());
     let mut moved = 0;
     for migration in &migrations {
-        moved += migration.run(&holder, &run).await?;
+        let migrate = async || Ok(migration.run(&holder, &run).await?);
+        moved += patiently(context.terminal, consent.wait, migrate).await?;
     }
     let written = edited(&path, &settings).and_then(|text| config::write(&path, &text));
     written.map_err(|error| match error {
@@ -107,7 +110,12 @@ async fn migrations(
 }
 
 /// The states are where they are to be: a migration that was begun and cut short is given up.
-async fn stay(context: &Context, workspace: &Workspace, place: &Place, yes: bool) -> Result<Exit, Error> {
+async fn stay(
+    context: &Context,
+    workspace: &Workspace,
+    place: &Place,
+    consent: Consent,
+) -> Result<Exit, Error> {
     let (project, cloud) = (&workspace.project.name, World::cloud());
     match workspace.store.stays(&workspace.location(&cloud, "*")).await {
         Ok(()) => {}
@@ -116,7 +124,7 @@ async fn stay(context: &Context, workspace: &Workspace, place: &Place, yes: bool
                 return Err(error.into());
             }
             if !context.terminal.consents(
-                yes,
+                consent.yes,
                 &format!("Give up moving the states, which are still in {place}?"),
             )? {
                 return Ok(Exit::Done);
@@ -132,7 +140,8 @@ async fn stay(context: &Context, workspace: &Workspace, place: &Place, yes: bool
         .chain([Arc::from(&*cloud.id)])
         .collect();
     for world in worlds {
-        given_up |= workspace.store.stay(&world, project, &holder).await?;
+        let stay = async || Ok(workspace.store.stay(&world, project, &holder).await?);
+        given_up |= patiently(context.terminal, consent.wait, stay).await?;
     }
     context.terminal.done(&if given_up {
         format!("the states stay in {place}")

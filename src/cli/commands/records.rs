@@ -7,10 +7,11 @@ use epid_provider::{Map, Urn};
 
 use super::state::find;
 use super::{any_stack, locate};
-use crate::cli::args::StackArgs;
+use crate::cli::args::{Consent, StackArgs};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::ui::{Terminal, count};
+use crate::cli::waiting::{after_others, patiently};
 use crate::cli::workspace::{Recorded, Workspace};
 use crate::cli::world::World;
 use crate::cli::{Context, run, surroundings};
@@ -92,7 +93,7 @@ pub(crate) struct Amending<'a> {
     pub(crate) workspace: &'a Workspace,
     pub(crate) world: &'a World,
     pub(crate) location: &'a Location,
-    pub(crate) yes: bool,
+    pub(crate) consent: Consent,
 }
 
 impl Amending<'_> {
@@ -105,6 +106,7 @@ impl Amending<'_> {
         decide: impl Fn(&Snapshot) -> Result<Amendment, Error>,
     ) -> Result<Amended, Error> {
         let terminal = self.context.terminal;
+        after_others(self.context, self.workspace, self.location, self.consent.wait).await?;
         let recorded = match self.workspace.recorded(self.location).await {
             // A copy of it is about to take its place.
             Err(Error::State(error))
@@ -119,10 +121,12 @@ impl Amending<'_> {
             return Ok(Amended::Not);
         }
         show(terminal, &recorded.snapshot, &shown);
-        if !terminal.consents(self.yes, question)? {
+        if !terminal.consents(self.consent.yes, question)? {
             return Ok(Amended::Declined);
         }
-        let session = Session::open(&self.workspace.store, self.location, opening).await?;
+        let store = &self.workspace.store;
+        let open = async || Ok(Session::open(store, self.location, opening.clone()).await?);
+        let session = patiently(terminal, self.consent.wait, open).await?;
         let done = self.record(&session, &shown, &decide).await;
         // What could be recorded is kept, and the lock goes either way.
         let closed = session.close().await;
@@ -241,7 +245,7 @@ fn named(snapshot: &Snapshot, names: &[String]) -> Result<BTreeSet<Urn>, Error> 
 async fn amend(
     context: &Context,
     args: &StackArgs,
-    yes: bool,
+    consent: Consent,
     question: &str,
     decide: impl Fn(&Snapshot) -> Result<Amendment, Error>,
 ) -> Result<Amended, Error> {
@@ -252,7 +256,7 @@ async fn amend(
         workspace: &workspace,
         world: &world,
         location: &location,
-        yes,
+        consent,
     };
     let opening = Opening::new(surroundings::holder(&context.command));
     amending.run(opening, question, decide).await
@@ -264,7 +268,7 @@ pub(super) async fn protect(
     args: &StackArgs,
     resource: &str,
     protect: bool,
-    yes: bool,
+    consent: Consent,
 ) -> Result<Exit, Error> {
     let (what, now, was, question) = if protect {
         ("protect", "protected", "was protected", "Protect this?")
@@ -289,7 +293,7 @@ pub(super) async fn protect(
             ..Amendment::default()
         })
     };
-    match amend(context, args, yes, question, decide).await? {
+    match amend(context, args, consent, question, decide).await? {
         Amended::Recorded => context.terminal.done(&format!("`{resource}` {now}")),
         Amended::Not => context.terminal.done(&format!("`{resource}` {was}")),
         Amended::Declined => {}
@@ -303,7 +307,7 @@ pub(super) async fn mv(
     args: &StackArgs,
     old: &str,
     new: &str,
-    yes: bool,
+    consent: Consent,
 ) -> Result<Exit, Error> {
     let decide = |snapshot: &Snapshot| {
         let renames = match snapshot.renames(old, new) {
@@ -331,7 +335,7 @@ pub(super) async fn mv(
             ..Amendment::default()
         })
     };
-    if amend(context, args, yes, "Rename this?", decide).await? == Amended::Declined {
+    if amend(context, args, consent, "Rename this?", decide).await? == Amended::Declined {
         return Ok(Exit::Done);
     }
     context.terminal.done(&format!(
@@ -358,7 +362,7 @@ pub(super) async fn rm(
     context: &Context,
     args: &StackArgs,
     resources: &[String],
-    yes: bool,
+    consent: Consent,
 ) -> Result<Exit, Error> {
     let decide = |snapshot: &Snapshot| {
         let urns = named(snapshot, resources)?;
@@ -382,7 +386,7 @@ pub(super) async fn rm(
             ..Amendment::default()
         })
     };
-    if amend(context, args, yes, "Forget this?", decide).await? == Amended::Declined {
+    if amend(context, args, consent, "Forget this?", decide).await? == Amended::Declined {
         return Ok(Exit::Done);
     }
     context

@@ -3,6 +3,7 @@
 #[cfg(not(feature = "sandbox"))]
 mod absent {
     use crate::cli::Context;
+    use crate::cli::args::Consent;
     use crate::cli::error::Error;
     use crate::cli::exit::Exit;
 
@@ -10,11 +11,11 @@ mod absent {
         Err(Error::invalid("this epid was built without the sandbox"))
     }
 
-    pub(crate) async fn serve(_: &Context, _: u16, _: f64) -> Result<Exit, Error> {
+    pub(crate) async fn serve(_: &Context, _: u16, _: f64, _: bool) -> Result<Exit, Error> {
         std::future::ready(no()).await
     }
 
-    pub(crate) async fn reset(_: &Context, _: bool) -> Result<Exit, Error> {
+    pub(crate) async fn reset(_: &Context, _: Consent) -> Result<Exit, Error> {
         std::future::ready(no()).await
     }
 }

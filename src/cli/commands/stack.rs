@@ -1,10 +1,11 @@
 //! `epid stack`.
 
 use super::locate;
-use crate::cli::args::{StackArgs, StackCommand};
+use crate::cli::args::{Consent, StackArgs, StackCommand};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::ui::{count, outputs, shown_json};
+use crate::cli::waiting::{after_others, patiently};
 use crate::cli::workspace::Workspace;
 use crate::cli::world::World;
 use crate::cli::{Context, surroundings};
@@ -17,7 +18,7 @@ pub(crate) async fn stack(context: &Context, command: StackCommand) -> Result<Ex
             name,
             show_secrets,
         } => output(context, &stack, name.as_deref(), show_secrets).await,
-        StackCommand::Rm { stack, yes } => rm(context, &stack, yes).await,
+        StackCommand::Rm { stack, consent } => rm(context, &stack, consent).await,
     }
 }
 
@@ -137,24 +138,27 @@ fn bare(value: &epid_provider::Value) -> String {
         .map_or_else(|| shown_json(value, true).to_string(), str::to_owned)
 }
 
-async fn rm(context: &Context, args: &StackArgs, yes: bool) -> Result<Exit, Error> {
+async fn rm(context: &Context, args: &StackArgs, consent: Consent) -> Result<Exit, Error> {
     let workspace = context.workspace()?;
     let (stack, location, _) = locate(&workspace, args)?;
+    after_others(context, &workspace, &location, consent.wait).await?;
     let snapshot = workspace.recorded(&location).await?.snapshot;
     if !snapshot.is_empty() {
         let left = count(snapshot.entries.len(), "resource", "resources");
         return Err(Error::invalid(format!("stack `{}` still has {left}", stack.name))
             .hint(format!("`epid destroy --stack {}` first", stack.name)));
     }
-    if !context.terminal.agrees(yes, "Remove the state and its history?") {
+    if !context
+        .terminal
+        .agrees(consent.yes, "Remove the state and its history?")
+    {
         return Err(Error::invalid("nothing was removed").hint("add --yes to remove it without being asked"));
     }
     // Nobody is kept from going by a stack that is gone.
     workspace.withdraw(&location).await?;
-    workspace
-        .store
-        .remove(&location, surroundings::holder(&context.command))
-        .await?;
+    let holder = surroundings::holder(&context.command);
+    let remove = async || Ok(workspace.store.remove(&location, holder.clone()).await?);
+    patiently(context.terminal, consent.wait, remove).await?;
     context.terminal.done(&format!(
         "the state of `{}` is removed; {} stays",
         stack.name,

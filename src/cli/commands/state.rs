@@ -17,14 +17,23 @@ pub(crate) async fn state(context: &Context, command: StateCommand) -> Result<Ex
     match command {
         StateCommand::Ls { stack } => ls(context, &stack).await,
         StateCommand::Show { stack, resource } => show(context, &stack, &resource).await,
-        StateCommand::Protect { stack, resource, yes } => {
-            records::protect(context, &stack, &resource, true, yes).await
-        }
-        StateCommand::Unprotect { stack, resource, yes } => {
-            records::protect(context, &stack, &resource, false, yes).await
-        }
-        StateCommand::Mv { stack, old, new, yes } => records::mv(context, &stack, &old, &new, yes).await,
-        StateCommand::Rollback { stack, yes } => copies::rollback(context, &stack, yes).await,
+        StateCommand::Protect {
+            stack,
+            resource,
+            consent,
+        } => records::protect(context, &stack, &resource, true, consent).await,
+        StateCommand::Unprotect {
+            stack,
+            resource,
+            consent,
+        } => records::protect(context, &stack, &resource, false, consent).await,
+        StateCommand::Mv {
+            stack,
+            old,
+            new,
+            consent,
+        } => records::mv(context, &stack, &old, &new, consent).await,
+        StateCommand::Rollback { stack, consent } => copies::rollback(context, &stack, consent).await,
         StateCommand::Verify { stack, all } => copies::verify(context, &stack, all).await,
         StateCommand::Export {
             stack,
@@ -39,19 +48,19 @@ pub(crate) async fn state(context: &Context, command: StateCommand) -> Result<Ex
             stack,
             file,
             force,
-            yes,
-        } => copies::import(context, &stack, &file, force, yes).await,
+            consent,
+        } => copies::import(context, &stack, &file, force, consent).await,
         StateCommand::Migrate {
             to,
             region,
             endpoint,
-            yes,
-        } => migrate::migrate(context, migrate::Asked { to, region, endpoint }, yes).await,
+            consent,
+        } => migrate::migrate(context, migrate::Asked { to, region, endpoint }, consent).await,
         StateCommand::Rm {
             stack,
             resources,
-            yes,
-        } => records::rm(context, &stack, &resources, yes).await,
+            consent,
+        } => records::rm(context, &stack, &resources, consent).await,
     }
 }
 

@@ -9,16 +9,14 @@ use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::saved_plan::SavedPlan;
 use crate::cli::ui::{Listener, summary};
+use crate::cli::waiting::patiently;
 use crate::cli::workspace::Workspace;
 use crate::cli::world::World;
 use crate::cli::{Context, surroundings};
 use crate::expression::Digests;
 use crate::plan::{Mode, Plan};
 use crate::program::StackFile;
-use crate::state::{Location, Opening, Run, Session, StateError};
-
-/// How often whoever waits for a stack looks.
-const LOOK: Duration = Duration::from_secs(1);
+use crate::state::{Location, Opening, Run, Session};
 
 impl Running<'_> {
     /// Opens the stack and executes what was shown; where something has changed since, what a new plan says, if it stays
@@ -201,24 +199,10 @@ impl Running<'_> {
 
     pub(super) async fn open(&self, location: &Location) -> Result<Arc<Session>, Error> {
         let opening = self.opening(location)?;
-        let mut told = false;
-        loop {
-            let open = async { Ok(Session::open(&self.workspace.store, location, opening.clone()).await) };
-            match self.unless_stopped(open).await? {
-                Err(error @ StateError::Locked { .. }) if self.asked.wait => {
-                    if !told {
-                        self.context.terminal.note(&format!("waiting: {error}"));
-                        told = true;
-                    }
-                    let pause = async {
-                        surroundings::pause(LOOK).await;
-                        Ok(())
-                    };
-                    self.unless_stopped(pause).await?;
-                }
-                opened => return Ok(Arc::new(opened?)),
-            }
-        }
+        let store = &self.workspace.store;
+        let open = async || Ok(Session::open(store, location, opening.clone()).await?);
+        let opened = patiently(self.context.terminal, self.asked.wait, open);
+        self.unless_stopped(opened).await.map(Arc::new)
     }
 
     /// Makes the state where there is none, under the key that the stack file names.

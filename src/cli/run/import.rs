@@ -11,12 +11,13 @@ use epid_provider::check::nearest;
 use super::{Asked, Running, world};
 use crate::apply::{Control, Outcome};
 use crate::cli::Context;
-use crate::cli::args::{Import, SelectionArgs};
+use crate::cli::args::{Consent, Import, SelectionArgs};
 use crate::cli::commands::records::{Amended, Amending, Amendment, Line};
 use crate::cli::derivations::Derivations;
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::ui::{Shown, count, document, plain, render_plan};
+use crate::cli::waiting::after_others;
 use crate::cli::workspace::{Recorded, Workspace};
 use crate::graph::{Node, ResourceGraph, Selector, provider_type};
 use crate::observe::Seen;
@@ -33,7 +34,8 @@ pub(crate) async fn import(context: &Context, workspace: &Workspace, args: &Impo
     let stacks = args.stacks();
     let stack = workspace.stack(stacks.one.stack.as_deref())?;
     let world = world(context, workspace, &[stack], &stacks, false)?;
-    let asked = Asked::new(Mode::Up, &SelectionArgs::default(), &[])?;
+    let mut asked = Asked::new(Mode::Up, &SelectionArgs::default(), &[])?;
+    asked.wait = args.wait;
     let run = Running {
         context,
         workspace,
@@ -95,6 +97,7 @@ fn parted(line: &str) -> Option<(&str, &str)> {
 impl Running<'_> {
     async fn import(&self, stack: &StackFile, wanted: &[Wanted]) -> Result<Exit, Error> {
         let location = self.workspace.location(self.world, &stack.name);
+        after_others(self.context, self.workspace, &location, self.asked.wait).await?;
         let recorded = self.workspace.recorded(&location).await?;
         self.require_secrets(&[stack]).await?;
         let derivations = Derivations::of(&recorded);
@@ -225,7 +228,10 @@ impl Running<'_> {
             workspace: self.workspace,
             world: self.world,
             location,
-            yes: self.yes,
+            consent: Consent {
+                yes: self.yes,
+                wait: self.asked.wait,
+            },
         };
         let opening = self.opening(location)?;
         if amending.run(opening, "Record this?", decide).await? == Amended::Recorded {

@@ -23,6 +23,7 @@ use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::saved_plan::SavedPlan;
 use crate::cli::ui::{Shown, count, document, principal, render_plan};
+use crate::cli::waiting::patiently;
 use crate::cli::workspace::{Pending, Workspace};
 use crate::cli::world::World;
 use crate::cli::{Context, saved_plan, surroundings};
@@ -185,6 +186,22 @@ fn world(
     }
 }
 
+/// The world for a run that writes there; with `wait` once no other process has the sandbox.
+async fn taken_world(
+    context: &Context,
+    workspace: &Workspace,
+    stacks: &[&StackFile],
+    args: &StacksArgs,
+    (wait, control): (bool, &Control),
+) -> Result<World, Error> {
+    let open = async || world(context, workspace, stacks, args, true);
+    tokio::select! {
+        biased;
+        () = control.reached(Stop::Drain) => Err(Error::interrupted()),
+        opened = patiently(context.terminal, wait, open) => opened,
+    }
+}
+
 /// What stops a command that changes something, from here on.
 fn heard() -> Control {
     let (stopper, control) = Stopper::new();
@@ -217,7 +234,7 @@ pub(crate) async fn up(
     };
     let mut stacks_args = args.stacks.clone();
     stacks_args.one.sandbox |= saved.as_ref().is_some_and(|saved| is_simulated_plan(&saved.plan));
-    let world = world(context, workspace, &stacks, &stacks_args, true)?;
+    let world = taken_world(context, workspace, &stacks, &stacks_args, (args.wait, &control)).await?;
     let run = Running {
         context,
         workspace,
@@ -258,7 +275,7 @@ pub(crate) async fn destroy(context: &Context, workspace: Workspace, args: &Dest
     let workspace = workspace.with_forgotten(args.stacks.one.stack.as_deref()).await?;
     let mut stacks = choose(&workspace, &args.stacks)?;
     stacks.reverse();
-    let world = world(context, &workspace, &stacks, &args.stacks, true)?;
+    let world = taken_world(context, &workspace, &stacks, &args.stacks, (args.wait, &control)).await?;
     let mut asked = Asked::new(Mode::Destroy, &args.selection, &[])?;
     asked.parallel = args.parallel;
     asked.wait = args.wait;
@@ -338,7 +355,7 @@ pub(crate) async fn refresh(
     let control = heard();
     let stacks = choose(workspace, &args.stacks)?;
     // Finding out what became of a call is written down.
-    let world = world(context, workspace, &stacks, &args.stacks, true)?;
+    let world = taken_world(context, workspace, &stacks, &args.stacks, (args.wait, &control)).await?;
     let mut asked = Asked::new(Mode::Up, &SelectionArgs::default(), &[])?;
     asked.look = true;
     asked.reads = true;

@@ -12,12 +12,22 @@ use async_trait::async_trait;
 use super::{BlobError, Blobs, Guard, Lock, Log};
 use crate::state::Holder;
 
+/// What Git is told of a folder, with the reason.
+const IGNORED: &str = "\
+# Keys, states and notes of this clone. Nothing in here belongs into the repository: a team shares states in a bucket
+# (`epid state migrate --to s3://...`), and keys in Epid.keys.toml (`epid keys rotate --to passphrase`) or by another way.
+# epid writes this file where there is none, and never over another one.
+*
+";
+
 /// A local folder. It is made with the first write, private to its owner.
 ///
 /// A write goes to a file of its own, is synced and takes the name at once. Locks are the kernel's and end with the process.
 #[derive(Debug, Clone)]
 pub struct FolderBlobs {
     root: Arc<Path>,
+    /// A folder around it that Git is to leave alone.
+    ignored: Option<Arc<Path>>,
 }
 
 impl FolderBlobs {
@@ -26,7 +36,15 @@ impl FolderBlobs {
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
             root: Arc::from(root.into()),
+            ignored: None,
         }
+    }
+
+    /// The same; with the first write Git is told to leave `folder` alone, unless it has been told something about it.
+    #[must_use]
+    pub fn ignored_with(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.ignored = Some(Arc::from(folder.into()));
+        self
     }
 
     fn path(&self, action: &'static str, name: &str) -> Result<PathBuf, BlobError> {
@@ -91,7 +109,14 @@ impl Blobs for FolderBlobs {
     }
 
     async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), BlobError> {
-        self.work("write", name, move |path| replace(path, &bytes)).await
+        let ignored = self.ignored.clone();
+        self.work("write", name, move |path| {
+            if let Some(folder) = ignored {
+                ignore(&folder)?;
+            }
+            replace(path, &bytes)
+        })
+        .await
     }
 
     async fn put_new(&self, name: &str, bytes: Vec<u8>) -> Result<bool, BlobError> {
@@ -215,6 +240,18 @@ impl Drop for Temporary {
         // After a rename it is gone already.
         drop(fs::remove_file(&self.0));
     }
+}
+
+/// Tells Git to leave a folder alone, unless it has been told something about it. The folder is made where there is none.
+///
+/// # Errors
+/// Where the folder, or the `.gitignore` in it, cannot be written.
+pub fn ignore(folder: &Path) -> io::Result<()> {
+    let file = folder.join(".gitignore");
+    if file.exists() {
+        return Ok(());
+    }
+    create(&file, IGNORED.as_bytes()).map(drop)
 }
 
 /// Writes a file, in place of the one there is, at once.

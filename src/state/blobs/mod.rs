@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use epid_provider::Timestamp;
 
 pub use bucket::{BucketBlobs, Wall};
-pub use folder::FolderBlobs;
+pub use folder::{FolderBlobs, ignore};
 pub use memory::{Fault, MemoryBlobs};
 pub use objects::{Condition, Object, ObjectError, ObjectStore};
 

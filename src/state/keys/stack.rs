@@ -1,4 +1,4 @@
-//! The data keys of a stack: one for its state, others for the secret values in it and their digests.
+//! The data keys of a stack: for its state, for the secret values in it, for their digests and for the names of derivations.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
@@ -25,7 +25,11 @@ const DERIVED: &str = "epid derived value 1";
 pub struct StackKeys {
     id: String,
     state: SecretKey,
+    /// What derivations are named with.
+    names: SecretKey,
     secrets: Option<Secrets>,
+    /// Those before, while a rotation goes on: they open what it has not reached yet, and seal nothing.
+    before: Option<SecretKey>,
     entropy: Entropy,
 }
 
@@ -48,8 +52,11 @@ impl StackKeys {
     fn of(id: &str, state: SecretKey, secrets: Option<Secrets>, entropy: Entropy) -> Self {
         Self {
             id: id.to_owned(),
+            // As they were named before they had a key of their own.
+            names: state.derive(DERIVED, &[]),
             state,
             secrets,
+            before: None,
             entropy,
         }
     }
@@ -91,11 +98,31 @@ impl StackKeys {
         Ok(own)
     }
 
-    /// The data keys, encrypted: that of the state with the state part of a key, those of secrets with all of it.
+    /// Others, which the key `id` is to open: who has these opens nothing that is sealed with those. Digests and the names of
+    /// derivations stay what they were. Until they are [`Self::settled`], what these have sealed is read too.
+    pub(in crate::state) fn renewed(&self, id: &str) -> Result<Self, StateError> {
+        let mut new = Self::draw(id, &self.entropy)?;
+        new.names = self.names.clone();
+        new.before = Some(self.state.clone());
+        if let Some(secrets) = &mut new.secrets {
+            secrets.digest = self.secrets("sealing the state")?.digest.clone();
+        }
+        Ok(new)
+    }
+
+    /// The same, once nothing is left that those before have sealed.
+    pub(in crate::state) fn settled(mut self) -> Self {
+        self.before = None;
+        self
+    }
+
+    /// The data keys, encrypted: those of the state with the state part of a key, those of secrets with all of it.
     pub(in crate::state) fn wrap(&self, with: &SecretKey, lineage: &str) -> Result<String, StateError> {
         let Secrets { seal, digest } = self.secrets("sealing the state")?;
         let part = Key::Whole(with.clone()).state_part();
-        let state = part.seal(&self.entropy, WRAP_STATE, lineage.as_bytes(), self.state.bytes())?;
+        let keys = [Some(&self.state), Some(&self.names), self.before.as_ref()];
+        let clear: Vec<u8> = keys.into_iter().flatten().flat_map(|key| *key.bytes()).collect();
+        let state = part.seal(&self.entropy, WRAP_STATE, lineage.as_bytes(), &clear)?;
         let clear = [&seal.bytes()[..], digest.bytes()].concat();
         let secrets = with.seal(&self.entropy, WRAP_SECRETS, lineage.as_bytes(), &clear)?;
         Ok(format!("{}.{}", BASE64.encode(state), BASE64.encode(secrets)))
@@ -106,7 +133,7 @@ impl StackKeys {
         wrapped.contains('.')
     }
 
-    /// What [`Self::wrap`] made, now or in format 1.
+    /// What [`Self::wrap`] made, now or in an earlier format.
     pub(in crate::state) fn unwrap(
         id: &str,
         wrapped: &str,
@@ -134,7 +161,8 @@ impl StackKeys {
                 entropy.clone(),
             ));
         };
-        let state = key(&open(&with.state_part(), WRAP_STATE, state)?)?;
+        let clear = open(&with.state_part(), WRAP_STATE, state)?;
+        let state: Vec<SecretKey> = clear.chunks(32).map(key).collect::<Result<_, _>>()?;
         let secrets = match with.whole() {
             Some(whole) => {
                 let (seal, digest) = two(&open(whole, WRAP_SECRETS, secrets)?)?;
@@ -142,7 +170,17 @@ impl StackKeys {
             }
             None => None,
         };
-        Ok(Self::of(id, state, secrets, entropy.clone()))
+        let mut state = state.into_iter();
+        let mut keys = Self::of(id, state.next().ok_or(NotAuthentic)?, secrets, entropy.clone());
+        // Format 2 had the first alone.
+        if let Some(names) = state.next() {
+            keys.names = names;
+        }
+        keys.before = state.next();
+        match state.next() {
+            None => Ok(keys),
+            Some(_) => Err(NotAuthentic),
+        }
     }
 
     fn secrets(&self, what: &str) -> Result<&Secrets, StateError> {
@@ -163,12 +201,6 @@ impl StackKeys {
         self.secrets.is_some()
     }
 
-    /// The same keys, opened by another key file.
-    pub(in crate::state) fn opened_by(mut self, id: &str) -> Self {
-        id.clone_into(&mut self.id);
-        self
-    }
-
     /// The id of the key that opens them; empty for a state that is kept nowhere.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -178,6 +210,11 @@ impl StackKeys {
     /// The key of the state itself.
     pub(in crate::state) fn state(&self) -> &SecretKey {
         &self.state
+    }
+
+    /// The key of the state before, until these are [`Self::settled`].
+    pub(in crate::state) fn before(&self) -> Option<&SecretKey> {
+        self.before.as_ref()
     }
 
     pub(in crate::state) fn entropy(&self) -> &Entropy {
@@ -216,8 +253,7 @@ impl StackKeys {
     pub fn name_of_derivation(&self, how: &str, from: &[Value]) -> String {
         let from = Value::list(from.iter().map(|value| self.with_digests(value)));
         let json = Stored::clear(from).to_json().unwrap_or_default();
-        let key = self.state.derive(DERIVED, &[]);
-        hex(&key.mac(&[how.as_bytes(), &[0], &json])[..16])
+        hex(&self.names.mac(&[how.as_bytes(), &[0], &json])[..16])
     }
 
     /// The value with every secret in it encrypted: fit for the disk.

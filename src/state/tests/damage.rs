@@ -212,9 +212,9 @@ async fn a_state_of_a_later_format_is_left_alone() {
     unclosed(&sample, &["a"]).await;
     for name in [FIRST, STATE] {
         let text = sample.blobs.contents()[name].clone();
-        let at = text.windows(10).position(|w| w == b"\"format\":2").unwrap();
+        let at = text.windows(10).position(|w| w == b"\"format\":3").unwrap();
         let mut later = text;
-        later[at + 9] = b'3';
+        later[at + 9] = b'4';
         sample.blobs.overwrite(name, Some(later));
         let before = sample.blobs.contents();
         let error = Session::open(&sample.store, &dev(), opening()).await.unwrap_err();
@@ -222,8 +222,8 @@ async fn a_state_of_a_later_format_is_left_alone() {
             matches!(
                 error,
                 StateError::Newer {
-                    found: 3,
-                    known: 2,
+                    found: 4,
+                    known: 3,
                     ..
                 } | StateError::Corrupt { .. }
             ),

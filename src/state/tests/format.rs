@@ -39,7 +39,11 @@ macro_rules! kept {
     };
 }
 
-const FORMATS: [(u32, Kept); 2] = [(1, kept!("format_1")), (2, kept!("format_2"))];
+const FORMATS: [(u32, Kept); 3] = [
+    (1, kept!("format_1")),
+    (2, kept!("format_2")),
+    (3, kept!("format_3")),
+];
 
 /// An entry with every field at work.
 fn full() -> Entry {

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::objects::Process;
 use super::sample::{append, close, dev, entry, holder, make, opening, run, store};
 use crate::state::blobs::{BlobError, Blobs, Fault, Lock, Log, MemoryBlobs};
+use crate::state::seen::Notes;
 use crate::state::{
     Ahead, Holder, JournalEntry, Location, Migration, Moving, Opening, Place, Run, Session, Snapshot,
     StateError, Store,
@@ -156,7 +157,7 @@ impl Two {
         }
         // The notes lie beside the project, and nobody's death keeps them from being written.
         let seen = Arc::new(MemoryBlobs::new());
-        let of = |part| store(Arc::new(Part(part, both.clone())), &keys).noting(seen.clone());
+        let of = |part| store(Arc::new(Part(part, both.clone())), &keys).noting(seen.clone(), None, |_| ());
         let (old, new) = (of("old"), of("new"));
         Self {
             both,
@@ -175,7 +176,7 @@ impl Two {
     /// The new place for somebody who has noted nothing.
     fn theirs(&self) -> Store {
         let mut store = self.new.clone();
-        store.seen = None;
+        store.notes = Notes::default();
         store
     }
 
@@ -398,7 +399,7 @@ async fn a_state_that_somebody_works_on_or_that_is_damaged_keeps_all_where_they_
     let two = Two::filled().await;
     let session = Session::open(&two.old, &app(), opening()).await.unwrap();
     let error = two.migrate().await.unwrap_err();
-    assert!(matches!(error, StateError::Locked { .. }), "{error}");
+    assert!(matches!(error, StateError::SomeLocked(_)), "{error}");
     assert_eq!(opened(&two.old).await, Ok(()));
     // Who works there goes on as if nothing had been.
     append(&session, [run(5), close(5)]).unwrap();
@@ -407,7 +408,7 @@ async fn a_state_that_somebody_works_on_or_that_is_damaged_keeps_all_where_they_
     let fresh = Location::new("cloud", "p", "fresh");
     let guard = two.old.lock(&fresh, &holder()).await.unwrap();
     let error = two.migrate().await.unwrap_err();
-    assert!(matches!(error, StateError::Locked { .. }), "{error}");
+    assert!(matches!(error, StateError::SomeLocked(_)), "{error}");
     guard.release().await;
     let history = "old/cloud/p/app/history/0000000001";
     two.both.overwrite(history, Some(b"rubbish".to_vec()));

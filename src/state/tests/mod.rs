@@ -8,6 +8,7 @@ mod format;
 mod migration;
 mod objects;
 mod random;
+mod rotation;
 mod sample;
 mod secrets;
 mod session;

@@ -232,7 +232,7 @@ async fn a_removal_cut_short_anywhere_leaves_the_state_or_nothing() {
 async fn a_state_older_than_what_was_written_from_here_is_told_even_after_a_kill() {
     let sample = Sample::new();
     let notes = MemoryBlobs::new();
-    let store = sample.store.clone().noting(Arc::new(notes.clone()));
+    let store = sample.store.clone().noting(Arc::new(notes.clone()), None, |_| ());
     let run_once = async || {
         let session = Session::open(&store, &dev(), opening()).await.unwrap();
         let ticket = ticket(&session, [run(1)]).unwrap();
@@ -272,7 +272,7 @@ async fn a_state_older_than_what_was_written_from_here_is_told_even_after_a_kill
 async fn a_state_that_is_gone_is_no_new_stack_unless_it_was_removed() {
     let sample = Sample::new();
     let notes = MemoryBlobs::new();
-    let store = sample.store.clone().noting(Arc::new(notes.clone()));
+    let store = sample.store.clone().noting(Arc::new(notes.clone()), None, |_| ());
     let make_one = async || {
         let session = Session::open(&store, &dev(), opening()).await.unwrap();
         append(&session, [run(1), close(1)]).unwrap();
@@ -303,9 +303,17 @@ async fn a_state_that_is_gone_is_no_new_stack_unless_it_was_removed() {
     make_one().await;
 }
 
-/// A writer notes another run as soon as the state was read.
-#[derive(Debug)]
-struct Beside(MemoryBlobs, MemoryBlobs);
+/// What a reader is given of the file of a name, in place of what there is.
+type Given = Box<dyn Fn(&str, Option<Vec<u8>>) -> Option<Vec<u8>> + Send + Sync>;
+
+/// Blobs that are read while somebody writes.
+struct Beside(MemoryBlobs, Given);
+
+impl std::fmt::Debug for Beside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Beside").field(&self.0).finish_non_exhaustive()
+    }
+}
 
 #[async_trait]
 impl Blobs for Beside {
@@ -313,13 +321,7 @@ impl Blobs for Beside {
         self.0.describe(name)
     }
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, BlobError> {
-        let bytes = self.0.get(name).await;
-        let note = &self.1.contents()["cloud/p/dev/serial"];
-        let mut note: serde_json::Value = serde_json::from_slice(note).unwrap();
-        note["serial"] = 9.into();
-        self.1
-            .overwrite("cloud/p/dev/serial", Some(note.to_string().into_bytes()));
-        bytes
+        Ok((self.1)(name, self.0.get(name).await?))
     }
     async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), BlobError> {
         self.0.put(name, bytes).await
@@ -345,15 +347,137 @@ impl Blobs for Beside {
 async fn a_reader_beside_a_writer_is_not_told_of_an_older_copy() {
     let sample = Sample::new();
     let notes = MemoryBlobs::new();
-    let noting = |store: Store| store.noting(Arc::new(notes.clone()));
+    let noting = |store: Store| store.noting(Arc::new(notes.clone()), None, |_| ());
     let session = Session::open(&noting(sample.store.clone()), &dev(), opening())
         .await
         .unwrap();
     append(&session, [run(1), close(1)]).unwrap();
     session.close().await.unwrap();
+    // A writer notes another run as soon as the state was read.
+    let noted = notes.clone();
     let mut beside = noting(sample.store.clone());
-    beside.blobs = Arc::new(Beside(sample.blobs.clone(), notes.clone()));
+    beside.blobs = Arc::new(Beside(
+        sample.blobs.clone(),
+        Box::new(move |_, bytes| {
+            let note = serde_json::json!({"lineage": "x", "serial": 9}).to_string();
+            let old: serde_json::Value =
+                serde_json::from_slice(&noted.contents()["cloud/p/dev/serial"]).unwrap();
+            let note = note.replace("\"x\"", &old["lineage"].to_string());
+            noted.overwrite("cloud/p/dev/serial", Some(note.into_bytes()));
+            bytes
+        }),
+    ));
     // What was read is as late as what was noted before.
     let (state, _) = beside.read(&dev()).await.unwrap().unwrap();
     assert_eq!(state.header.serial, 1);
+    beside.forget_read(&dev());
+    assert!(beside.read(&dev()).await.is_err(), "nothing was noted");
+}
+
+#[tokio::test]
+async fn the_note_of_a_person_tells_of_a_project_that_went_back_in_time_with_its_notes() {
+    let sample = Sample::new();
+    let (notes, person) = (MemoryBlobs::new(), MemoryBlobs::new());
+    let noting = |store: Store, notes: &MemoryBlobs| {
+        let person: Arc<dyn Blobs> = Arc::new(person.clone());
+        store.noting(Arc::new(notes.clone()), Some(person), |_| ())
+    };
+    let store = noting(sample.store.clone(), &notes);
+    let run_in = async |location: &Location, number| {
+        let session = Session::open(&store, location, opening()).await.unwrap();
+        append(&session, [run(number), close(number)]).unwrap();
+        session.close().await.unwrap();
+    };
+    let simulated = Location::new("sandbox:1", "p", "try");
+    for location in [&dev(), &simulated] {
+        run_in(location, 1).await;
+    }
+    let (old, old_notes) = (sample.blobs.contents(), notes.contents());
+    for location in [&dev(), &simulated] {
+        run_in(location, 2).await;
+    }
+    let new = sample.blobs.contents();
+    let put_back = |files: &std::collections::BTreeMap<String, Vec<u8>>| {
+        for name in sample.blobs.contents().keys().chain(files.keys()) {
+            sample.blobs.overwrite(name, files.get(name).cloned());
+        }
+    };
+    put_back(&old);
+    let restored = noting(sample.store.clone(), &MemoryBlobs::of(old_notes));
+    let error = restored.read(&dev()).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            StateError::Older {
+                serial: 1,
+                seen: 2,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let verified = restored.verify(&dev()).await.unwrap();
+    assert_eq!(verified.problems[0].to_string(), error.to_string());
+    // A sandbox is in the project's folder, and went back with it.
+    restored.read(&simulated).await.unwrap();
+
+    // Who reads while somebody writes takes no new note for one of what they have read.
+    put_back(&new);
+    let first = std::sync::atomic::AtomicBool::new(true);
+    let mut beside = noting(sample.store.clone(), &notes);
+    notes.overwrite("cloud/p/dev/serial", None);
+    beside.blobs = Arc::new(Beside(
+        sample.blobs.clone(),
+        Box::new(move |name, bytes| {
+            let is_first =
+                name == "cloud/p/dev/state" && first.swap(false, std::sync::atomic::Ordering::SeqCst);
+            if is_first { old.get(name).cloned() } else { bytes }
+        }),
+    ));
+    let (state, _) = beside.read(&dev()).await.unwrap().unwrap();
+    assert_eq!(state.header.serial, 2);
+
+    // What epid itself removes may come back from an export.
+    run_in(&dev(), 3).await;
+    store.remove(&dev(), holder()).await.unwrap();
+    assert_eq!(person.contents().len(), 0, "{:?}", person.contents().keys());
+}
+
+#[tokio::test]
+async fn a_damaged_note_is_told_once_and_written_anew() {
+    let sample = Sample::new();
+    let notes = MemoryBlobs::new();
+    let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let noting = || {
+        let heard = heard.clone();
+        let listener = move |problem: &StateError| heard.lock().unwrap().push(problem.to_string());
+        sample
+            .store
+            .clone()
+            .noting(Arc::new(notes.clone()), None, listener)
+    };
+    let run_once = async |store: &Store| {
+        let session = Session::open(store, &dev(), opening()).await.unwrap();
+        append(&session, [run(1), close(1)]).unwrap();
+        session.close().await.unwrap();
+    };
+    run_once(&noting()).await;
+    let whole = notes.contents()["cloud/p/dev/serial"].clone();
+    for at in 0..whole.len() {
+        let mut changed = whole.clone();
+        changed[at] ^= 1;
+        notes.overwrite("cloud/p/dev/serial", Some(changed));
+        let store = noting();
+        store.read(&dev()).await.unwrap();
+        store.read(&dev()).await.unwrap();
+        let told: Vec<String> = std::mem::take(&mut *heard.lock().unwrap());
+        assert!(
+            told.len() == 1 && told[0].contains("memory:cloud/p/dev/serial is damaged"),
+            "byte {at}: {told:?}"
+        );
+    }
+    run_once(&noting()).await;
+    heard.lock().unwrap().clear();
+    noting().read(&dev()).await.unwrap();
+    assert!(heard.lock().unwrap().is_empty());
 }
