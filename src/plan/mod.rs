@@ -12,6 +12,7 @@ mod desired;
 mod drift;
 mod estimate;
 mod facts;
+mod marks;
 mod planner;
 mod problem;
 mod promises;
@@ -24,9 +25,10 @@ mod tests;
 
 pub use estimate::{Estimate, estimate};
 pub use planner::{Observations, Refresh, Request, plan};
+pub(crate) use marks::{ANOTHERS, told};
 pub use problem::PlanProblem;
 pub use promises::Promises;
 pub use step::{
-    Action, Drift, Facts, Mode, Plan, PlanHeader, PlannedChange, PlannedInputs, PlannedOutput, Selection,
+    Action, Drift, Facts, Found, LostMark, Mode, Plan, PlanHeader, PlannedChange, PlannedInputs, PlannedOutput, Selection,
     Step, StepId,
 };
