@@ -11,7 +11,7 @@ use super::event::{Did, Trouble};
 use super::prepare::Draft;
 use super::resolve::Settled;
 use crate::graph::{elsewhere, overlay};
-use crate::plan::{ANOTHERS, Action, Step, StepId, told};
+use crate::plan::{ANOTHERS, Action, Step, StepId, quoted, told};
 use crate::state::{Change, Ending, Entry, Role};
 
 /// What is running for a step.
@@ -152,7 +152,7 @@ impl Dispatcher<'_> {
     fn whose(&mut self, step: &Step, observed: Observed) -> Ended {
         if let Observed::Present(present) = observed {
             self.may_change(&present).map_err(|trouble| {
-                let hint = format!("`epid state rm '{}'` lets go of it here", step.address);
+                let hint = format!("`epid state rm {}` lets go of it here", quoted(&step.address));
                 trouble.hint(format!("{hint}; then {ANOTHERS}"))
             })?;
         }

@@ -7,7 +7,7 @@ use super::call::{Job, Report, execute};
 use super::dispatcher::Dispatcher;
 use super::event::Trouble;
 use super::settle::{Ended, Phase};
-use crate::plan::{ANOTHERS, Step, told};
+use crate::plan::{ANOTHERS, Step, quoted, told};
 use crate::state::Ending;
 
 /// The code with which every provider says that a name is taken.
@@ -97,14 +97,4 @@ impl Dispatcher<'_> {
 fn name(present: &Present) -> &str {
     let arn = present.outputs.get("arn").and_then(epid_provider::Value::as_str);
     arn.unwrap_or(&present.id)
-}
-
-/// As a word for a shell.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,".contains(c);
-    if text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
 }

@@ -11,8 +11,8 @@ use crate::graph::{Known, Node};
 use crate::state::Entry;
 
 /// What to do about a resource that another stack has.
-pub(crate) const ANOTHERS: &str = "refer to that stack's outputs; or let go of it there (`epid state rm`, and out of the program) and \
-                        remove its mark `epid:lineage` in the cloud";
+pub(crate) const ANOTHERS: &str = "refer to that stack's outputs, or let go of it there: `epid state rm`, out of its program, and its \
+                        mark (`epid:lineage`, `epid.dev/lineage`) removed in the cloud";
 
 impl Planner<'_> {
     /// The owner, where that is another stack: told as its resource or its lineage.
@@ -75,7 +75,8 @@ impl Planner<'_> {
             let (address, id) = (&node.address, &entry.record.id);
             let message =
                 format!("`{address}` ({id}) belongs to another stack now ({whose}), so this run may not change it");
-            let hint = format!("`epid state rm '{address}'` lets go of it here; then {ANOTHERS}");
+            let name = quoted(address);
+            let hint = format!("`epid state rm {name}` lets go of it here; then {ANOTHERS}");
             self.problems
                 .push(PlanProblem::new(Some(&node.urn), node.span, message).hint(hint));
         }
@@ -144,4 +145,14 @@ impl Planner<'_> {
 /// An owner in the words of people.
 pub(crate) fn told(owner: &Owner) -> &str {
     owner.urn.as_ref().map_or(&owner.lineage, |urn| urn.as_str())
+}
+
+/// An address or id as a word for a shell.
+pub(crate) fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,".contains(c);
+    if text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }

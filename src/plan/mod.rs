@@ -25,7 +25,7 @@ mod tests;
 
 pub use estimate::{Estimate, estimate};
 pub use planner::{Observations, Refresh, Request, plan};
-pub(crate) use marks::{ANOTHERS, told};
+pub(crate) use marks::{ANOTHERS, quoted, told};
 pub use problem::PlanProblem;
 pub use promises::Promises;
 pub use step::{

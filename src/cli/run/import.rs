@@ -148,7 +148,9 @@ impl Running<'_> {
                 // What a service says of an id that is none of its own.
                 Some(wanted) if failure.retry == Retry::No => {
                     let hint = failure.hint.as_deref();
-                    problems.of(wanted, plain(&failure.message), hint.unwrap_or(CHECK));
+                    let (path, id) = (urn.path(), plain(&wanted.id));
+                    let message = format!("`{path}` cannot be {id}: {}", plain(&failure.message));
+                    problems.of(wanted, message, hint.unwrap_or(CHECK));
                 }
                 _ => unread.push((urn, failure)),
             }
@@ -199,9 +201,9 @@ impl Running<'_> {
         let quiet = |step: &crate::plan::Step| matches!(step.action, Action::Nothing | Action::Connect);
         if next.steps.iter().all(|step| marks(step) || quiet(step)) {
             let n = next.steps.iter().filter(|step| marks(step)).count();
-            let what = count(n, "resource", "resources");
+            let what = count(n, "resource is", "resources are");
             terminal.line(&format!(
-                "as the program declares it. Nobody's yet: {what}. The next `epid up` marks what is nobody's as this stack's, \
+                "as the program declares it, but {what} nobody's: the next `epid up` marks what is nobody's as this stack's\n\
                  and changes nothing else; until then another stack may take it\n"
             ));
             return;
@@ -241,7 +243,12 @@ impl Running<'_> {
                 "+",
                 entry.urn(),
                 "import",
-                format!("= {}   {}", plain(id), entry.record.kind),
+                format!(
+                    "= {}   {}{}",
+                    plain(id),
+                    entry.record.kind,
+                    if entry.unmarked { ", nobody's" } else { "" }
+                ),
             ),
             None => Line::new("·", entry.urn(), "record", "needed by that"),
         });

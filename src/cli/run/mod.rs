@@ -29,7 +29,7 @@ use crate::cli::workspace::{Pending, Workspace};
 use crate::cli::world::World;
 use crate::cli::{Context, saved_plan, surroundings};
 use crate::graph::Selector;
-use crate::plan::{Action, Drift, LostMark, Mode, Plan, Refresh, Selection};
+use crate::plan::{Action, Drift, LostMark, Mode, Plan, Refresh, Selection, quoted};
 use crate::program::StackFile;
 use crate::state::{Intent, Location, Snapshot};
 
@@ -427,7 +427,8 @@ fn ways(plan: &Plan) -> String {
     }
     lines.extend(plan.drift.iter().filter(taken).map(|drift| {
         let path = drift.urn.path();
-        format!("`epid state rm '{path}'` lets go of `{path}`, which stays with the other stack")
+        let name = quoted(path);
+        format!("`epid state rm {name}` lets go of `{path}`, which stays with the other stack")
     }));
     lines.iter().map(|line| format!("  {line}\n")).collect()
 }

@@ -11,6 +11,7 @@ use crate::cli::error::Error;
 use crate::cli::ui::plain;
 use crate::expression::Span;
 use crate::graph::{Node, ResourceGraph, provider_type};
+use crate::plan::quoted;
 use crate::program::{Diagnostic, Sources};
 use crate::state::{Entry, Snapshot};
 
@@ -174,7 +175,7 @@ pub(super) fn resolve<'w>(
                 problems.of(
                     one,
                     format!("{id} is recorded already, as `{path}`"),
-                    format!("`epid state mv '{path}' '{name}'` gives the record another name"),
+                    format!("`epid state mv {} {}` gives the record another name", quoted(path), quoted(&one.resource)),
                 );
                 continue;
             }
