@@ -124,7 +124,9 @@ impl Planner<'_> {
                 ANOTHERS,
             );
         }
-        let fixed = changes.iter().filter(|change| change.replace != Replace::No);
+        // What is not known yet may come to what is there.
+        let certain = |change: &&Change| change.replace != Replace::No && !change.after.has_unknown();
+        let fixed = changes.iter().filter(certain);
         let fixed: Vec<String> = fixed
             .map(|c| format!("{} is {} and would have to be {}", c.path, c.before, c.after))
             .collect();
