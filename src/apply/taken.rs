@@ -27,7 +27,10 @@ impl Dispatcher<'_> {
     pub(super) fn look_at_taker(&mut self, step: &Step, token: &Token, failure: &Failure) -> Ended {
         self.record(Some(token.clone()), Ending::Failed, Vec::new())?;
         let trouble = Trouble::from(failure);
-        let Ok(settled) = self.desired(step).and_then(|planned| self.resolver.inputs(step, planned)) else {
+        let Ok(settled) = self
+            .desired(step)
+            .and_then(|planned| self.resolver.inputs(step, planned))
+        else {
             return Err(trouble);
         };
         let key = self.connection(step);
@@ -54,7 +57,7 @@ impl Dispatcher<'_> {
         let Report::Seen(Observed::Present(present)) = report else {
             return refused;
         };
-        let what = name(present);
+        let what = name(step, present);
         let said = refused.message.trim_end_matches('.');
         let mine = |owner: &&epid_provider::Owner| owner.lineage == self.means.lineage;
         let (whose, hint) = match &present.owner {
@@ -93,8 +96,8 @@ impl Dispatcher<'_> {
     }
 }
 
-/// What people know a resource by: its ARN where it has one, else its id.
-fn name(present: &Present) -> &str {
+/// What people know a resource by: its ARN where it has one, else its kind and id.
+fn name(step: &Step, present: &Present) -> String {
     let arn = present.outputs.get("arn").and_then(epid_provider::Value::as_str);
-    arn.unwrap_or(&present.id)
+    arn.map_or_else(|| format!("{} {}", step.kind.name(), present.id), str::to_owned)
 }

@@ -73,8 +73,9 @@ impl Planner<'_> {
     ) -> Decided {
         if changes {
             let (address, id) = (&node.address, &entry.record.id);
-            let message =
-                format!("`{address}` ({id}) belongs to another stack now ({whose}), so this run may not change it");
+            let message = format!(
+                "`{address}` ({id}) belongs to another stack now ({whose}), so this run may not change it"
+            );
             let name = quoted(address);
             let hint = format!("`epid state rm {name}` lets go of it here; then {ANOTHERS}");
             self.problems

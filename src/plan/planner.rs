@@ -380,7 +380,8 @@ impl<'a> Planner<'a> {
             if let Some(LostMark::Taken(whose)) = &mark {
                 let replaced = self.forced.contains(&node.urn) || self.replaced_with(node, entry).is_some();
                 let unfinished = marks || !entry.record.incomplete.is_empty();
-                let changes = (replaced || unfinished || !diff.is_empty()) && self.request.refresh != Refresh::Record;
+                let changes =
+                    (replaced || unfinished || !diff.is_empty()) && self.request.refresh != Refresh::Record;
                 return self.leave_alone(node, entry, whose, changes, after);
             }
             marks |= mark.is_some();

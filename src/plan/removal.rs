@@ -462,11 +462,11 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
         replaced_with: None,
         leftover: entry.role == Role::Condemned,
         undo_drift: false,
-            marks: false,
-            gone: removal.action == Action::Drop
+        marks: false,
+        gone: removal.action == Action::Drop
             && entry.role == Role::Live
             && planner.gone.contains(entry.urn()),
-            found: None,
+        found: None,
         desired: None,
         changes: Vec::new(),
         from: None,

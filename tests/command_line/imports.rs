@@ -128,8 +128,11 @@ fn what_another_stack_owns_is_not_taken() {
 /// A place whose role exists, is not recorded, and is nobody's; and a stack that adopts it.
 fn nobodys() -> Place {
     let place = forgotten();
-    Look::at(&place).iam("Action=UntagRole&RoleName=reader&TagKeys.member.1=epid:lineage&TagKeys.member.2=epid:urn");
-    let adopts = ROLE[1].1.replace("[outputs]", "[resources.role.options]\nadopt = true\n[outputs]");
+    Look::at(&place)
+        .iam("Action=UntagRole&RoleName=reader&TagKeys.member.1=epid:lineage&TagKeys.member.2=epid:urn");
+    let adopts = ROLE[1]
+        .1
+        .replace("[outputs]", "[resources.role.options]\nadopt = true\n[outputs]");
     place.write("stacks/thief.toml", &adopts);
     place
 }
@@ -143,8 +146,14 @@ fn a_preview_tells_what_it_would_adopt_and_writes_nothing() {
         .ends(0)
         .says("takes over reader: nobody's, marked as this stack's")
         .says("1 to take over");
-    let events = place.run("preview --stack thief --sandbox --json").ends(0).events();
-    assert_eq!(events[0]["steps"][0]["found"], serde_json::json!({"id": "reader", "marked": false}));
+    let events = place
+        .run("preview --stack thief --sandbox --json")
+        .ends(0)
+        .events();
+    assert_eq!(
+        events[0]["steps"][0]["found"],
+        serde_json::json!({"id": "reader", "marked": false})
+    );
     assert_eq!(place.files(".epid"), before);
     Look::at(&place).iam("Action=DeleteRole&RoleName=reader");
     place
@@ -166,7 +175,10 @@ fn what_was_nobodys_is_marked_by_the_run_after_its_import_and_others_are_kept_ou
         .run("preview --stack role --sandbox --expect-no-changes")
         .ends(3)
         .says("marked as this stack's");
-    place.run("up --stack role --sandbox --yes").ends(0).says("1 updated");
+    place
+        .run("up --stack role --sandbox --yes")
+        .ends(0)
+        .says("1 updated");
     place
         .run("preview --stack role --sandbox --refresh --expect-no-changes")
         .ends(0);
@@ -175,7 +187,10 @@ fn what_was_nobodys_is_marked_by_the_run_after_its_import_and_others_are_kept_ou
         .ends(2)
         .says("belongs to another stack (urn:epid:cloudy:role:aws:iam:Role:role)");
     // Where another one is faster, the stack that imported it says so and leaves it alone.
-    taken.run("up --stack thief --sandbox --yes").ends(0).says("1 imported");
+    taken
+        .run("up --stack thief --sandbox --yes")
+        .ends(0)
+        .says("1 imported");
     let whose = "belongs to another stack now (urn:epid:cloudy:thief:aws:iam:Role:role)";
     taken.run("up --stack role --sandbox --yes").ends(2).says(whose);
     taken
@@ -202,7 +217,10 @@ fn a_mark_that_was_taken_away_is_told_and_set_again() {
         .ends(3)
         .says("its mark as this stack's is gone")
         .says("`epid up --refresh` marks again");
-    place.run("up --sandbox --yes --refresh").ends(0).says("1 updated");
+    place
+        .run("up --sandbox --yes --refresh")
+        .ends(0)
+        .says("1 updated");
     place.run("refresh --sandbox --expect-no-changes").ends(0);
 }
 
@@ -218,7 +236,11 @@ fn what_vanished_is_told_and_recorded_as_gone_and_made_again_by_a_plain_run() {
         .says("drift: it is gone")
         .says("`epid refresh --accept` records it as gone");
     place.run("refresh --accept --sandbox").ends(2).says("--yes");
-    assert_eq!(place.files(".epid/state"), state, "looking and asking write nothing");
+    assert_eq!(
+        place.files(".epid/state"),
+        state,
+        "looking and asking write nothing"
+    );
     place
         .run("refresh --accept --sandbox --yes")
         .ends(0)
@@ -227,7 +249,10 @@ fn what_vanished_is_told_and_recorded_as_gone_and_made_again_by_a_plain_run() {
     place.run("up --sandbox --yes").ends(0).says("1 created");
     // What is declared no more is forgotten, and nothing is left to do.
     Look::at(&place).iam("Action=DeleteRole&RoleName=reader");
-    place.write("stacks/role.toml", "[providers.aws]\ntype = \"aws\"\nproperties.region = \"us-east-1\"\n");
+    place.write(
+        "stacks/role.toml",
+        "[providers.aws]\ntype = \"aws\"\nproperties.region = \"us-east-1\"\n",
+    );
     place
         .run("refresh --accept --sandbox --yes")
         .ends(0)
@@ -270,12 +295,18 @@ fn everything_wrong_with_a_file_is_told_at_its_line() {
         assert!(ran.err.contains(problem), "{problem}: {}", ran.err);
         assert!(ran.err.contains(&format!("file:{line}:1")), "{line}: {}", ran.err);
     }
-    let events = place.run("import --from file --sandbox --yes --json").ends(2).events();
+    let events = place
+        .run("import --from file --sandbox --yes --json")
+        .ends(2)
+        .events();
     assert_eq!(events[0]["problems"].as_array().unwrap().len(), 5);
     assert_eq!(events[0]["problems"][1]["place"], "file:3:1");
     assert_eq!(place.files(".epid"), before);
     place.write("file", "role = reader\nrole = reader\n");
-    place.run("import --from file --sandbox --yes").ends(2).says("named twice");
+    place
+        .run("import --from file --sandbox --yes")
+        .ends(2)
+        .says("named twice");
     place.run("import role reader --sandbox --yes").ends(0);
     place.write("file", "role = reader\n");
     place

@@ -23,7 +23,9 @@ async fn nobodys(text: &str) -> World {
 
 /// What `epid import` does: `item-1` is recorded as `a`, and nothing is sent.
 async fn imported(stack: &Stack, text: &str) -> Ran {
-    let graph = stack.graph(text).importing(&[(urn("Item", "a"), Arc::from("item-1"))].into());
+    let graph = stack
+        .graph(text)
+        .importing(&[(urn("Item", "a"), Arc::from("item-1"))].into());
     let ran = stack.apply(stack.plan(&graph, Mode::Up).recording_only()).await;
     assert_eq!(ran.did(), ["Imported a"]);
     ran
@@ -321,10 +323,18 @@ fn what_is_imported_without_a_mark_is_marked_by_the_next_run_which_then_keeps_ot
         let world = nobodys(ONE).await;
         let first = Stack::of(world.clone(), "first");
         imported(&first, ONE).await;
-        assert_eq!((&*world.things()[0].lineage, world.things()[0].version), ("", 0), "nothing is sent");
+        assert_eq!(
+            (&*world.things()[0].lineage, world.things()[0].version),
+            ("", 0),
+            "nothing is sent"
+        );
         let plan = first.plan(&first.graph(ONE), Mode::Up);
         assert_eq!(actions(&plan), ["Update a"]);
-        assert!(plan.steps.iter().any(|step| step.marks && step.changes.is_empty()));
+        assert!(
+            plan.steps
+                .iter()
+                .any(|step| step.marks && step.changes.is_empty())
+        );
         assert_eq!(first.up(ONE).await.did(), ["Updated a"]);
         assert_eq!(&*world.things()[0].lineage, "first");
         let second = Stack::of(world, "second");
@@ -349,16 +359,21 @@ fn what_another_stack_took_before_it_was_marked_is_neither_changed_nor_deleted()
                 .plan_with(&graph, Mode::Up, &seen.found, &Selection::default())
                 .unwrap_err();
             assert!(
-                problems[0].message.contains("belongs to another stack now (urn:epid:p:s:fake:thing:Item:a)"),
+                problems[0]
+                    .message
+                    .contains("belongs to another stack now (urn:epid:p:s:fake:thing:Item:a)"),
                 "{problems:?}"
             );
             assert!(problems[0].hint.as_deref().unwrap().contains("epid state rm"));
             // Where nobody could look, before anything is sent.
             assert_eq!(first.run(text).await.failed(), [("a", "Owned")].into());
         }
-        let destroyed = first.apply(first.plan(&ResourceGraph::empty(), Mode::Destroy)).await;
+        let destroyed = first
+            .apply(first.plan(&ResourceGraph::empty(), Mode::Destroy))
+            .await;
         assert_eq!(destroyed.failed(), [("a", "Owned")].into());
-        let replaced = first.graph(r#"{"a": {"type": "Item", "properties": {"name": "a", "shape": "square"}}}"#);
+        let replaced =
+            first.graph(r#"{"a": {"type": "Item", "properties": {"name": "a", "shape": "square"}}}"#);
         let ran = first.apply(first.plan(&replaced, Mode::Up)).await;
         assert_eq!(ran.failed(), [("a", "Owned")].into());
         assert_eq!(world.things(), theirs);
@@ -415,12 +430,24 @@ fn what_another_stack_has_is_told_and_left_alone_and_stays_when_it_leaves_the_pr
         let graph = stack.graph(ONE);
         let plan = read(&stack, &graph).await.unwrap();
         assert_eq!(actions(&plan), [""; 0], "what they changed is theirs");
-        assert!(matches!(plan.drift[0].mark, Some(LostMark::Taken(_))), "{:?}", plan.drift);
+        assert!(
+            matches!(plan.drift[0].mark, Some(LostMark::Taken(_))),
+            "{:?}",
+            plan.drift
+        );
         let changed = stack.graph(&ONE.replace(r#""name": "a""#, r#""name": "a", "value": "1""#));
-        assert!(read(&stack, &changed).await.unwrap_err()[0].message.contains("belongs to another stack now"));
+        assert!(
+            read(&stack, &changed).await.unwrap_err()[0]
+                .message
+                .contains("belongs to another stack now")
+        );
         stack.refresh = Refresh::Record;
         let plan = read(&stack, &changed).await.unwrap();
-        assert_eq!((actions(&plan).len(), plan.drift.len()), (0, 1), "a refresh tells and is not in the way");
+        assert_eq!(
+            (actions(&plan).len(), plan.drift.len()),
+            (0, 1),
+            "a refresh tells and is not in the way"
+        );
         stack.refresh = Refresh::Undo;
         let plan = read(&stack, &stack.graph("{}")).await.unwrap();
         assert_eq!(actions(&plan), ["Forget a", "Drop fake"]);
@@ -440,7 +467,10 @@ fn what_is_gone_is_recorded_as_gone_and_made_again_by_a_run_that_does_not_look()
             "apart": {"type": "Item", "properties": {"value": "1"}}
         }"#;
         stack.up(text).await;
-        let ids: Vec<_> = ["in", "box"].iter().map(|path| stack.world.at(path)[0].id.clone()).collect();
+        let ids: Vec<_> = ["in", "box"]
+            .iter()
+            .map(|path| stack.world.at(path)[0].id.clone())
+            .collect();
         ids.iter().for_each(|id| stack.world.vanish(id));
         let graph = stack.graph(text);
         stack.refresh = Refresh::Record;
@@ -450,7 +480,12 @@ fn what_is_gone_is_recorded_as_gone_and_made_again_by_a_run_that_does_not_look()
         let calls = stack.world.calls().len();
         stack.apply(plan).await;
         assert_eq!(stack.world.calls().len(), calls, "nobody is called");
-        let gone = |path: &str, kind: &str| stack.snapshot().of(&urn(kind, path)).all(|e| e.role == Role::Vacant);
+        let gone = |path: &str, kind: &str| {
+            stack
+                .snapshot()
+                .of(&urn(kind, path))
+                .all(|e| e.role == Role::Vacant)
+        };
         assert!(gone("box", "Box") && gone("in", "Child"));
         stack.refresh = Refresh::Undo;
         let ran = stack.up(text).await;
@@ -465,7 +500,9 @@ fn what_is_gone_and_not_declared_any_more_is_dropped_by_a_refresh() {
         let mut stack = Stack::new();
         let rest = r#"{"rest": {"type": "Item", "properties": {"name": "rest"}}}"#;
         stack.up(ONE).await;
-        stack.up(&format!("{}, {}", &ONE[..ONE.len() - 1], &rest[1..])).await;
+        stack
+            .up(&format!("{}, {}", &ONE[..ONE.len() - 1], &rest[1..]))
+            .await;
         stack.world.vanish("item-1");
         stack.refresh = Refresh::Record;
         let nothing = stack.graph(rest);
@@ -509,7 +546,10 @@ fn a_create_that_meets_something_says_what_it_is_whose_and_how_to_go_on() {
             (trouble.message, trouble.hint.unwrap_or_default())
         };
         let (message, hint) = said(&stack.run(ONE).await);
-        assert!(message.contains("item-1 exists already and is nobody's"), "{message}");
+        assert!(
+            message.contains("item-1 exists already and is nobody's"),
+            "{message}"
+        );
         assert!(
             hint.contains("`adopt = true`") && hint.contains("`epid import a item-1 --stack s`"),
             "{hint}"
@@ -520,7 +560,9 @@ fn a_create_that_meets_something_says_what_it_is_whose_and_how_to_go_on() {
         world.mark("item-1", "other");
         let (message, hint) = said(&stack.run(ONE).await);
         assert!(
-            message.contains("item-1 exists already and belongs to another stack (urn:epid:p:s:fake:thing:Item:a)"),
+            message.contains(
+                "item-1 exists already and belongs to another stack (urn:epid:p:s:fake:thing:Item:a)"
+            ),
             "{message}"
         );
         assert!(!hint.contains("adopt"), "{hint}");
@@ -536,7 +578,10 @@ fn a_create_that_meets_something_says_what_it_is_whose_and_how_to_go_on() {
 #[test]
 fn what_a_preview_would_adopt_is_told_and_refused_where_it_is_anothers_or_cannot_be() {
     on_clock(async {
-        let world = nobodys(r#"{"a": {"type": "Item", "properties": {"name": "a", "value": "old", "shape": "round"}}}"#).await;
+        let world = nobodys(
+            r#"{"a": {"type": "Item", "properties": {"name": "a", "value": "old", "shape": "round"}}}"#,
+        )
+        .await;
         let stack = Stack::of(world.clone(), "first");
         let text = r#"{"a": {"type": "Item", "properties": {"name": "a", "value": "new"}, "options": {"adopt": true}},
                        "b": {"type": "Item", "properties": {"name": "b"}, "options": {"adopt": true}}}"#;
@@ -546,14 +591,33 @@ fn what_a_preview_would_adopt_is_told_and_refused_where_it_is_anothers_or_cannot
             stack.plan_with(&graph, Mode::Up, &seen.found, &Selection::default())
         };
         let plan = look(text).await.unwrap();
-        let found = |path: &str| plan.steps.iter().find(|s| &*s.address == path).unwrap().found.clone().unwrap();
-        assert_eq!((found("a").id.as_deref(), found("a").marked), (Some("item-1"), false));
+        let found = |path: &str| {
+            plan.steps
+                .iter()
+                .find(|s| &*s.address == path)
+                .unwrap()
+                .found
+                .clone()
+                .unwrap()
+        };
+        assert_eq!(
+            (found("a").id.as_deref(), found("a").marked),
+            (Some("item-1"), false)
+        );
         assert_eq!(found("b").id, None);
         let square = text.replace(r#""value": "new""#, r#""shape": "square""#);
         assert!(look(&square).await.unwrap_err()[0].message.contains("shape is"));
         world.mark("item-1", "other");
-        assert!(look(text).await.unwrap_err()[0].message.contains("belongs to another stack"));
-        assert_eq!(world.count(Api::Update) + world.count(Api::Create), 1, "nothing was sent but what made it");
+        assert!(
+            look(text).await.unwrap_err()[0]
+                .message
+                .contains("belongs to another stack")
+        );
+        assert_eq!(
+            world.count(Api::Update) + world.count(Api::Create),
+            1,
+            "nothing was sent but what made it"
+        );
         assert!(stack.snapshot().is_empty());
     });
 }
@@ -577,7 +641,10 @@ fn one_instance_is_what_another_address_was() {
         stack.up(&plain("")).await;
         let id = stack.world.things()[0].id.clone();
         // Into a forEach: the only instance has the name itself, one of several has to be said.
-        assert_eq!(stack.up(&each(r#""a""#, r#""aliases": ["web"]"#)).await.did(), [r#"Recorded web["a"]"#]);
+        assert_eq!(
+            stack.up(&each(r#""a""#, r#""aliases": ["web"]"#)).await.did(),
+            [r#"Recorded web["a"]"#]
+        );
         // From one key to another.
         let ran = stack.up(&each(r#""b""#, r#""aliases": ["web[\"a\"]"]"#)).await;
         assert_eq!(ran.did(), [r#"Recorded web["b"]"#]);

@@ -36,7 +36,12 @@ pub(crate) fn misfit(kind: &Kind, id: &str) -> Option<Failure> {
         return None;
     }
     let (_, of) = PREFIXES.iter().find(|(prefix, _)| id.starts_with(prefix))?;
-    (*of != kind.as_str()).then(|| Failure::new("OtherKind", format_args!("that is the id of a {of}, not of a {kind}")))
+    (*of != kind.as_str()).then(|| {
+        Failure::new(
+            "OtherKind",
+            format_args!("that is the id of a {of}, not of a {kind}"),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -45,13 +50,22 @@ mod tests {
 
     #[test]
     fn an_id_of_another_kind_is_told() {
-        let told = |kind: &str, id: &str| misfit(&Kind::parse(kind).unwrap(), id).map(|failure| failure.message);
+        let told =
+            |kind: &str, id: &str| misfit(&Kind::parse(kind).unwrap(), id).map(|failure| failure.message);
         assert_eq!(told("aws:ec2:Vpc", "vpc-1"), None);
         assert_eq!(told("aws:iam:Role", "sg-1"), None, "a role may be called so");
         assert_eq!(told("aws:iam:Policy", "arn:aws:iam::1:policy/p"), None);
-        assert!(told("aws:ec2:Vpc", "subnet-1").unwrap().contains("aws:ec2:Subnet"));
+        assert!(
+            told("aws:ec2:Vpc", "subnet-1")
+                .unwrap()
+                .contains("aws:ec2:Subnet")
+        );
         assert!(told("aws:iam:Policy", "p").unwrap().contains("its ARN"));
-        let role = misfit(&Kind::parse("aws:iam:Role").unwrap(), "arn:aws:iam::1:role/x/reader").unwrap();
+        let role = misfit(
+            &Kind::parse("aws:iam:Role").unwrap(),
+            "arn:aws:iam::1:role/x/reader",
+        )
+        .unwrap();
         assert!(role.message.contains("no ARN") && role.hint.unwrap().contains("`reader`"));
     }
 }

@@ -249,8 +249,11 @@ fn exists(target: &Target, live: &Json) -> Failure {
     } else {
         format!(", written by {}", by.join(", "))
     };
-    Failure::new("AlreadyExists", format_args!("{} exists already{by}", target.told()))
-        .with_hint("set `adopt = true` in its options to take it over, or give this one another name")
+    Failure::new(
+        "AlreadyExists",
+        format_args!("{} exists already{by}", target.told()),
+    )
+    .with_hint("set `adopt = true` in its options to take it over, or give this one another name")
 }
 
 fn gone(id: &str) -> Failure {

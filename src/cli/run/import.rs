@@ -162,8 +162,10 @@ impl Running<'_> {
             .iter()
             .map(|(urn, failure)| format!("{} cannot be read: {}", urn.path(), plain(&failure.message)));
         let told: Vec<String> = told.collect();
-        Err(Error::failed(format!("nothing was recorded: {}", told.join("; ")))
-            .hint(first.hint.as_deref().unwrap_or("run the command again")))
+        Err(
+            Error::failed(format!("nothing was recorded: {}", told.join("; ")))
+                .hint(first.hint.as_deref().unwrap_or("run the command again")),
+        )
     }
 
     fn plan_of(
@@ -285,7 +287,8 @@ impl Running<'_> {
 
 fn ids(found: &HashMap<Urn, &Wanted>) -> HashMap<Urn, Arc<str>> {
     let ids = found.iter();
-    ids.map(|(urn, wanted)| (urn.clone(), wanted.id.clone())).collect()
+    ids.map(|(urn, wanted)| (urn.clone(), wanted.id.clone()))
+        .collect()
 }
 
 fn refuse_failed(outcome: &Outcome) -> Result<(), Error> {

@@ -389,7 +389,11 @@ async fn refresh_all(
         }
         run.show(std::slice::from_ref(&planned));
         if drifted {
-            let drift = planned.plan.drift.iter().filter(|drift| !drift.changes.is_empty());
+            let drift = planned
+                .plan
+                .drift
+                .iter()
+                .filter(|drift| !drift.changes.is_empty());
             let kept = drift.map(|d| &d.urn).filter(|urn| changed.contains(*urn));
             let kept: Vec<&str> = kept.map(Urn::path).collect();
             if !kept.is_empty() {
@@ -413,7 +417,9 @@ fn ways(plan: &Plan) -> String {
     let taken = |drift: &&Drift| matches!(drift.mark, Some(LostMark::Taken(_)));
     let mut lines = Vec::new();
     if any(&|drift| !drift.changes.is_empty()) {
-        lines.push("`epid up --refresh` puts back what was changed, `epid refresh --accept` keeps it".to_owned());
+        lines.push(
+            "`epid up --refresh` puts back what was changed, `epid refresh --accept` keeps it".to_owned(),
+        );
     }
     if any(&|drift| drift.gone) {
         lines.push(
@@ -423,7 +429,10 @@ fn ways(plan: &Plan) -> String {
         );
     }
     if any(&|drift| drift.mark == Some(LostMark::Removed)) {
-        lines.push("`epid up --refresh` marks again what bears no mark: another stack may take it until then".to_owned());
+        lines.push(
+            "`epid up --refresh` marks again what bears no mark: another stack may take it until then"
+                .to_owned(),
+        );
     }
     lines.extend(plan.drift.iter().filter(taken).map(|drift| {
         let path = drift.urn.path();

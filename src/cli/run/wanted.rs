@@ -49,8 +49,7 @@ impl Problems {
     }
 
     fn add(&mut self, span: Span, message: impl Into<String>, hint: impl Into<String>) {
-        self.found
-            .push(Diagnostic::error(span, message).with_hint(hint));
+        self.found.push(Diagnostic::error(span, message).with_hint(hint));
     }
 
     /// Of an id that was asked for.
@@ -97,7 +96,11 @@ pub(super) fn listed(folder: &Path, file: &Path, problems: &mut Problems) -> Res
                 span,
                 ..Wanted::one(resource, id)
             }),
-            None => problems.add(span, "a line is `RESOURCE = ID`", "such as `network/vpc = vpc-0123`"),
+            None => problems.add(
+                span,
+                "a line is `RESOURCE = ID`",
+                "such as `network/vpc = vpc-0123`",
+            ),
         }
     }
     if wanted.is_empty() && problems.is_empty() {
@@ -154,7 +157,11 @@ pub(super) fn resolve<'w>(
         if !named.insert(&node.urn) {
             let before = found.get(&node.urn).is_some_and(|before| before.id == one.id);
             let text = if before { "named twice" } else { "given two ids" };
-            problems.of(one, format!("`{name}` is {text}"), "one resource is one thing: leave one line");
+            problems.of(
+                one,
+                format!("`{name}` is {text}"),
+                "one resource is one thing: leave one line",
+            );
             continue;
         }
         if let Some(entry) = snapshot.live(&node.urn) {
@@ -175,13 +182,20 @@ pub(super) fn resolve<'w>(
                 problems.of(
                     one,
                     format!("{id} is recorded already, as `{path}`"),
-                    format!("`epid state mv {} {}` gives the record another name", quoted(path), quoted(&one.resource)),
+                    format!(
+                        "`epid state mv {} {}` gives the record another name",
+                        quoted(path),
+                        quoted(&one.resource)
+                    ),
                 );
                 continue;
             }
             // Names of different kinds may be equal; ids that a cloud gives are not.
             if one.id.starts_with("arn:") {
-                let message = format!("{id} is of another kind: it is `{path}`, a {kind}, and `{name}` is a {}", node.kind);
+                let message = format!(
+                    "{id} is of another kind: it is `{path}`, a {kind}, and `{name}` is a {}",
+                    node.kind
+                );
                 problems.of(one, message, "check which id belongs to which resource");
                 continue;
             }

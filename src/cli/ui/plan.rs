@@ -508,7 +508,11 @@ fn summary(tally: &Tally, plan: &Plan, paint: Paint) -> String {
     part(tally.record, "record anew", Paint::dim);
     if tally.drifted > 0 {
         let changed = plan.drift.iter().any(|drift| !drift.changes.is_empty());
-        let keeps = if changed { " (--refresh=accept keeps it)" } else { "" };
+        let keeps = if changed {
+            " (--refresh=accept keeps it)"
+        } else {
+            ""
+        };
         parts.push(paint.yellow(&format!("{} drifted{keeps}", tally.drifted)));
     }
     if parts.is_empty() {

@@ -412,12 +412,19 @@ fn what_one_instance_or_child_was_called_is_said_of_that_one() {
     assert_eq!(aliases(&several, r#"web["a"]"#), "web");
     assert_eq!(aliases(&several, r#"web["c"]"#), r#"old["b"]"#);
     // An only instance has whatever is said of all.
-    let only = made([for_each(r#"["a"]"#, with(&["web", "old[\"z\"]", "net"], Vec::new(), vpc))]);
+    let only = made([for_each(
+        r#"["a"]"#,
+        with(&["web", "old[\"z\"]", "net"], Vec::new(), vpc),
+    )]);
     assert_eq!(aliases(&only, r#"web["a"]"#), r#"web old["z"] net["a"] net"#);
     // Into a component, and into one of several.
     let service = part(&["left", "service"], "service");
     let one = made([with(&[], vec![service], "epid:test:Pair")]);
-    assert!(aliases(&one, "web/left/service").split(' ').any(|alias| alias == "service"));
+    assert!(
+        aliases(&one, "web/left/service")
+            .split(' ')
+            .any(|alias| alias == "service")
+    );
     let each = vec![part(&["a", "left", "service"], "service"), part(&["c"], "pair")];
     let each = made([for_each(r#"["a", "c"]"#, with(&[], each, "epid:test:Pair"))]);
     assert!(aliases(&each, r#"web["a"]/left/service"#).ends_with(" service"));
@@ -425,7 +432,10 @@ fn what_one_instance_or_child_was_called_is_said_of_that_one() {
     assert!(!aliases(&each, r#"web["c"]/left/service"#).ends_with(" service"));
     // Where it cannot be told whose name it was, nothing is guessed.
     assert_eq!(
-        problems([for_each(r#"["a", "c"]"#, with(&["web", "old[\"z\"]", "old[\"c\"]"], Vec::new(), vpc))]),
+        problems([for_each(
+            r#"["a", "c"]"#,
+            with(&["web", "old[\"z\"]", "old[\"c\"]"], Vec::new(), vpc)
+        )]),
         [
             "7: `web` has 2 instances, and `web` may have been any (say which one it was: `aliases = { \"a\" = \"web\" }`)",
             "7: `web` has 2 instances, and `old[\"z\"]` may have been any (say which one it was: `aliases = { \"a\" = \"old[\\\"z\\\"]\" }`)"

@@ -145,7 +145,9 @@ impl<'a> Walk<'a> {
         let mut group = BTreeMap::new();
         for (key, value) in keys {
             let (own, parts) = within_part(&parts, &key);
-            let of_all = aliases.iter().flat_map(|alias| keyed(alias, &address, &key, only));
+            let of_all = aliases
+                .iter()
+                .flat_map(|alias| keyed(alias, &address, &key, only));
             let one = One {
                 declaration,
                 address: instance_address(&address, &key).into(),
@@ -180,7 +182,10 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let span = declaration.options.span("aliases").or(declaration.span);
-            let message = format!("`{address}` has {} instances, and `{alias}` may have been any", keys.len());
+            let message = format!(
+                "`{address}` has {} instances, and `{alias}` may have been any",
+                keys.len()
+            );
             let problem = Diagnostic::error(span, message);
             let example = format!("aliases = {{ {first:?} = {:?} }}", path_of(alias));
             self.problems
@@ -344,7 +349,10 @@ impl<'a> Walk<'a> {
         let declaration = one.declaration;
         if let Some(part) = one.part_aliases.first() {
             let part = part.way.first().map(|part| &**part).unwrap_or_default();
-            let message = format!("`aliases` names the part `{part}` of `{}`, which has none", one.address);
+            let message = format!(
+                "`aliases` names the part `{part}` of `{}`, which has none",
+                one.address
+            );
             let span = declaration.options.span("aliases").or(declaration.span);
             self.problems.push(
                 Diagnostic::error(span, message)
