@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::changes::renamed;
 use super::dispatcher::Dispatcher;
 use super::event::{Did, Trouble};
-use super::prepare::kept_generation;
+use super::prepare::{kept_generation, vacant};
 use super::resolve::Verdict;
 use crate::plan::{Action, Step};
 use crate::state::{Change, Ending, Entry, Intent, RecordKey, Role};
@@ -43,12 +43,16 @@ impl Dispatcher<'_> {
 
     fn record_anew(&mut self, step: &Step) -> Result<(Did, bool), Trouble> {
         let before = self.before(step).ok_or_else(|| missing(step))?;
+        if step.gone {
+            return self.quietly(vec![Change::Put(Box::new(vacant(&before)))]);
+        }
         let mut entry = (*before).clone();
         if let Some(planned) = &step.desired {
             let settled = self.resolver.inputs(step, planned)?;
             entry = self.entry(step, &settled, Some(&before));
         }
         entry.generation = kept_generation(step, &before);
+        entry.unmarked |= step.marks;
         let changes = self.changes_of_record(&before, entry);
         self.quietly(changes)
     }

@@ -85,15 +85,9 @@ impl Dispatcher<'_> {
 
     /// Starts what a step needs; it has its place and its mutex.
     pub(super) fn start(&mut self, step: &Step) {
-        let result = match step.action {
-            Action::Connect => self.connect(step),
-            Action::Read | Action::Import | Action::Adopt => self.look(step),
-            Action::Create => self.create(step),
-            Action::Update | Action::Replace | Action::Refill => self.change(step),
-            Action::Vacate | Action::Delete => self.remove(step),
-            Action::Nothing | Action::Decide | Action::Record | Action::Forget | Action::Drop => {
-                Ok(Some((Did::Nothing, false)))
-            }
+        let result = match self.unmarked(step) {
+            Some(entry) => self.look_whose(step, &entry),
+            None => self.begin(step),
         };
         match result {
             Ok(None) => {}
@@ -102,7 +96,48 @@ impl Dispatcher<'_> {
         }
     }
 
-    fn source(&mut self, step: &Step, key: Option<&RecordKey>) -> Result<Source, Trouble> {
+    /// What a step would change or remove, where it bears no mark of this stack: another may have it.
+    fn unmarked(&self, step: &Step) -> Option<Arc<Entry>> {
+        let key = match step.action {
+            Action::Update | Action::Replace | Action::Refill => step.from.as_ref()?,
+            Action::Vacate | Action::Delete => &step.target,
+            _ => return None,
+        };
+        let entry = self
+            .executor
+            .session
+            .with(|snapshot| snapshot.entries.get(key).cloned())?;
+        (entry.role != Role::Vacant && (entry.unmarked || step.marks)).then_some(entry)
+    }
+
+    fn look_whose(&mut self, step: &Step, entry: &Entry) -> Result<Option<(Did, bool)>, Trouble> {
+        let source = self.source(step, entry.provider.as_ref())?;
+        let cx = self
+            .means
+            .call(step.id, &step.target.urn, &(self.executor.mint)(), step.timeout);
+        self.running(step, Phase::Whose);
+        let query = Query::Record(Box::new(entry.record.clone()));
+        let (id, means) = (step.id, self.means.clone());
+        let call = execute(Job::Look(Box::new(query)), source, cx, id, means);
+        self.started.push(call.map(move |report| (id, report)).boxed());
+        Ok(None)
+    }
+
+    /// Begins what a step does.
+    pub(super) fn begin(&mut self, step: &Step) -> Result<Option<(Did, bool)>, Trouble> {
+        match step.action {
+            Action::Connect => self.connect(step),
+            Action::Read | Action::Import | Action::Adopt => self.look(step),
+            Action::Create => self.create(step),
+            Action::Update | Action::Replace | Action::Refill => self.change(step),
+            Action::Vacate | Action::Delete => self.remove(step),
+            Action::Nothing | Action::Decide | Action::Record | Action::Forget | Action::Drop => {
+                Ok(Some((Did::Nothing, false)))
+            }
+        }
+    }
+
+    pub(super) fn source(&mut self, step: &Step, key: Option<&RecordKey>) -> Result<Source, Trouble> {
         if key.is_none()
             && let Some(provider) = &step.provider
         {
@@ -226,7 +261,7 @@ impl Dispatcher<'_> {
             }
             Verdict::Replace(_) => self.replace(step, settled, &before),
             Verdict::Update => self.update(step, settled, before),
-            Verdict::Same if step.undo_drift || !before.record.incomplete.is_empty() => {
+            Verdict::Same if step.undo_drift || step.marks || !before.record.incomplete.is_empty() => {
                 self.update(step, settled, before)
             }
             Verdict::Same => {
@@ -260,6 +295,7 @@ impl Dispatcher<'_> {
         let before = self.moved(step, before)?;
         let mut entry = Box::new(self.entry(step, &settled, Some(&before)));
         entry.generation = before.generation;
+        entry.unmarked = false;
         let (operation, inputs) = (Operation::Update, settled.inputs);
         let (before, sent) = (Some(Box::new((*before).clone())), Sent::new(Did::Updated, false));
         self.send(
@@ -391,7 +427,7 @@ impl Dispatcher<'_> {
         undone.chain(ended).collect()
     }
 
-    fn running(&mut self, step: &Step, phase: Phase) {
+    pub(super) fn running(&mut self, step: &Step, phase: Phase) {
         let starting = match self.active.get_mut(&step.id) {
             Some(active) => matches!(std::mem::replace(&mut active.phase, phase), Phase::Starting),
             None => false,
@@ -467,7 +503,7 @@ impl Dispatcher<'_> {
 }
 
 /// A record of which nothing is left in a cloud: it holds no connection any more.
-fn vacant(before: &Entry) -> Entry {
+pub(super) fn vacant(before: &Entry) -> Entry {
     Entry {
         role: Role::Vacant,
         provider: None,

@@ -11,7 +11,7 @@ use super::event::{Did, Trouble};
 use super::prepare::Draft;
 use super::resolve::Settled;
 use crate::graph::{elsewhere, overlay};
-use crate::plan::{Action, Step, StepId};
+use crate::plan::{ANOTHERS, Action, Step, StepId, quoted, told};
 use crate::state::{Change, Ending, Entry, Role};
 
 /// What is running for a step.
@@ -25,6 +25,10 @@ pub(super) enum Phase {
     },
     /// Something is looked for.
     Looking(Settled),
+    /// Whose it is, before anything is sent.
+    Whose,
+    /// What has the name that a create was refused for that reason.
+    Taken(Trouble),
     /// A mutating call.
     Sent { token: Token, sent: Sent },
 }
@@ -42,7 +46,7 @@ impl Sent {
     }
 }
 
-type Ended = Result<Option<(Did, bool)>, Trouble>;
+pub(super) type Ended = Result<Option<(Did, bool)>, Trouble>;
 
 impl Dispatcher<'_> {
     /// Takes the end of what a step was waiting for; it may need more.
@@ -60,6 +64,11 @@ impl Dispatcher<'_> {
                     active.phase = Phase::Looking(Settled::default());
                 }
                 self.seen(step, settled, observed)
+            }
+            (Phase::Whose, Report::Seen(observed)) => self.whose(step, observed),
+            (Phase::Taken(refused), report) => Err(self.taken(step, refused, &report)),
+            (Phase::Sent { token, .. }, Report::Failed(failure)) if self.is_taken(&token, &failure) => {
+                self.look_at_taker(step, &token, &failure)
             }
             (Phase::Sent { token, sent }, report) => self.called(step, &token, sent, report).map(Some),
             (_, Report::Failed(failure) | Report::Unclear(failure)) => Err(Trouble::from(&failure)),
@@ -139,6 +148,17 @@ impl Dispatcher<'_> {
         }
     }
 
+    /// Nothing is sent to what another stack has meanwhile.
+    fn whose(&mut self, step: &Step, observed: Observed) -> Ended {
+        if let Observed::Present(present) = observed {
+            self.may_change(&present).map_err(|trouble| {
+                let hint = format!("`epid state rm {}` lets go of it here", quoted(&step.address));
+                trouble.hint(format!("{hint}; then {ANOTHERS}"))
+            })?;
+        }
+        self.begin(step)
+    }
+
     /// Pins what a lookup found.
     fn read(&mut self, step: &Step, settled: &Settled, present: &Present) -> Result<(Did, bool), Trouble> {
         let before = self.before(step);
@@ -197,6 +217,7 @@ impl Dispatcher<'_> {
             );
         }
         let only_recorded = step.desired.as_ref().is_some_and(|desired| desired.record_only);
+        entry.unmarked = present.owner.is_none() && entry.provider.is_some();
         let mut found = entry.clone();
         for change in &drift.changes {
             let applied = overlay(&found.record.applied, change.path.segments(), &change.after);
@@ -222,6 +243,7 @@ impl Dispatcher<'_> {
         }
         let before = Some(Box::new(entry.clone()));
         entry.record.applied = settled.inputs.value().clone();
+        entry.unmarked = false;
         let (operation, inputs) = (Operation::Update, settled.inputs);
         let sent = Sent::new(Did::Imported, false);
         self.send(
@@ -254,21 +276,18 @@ impl Dispatcher<'_> {
             let message = format!("{} is already recorded as `{path}`", present.id);
             return Err(Trouble::new("Owned", message).hint("name it in `aliases` to rename it"));
         }
-        let Some(owner) = &present.owner else {
-            return Ok(());
-        };
-        if owner.lineage != self.means.lineage {
-            let whose = owner
-                .urn
-                .as_ref()
-                .map(|urn| format!(" as {urn}"))
-                .unwrap_or_default();
-            let message = format!("{} belongs to another stack{whose}", present.id);
-            return Err(Trouble::new("Owned", message).hint(
-                "let it go there first (`epid state rm`, and take it out of the program), or refer to that stack's outputs",
-            ));
+        self.may_change(present).map_err(|trouble| trouble.hint(ANOTHERS))
+    }
+
+    /// What bears the mark of another stack is that one's.
+    fn may_change(&self, present: &Present) -> Result<(), Trouble> {
+        match &present.owner {
+            Some(owner) if owner.lineage != self.means.lineage => {
+                let message = format!("{} belongs to another stack ({})", present.id, told(owner));
+                Err(Trouble::new("Owned", message))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The end of a mutating call.

@@ -19,7 +19,8 @@ pub use gather::observe;
 /// What to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Depth {
-    /// What planning needs to see: lookups, imports and adoptions whose inputs are known.
+    /// What planning needs to see: lookups, imports and adoptions whose inputs are known, and records of what bears no mark
+    /// yet, which another stack may have taken.
     #[default]
     Needed,
     /// That, and every live record: drift.

@@ -70,26 +70,26 @@ pub(super) fn batches(looking: &Looking<'_>) -> BTreeMap<Way, Batch> {
             push(looking, &mut batches, way, query, &resolved);
         }
     }
-    if looking.depth == Depth::Refresh {
-        for entry in looking.snapshot.entries.values() {
-            let is_lookup = looking
-                .providers
-                .schema(&entry.record.kind)
-                .is_none_or(|schema| schema.lookup);
-            let looked_at = entry.role == Role::Live && !is_lookup && (looking.only)(entry.urn());
-            if looked_at && provider_type(&entry.record.kind).is_none() {
-                let way = entry.provider.clone().map_or_else(
-                    || Way::Free(Arc::from(entry.record.kind.provider())),
-                    Way::Recorded,
-                );
-                push(
-                    looking,
-                    &mut batches,
-                    way,
-                    Query::Record(Box::new(entry.record.clone())),
-                    &resolved,
-                );
-            }
+    let all = looking.depth == Depth::Refresh;
+    let entries = looking.snapshot.entries.values();
+    for entry in entries.filter(|entry| all || entry.unmarked) {
+        let is_lookup = looking
+            .providers
+            .schema(&entry.record.kind)
+            .is_none_or(|schema| schema.lookup);
+        let looked_at = entry.role == Role::Live && !is_lookup && (looking.only)(entry.urn());
+        if looked_at && provider_type(&entry.record.kind).is_none() {
+            let way = entry.provider.clone().map_or_else(
+                || Way::Free(Arc::from(entry.record.kind.provider())),
+                Way::Recorded,
+            );
+            push(
+                looking,
+                &mut batches,
+                way,
+                Query::Record(Box::new(entry.record.clone())),
+                &resolved,
+            );
         }
     }
     batches

@@ -34,9 +34,10 @@ impl<'a> Planner<'a> {
         self.drift.push(Drift {
             urn: node.urn.clone(),
             gone: false,
+            mark: None,
             changes: shown(&drift.changes),
         });
-        if self.request.refresh == Refresh::Accept {
+        if self.request.refresh != Refresh::Undo {
             let seen = drift
                 .changes
                 .into_iter()

@@ -12,6 +12,7 @@ mod desired;
 mod drift;
 mod estimate;
 mod facts;
+mod marks;
 mod planner;
 mod problem;
 mod promises;
@@ -23,10 +24,11 @@ mod step;
 mod tests;
 
 pub use estimate::{Estimate, estimate};
+pub(crate) use marks::{ANOTHERS, quoted, told};
 pub use planner::{Observations, Refresh, Request, plan};
 pub use problem::PlanProblem;
 pub use promises::Promises;
 pub use step::{
-    Action, Drift, Facts, Mode, Plan, PlanHeader, PlannedChange, PlannedInputs, PlannedOutput, Selection,
-    Step, StepId,
+    Action, Drift, Facts, Found, LostMark, Mode, Plan, PlanHeader, PlannedChange, PlannedInputs,
+    PlannedOutput, Selection, Step, StepId,
 };

@@ -12,7 +12,7 @@ use super::facts::facts;
 use super::problem::PlanProblem;
 use super::removal;
 use super::replacement::force;
-use super::step::{Action, Drift, Mode, Plan, Selection, Step, StepId};
+use super::step::{Action, Drift, Found, LostMark, Mode, Plan, Selection, Step, StepId};
 use crate::expression::{Digests, derived_marks};
 use crate::graph::{Known, Node, Providers, ResourceGraph, View, overlay, provider_type, unmade};
 use crate::state::{Entry, Generation, RecordKey, Role, Snapshot};
@@ -26,8 +26,10 @@ pub enum Refresh {
     /// Put it back as the program says.
     #[default]
     Undo,
-    /// Keep it until the program changes that path.
+    /// Keep it until the program changes that path. What is gone is made again all the same.
     Accept,
+    /// The same where nothing is sent: what is gone is recorded as that.
+    Record,
 }
 
 /// Everything a plan follows from.
@@ -287,9 +289,16 @@ impl<'a> Planner<'a> {
             (None, true) => Action::Adopt,
             (None, false) => Action::Create,
         };
+        let mut found = None;
         let changes = match (action, self.request.observed.get(&node.urn)) {
-            (Action::Import | Action::Adopt, Some(Observed::Present(found))) => {
-                self.taken_over(node, found, &desired)
+            (Action::Import | Action::Adopt, Some(Observed::Present(present))) => {
+                let changes = self.taken_over(node, present, &desired);
+                found = Some(self.found(node, present, &changes));
+                changes
+            }
+            (Action::Adopt, Some(Observed::Absent)) => {
+                found = Some(Found::default());
+                leaves(&node.schema, &desired)
             }
             (Action::Import, Some(Observed::Absent)) => {
                 let id = node.options.import.as_deref().unwrap_or_default();
@@ -305,6 +314,7 @@ impl<'a> Planner<'a> {
         let mut step = self.step(node, action, target, after);
         step.desired = Some(inputs(node, Vec::new()));
         step.changes = shown(&changes);
+        step.found = found;
         if let Some(vacant) = self.vacant.get(&node.urn).copied() {
             step.takes.push(vacant.key_of());
             self.claimed.insert(vacant.key_of(), &node.urn);
@@ -355,18 +365,26 @@ impl<'a> Planner<'a> {
         let observed = self.request.observed.get(&entry.record.urn);
         if self.gone.contains(&entry.record.urn) {
             if let Some(Observed::Absent) = observed {
-                self.drift.push(Drift {
-                    urn: node.urn.clone(),
-                    gone: true,
-                    changes: Vec::new(),
-                });
+                self.drift.push(Drift::gone(&node.urn));
+            }
+            if self.request.refresh == Refresh::Record {
+                return self.record_gone(node, entry, desired, after);
             }
             return self.recreate(node, entry, desired, after);
         }
         let (mut desired, mut overrides) = settle(node, entry, desired);
         let mut diff = self.difference(node, entry, &desired);
-        let mut drifted = false;
+        let (mut drifted, mut marks) = (false, entry.unmarked);
         if let Some(Observed::Present(present)) = observed {
+            let mark = self.mark_drift(node, entry, present);
+            if let Some(LostMark::Taken(whose)) = &mark {
+                let replaced = self.forced.contains(&node.urn) || self.replaced_with(node, entry).is_some();
+                let unfinished = marks || !entry.record.incomplete.is_empty();
+                let changes =
+                    (replaced || unfinished || !diff.is_empty()) && self.request.refresh != Refresh::Record;
+                return self.leave_alone(node, entry, whose, changes, after);
+            }
+            marks |= mark.is_some();
             let accepted;
             (drifted, accepted) = self.drifted(node, entry, present, &desired, &mut diff);
             for (path, seen) in &accepted {
@@ -398,8 +416,17 @@ impl<'a> Planner<'a> {
             _ if node.schema.lookup => {
                 self.change(node, entry, Action::Read, desired, &diff, overrides, after)
             }
-            Replace::No if diff.is_empty() && !drifted && entry.record.incomplete.is_empty() => {
-                self.keep(node, entry, moved, desired, overrides, after)
+            Replace::No
+                if diff.is_empty()
+                    && !drifted
+                    && entry.record.incomplete.is_empty()
+                    && (!marks || self.request.refresh == Refresh::Record) =>
+            {
+                let mut kept = self.keep(node, entry, moved, desired, overrides, after.clone());
+                if marks && !entry.unmarked {
+                    self.record_unmarked(node, entry, &mut kept, after);
+                }
+                kept
             }
             promise => {
                 let decided = if promise == Replace::No {
@@ -409,6 +436,7 @@ impl<'a> Planner<'a> {
                 };
                 if let Some(step) = decided.step.and_then(|id| self.steps.get_mut(id as usize)) {
                     step.undo_drift = drifted;
+                    step.marks = marks && step.action == Action::Update;
                     step.replaced_with = with;
                 }
                 decided

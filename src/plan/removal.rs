@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use epid_provider::{Key, Urn};
+use epid_provider::{Key, Observed, Urn};
 
 use super::carry::{BLOCK, carry};
 use super::planner::{Outgoing, Planner, Replaced};
 use super::problem::PlanProblem;
-use super::step::{Action, Facts, Step, StepId};
+use super::step::{Action, Drift, Facts, Mode, Step, StepId};
 use crate::expression::Span;
 use crate::graph::provider_type;
 use crate::state::{Entry, RecordKey, Role};
@@ -247,8 +247,15 @@ fn collect<'a>(planner: &mut Planner<'a>, dependents: &HashMap<&Urn, Vec<&Entry>
             .is_some_and(|key| kept.contains(&(entry.provider.clone(), key.clone())));
         let action = match entry.role {
             Role::Vacant => Action::Drop,
-            Role::Live if planner.gone.contains(urn) => Action::Drop,
+            Role::Live if planner.gone.contains(urn) => {
+                let absent = matches!(planner.request.observed.get(urn), Some(Observed::Absent));
+                if absent && planner.request.mode == Mode::Up {
+                    planner.drift.push(Drift::gone(urn));
+                }
+                Action::Drop
+            }
             _ if !in_cloud || held => Action::Drop,
+            Role::Live if planner.is_taken(entry) => Action::Forget,
             _ if entry.retain_on_delete => Action::Forget,
             _ => Action::Delete,
         };
@@ -455,6 +462,11 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
         replaced_with: None,
         leftover: entry.role == Role::Condemned,
         undo_drift: false,
+        marks: false,
+        gone: removal.action == Action::Drop
+            && entry.role == Role::Live
+            && planner.gone.contains(entry.urn()),
+        found: None,
         desired: None,
         changes: Vec::new(),
         from: None,

@@ -84,6 +84,26 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// A record whose resource is gone becomes vacant; whoever depends on it is told what a run that makes it again would.
+    pub(super) fn record_gone(
+        &mut self,
+        node: &'a Node,
+        entry: &'a Entry,
+        desired: Value,
+        after: Vec<StepId>,
+    ) -> Decided {
+        let mut step = self.step(node, Action::Record, entry.key_of(), after);
+        step.gone = true;
+        step.expected = Duration::ZERO;
+        let id = self.push(step);
+        Decided {
+            known: unmade(&node.address, desired, &node.schema),
+            step: Some(id),
+            replaced: Replaced::CreateFirst,
+            decide: Vec::new(),
+        }
+    }
+
     /// A provider whose cluster is replaced: a new generation; the old one leaves with its last record.
     pub(super) fn reconnect(
         &mut self,

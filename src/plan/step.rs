@@ -93,6 +93,15 @@ pub struct Step {
     pub replaced_with: Option<Urn>,
     /// It puts back what somebody changed: sent even where the inputs are those that were applied.
     pub undo_drift: bool,
+    /// The resource bears no mark of this stack: an update marks it, whatever else it changes; a record says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub marks: bool,
+    /// The resource was seen to be gone, and only its record follows: vacant where it is to be made again, else dropped.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
+    /// What an import or adoption was seen to find; `None` where nobody could look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Found>,
     /// The record that becomes this one: a rename, or the generation an update or replacement starts from.
     pub from: Option<RecordKey>,
     /// It removes a generation that an earlier run replaced and could not delete.
@@ -255,8 +264,31 @@ pub struct Drift {
     pub urn: Urn,
     /// It is gone.
     pub gone: bool,
+    /// It is not marked as this stack's any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<LostMark>,
     /// The leaves that differ from what was applied.
     pub changes: Vec<PlannedChange>,
+}
+
+/// What became of the mark that says whose a resource is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LostMark {
+    /// Somebody removed it: the resource is nobody's.
+    Removed,
+    /// It is that of another stack, told as its resource or its lineage.
+    Taken(Arc<str>),
+}
+
+/// What was found where a resource is to be taken over.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Found {
+    /// Its id; `None` where there is nothing.
+    pub id: Option<Arc<str>>,
+    /// It bears this stack's mark; without one it is nobody's.
+    pub marked: bool,
 }
 
 /// An output of the stack.
@@ -282,6 +314,18 @@ pub struct Selection {
     pub excludes: Vec<Selector>,
     /// Replace these even if nothing asks for it.
     pub replace: Vec<Selector>,
+}
+
+impl Drift {
+    /// Of a resource that is gone.
+    pub(super) fn gone(urn: &Urn) -> Self {
+        Self {
+            urn: urn.clone(),
+            gone: true,
+            mark: None,
+            changes: Vec::new(),
+        }
+    }
 }
 
 impl Step {
@@ -326,6 +370,12 @@ impl Plan {
         self.steps = kept;
         self.header.limited = true;
         self
+    }
+
+    /// This plan with those steps only that change records.
+    #[must_use]
+    pub fn records_alone(self) -> Self {
+        self.only(|step| step.action == Action::Record || step.gone)
     }
 
     /// This plan with imports that send nothing: what differs from the program is left for a later one.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use epid_fake::{Fake, World};
-use epid_provider::{Kind, Map, Observed, Path, Present, Record, Urn, Value};
+use epid_provider::{Kind, Map, Observed, Owner, Path, Present, Record, Urn, Value};
 
 use super::{Action, Mode, Observations, Plan, PlanProblem, Refresh, Request, Selection, plan};
 use crate::expression::{Located, Span, Template};
@@ -558,7 +558,10 @@ fn drift_is_undone_or_kept_and_what_is_gone_is_made_again() {
         id: Arc::from("a-id"),
         properties: serde_json::from_str(r#"{"name": "a", "value": "9", "shape": "round"}"#).unwrap(),
         outputs: Value::Map(Map::default()),
-        owner: None,
+        owner: Some(Owner {
+            lineage: made.header.lineage.clone(),
+            urn: None,
+        }),
     };
     let mut case = Case::new(&graph_of_pair, &made);
     case.observed

@@ -50,6 +50,15 @@ pub struct Declaration {
     pub kind_span: Span,
 }
 
+/// What one part of a declaration was called before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartAlias {
+    /// The way to the part, outermost first: keys of `forEach` and names of children. Not empty.
+    pub way: Vec<Arc<str>>,
+    /// A former address within the stack, or a URN.
+    pub before: Arc<str>,
+}
+
 /// What the engine is to do about a resource.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Options {
@@ -69,6 +78,8 @@ pub struct Options {
     pub delete_before_replace: Option<bool>,
     /// What it was called before: names, paths or URNs.
     pub aliases: Vec<Arc<str>>,
+    /// What parts of it were called before: instances of its `forEach`, children of the component that it is.
+    pub part_aliases: Vec<PartAlias>,
     /// How long its operations may take.
     pub timeouts: Timeouts,
     /// The physical id of an existing thing to take into the stack.

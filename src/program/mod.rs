@@ -29,7 +29,7 @@ mod render;
 pub use component::{Child, Component, Components, Expansion, File};
 pub use config_values::{config_values, draft_values};
 pub use declaration::{
-    ConfigDeclaration, ConfigType, Declaration, Options, OutputDeclaration, Program, Timeouts,
+    ConfigDeclaration, ConfigType, Declaration, Options, OutputDeclaration, PartAlias, Program, Timeouts,
 };
 pub use diagnostic::{Diagnostic, Severity, Source, Sources};
 pub use edit::{EditError, set_backend, set_config, set_key, set_secret, unset};

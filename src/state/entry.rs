@@ -109,6 +109,9 @@ pub struct Entry {
     pub identity: Option<Arc<str>>,
     /// Accepted drift by path: it holds until the program changes that path.
     pub overrides: BTreeMap<Path, Value>,
+    /// It bears no mark of this stack yet, so another may have taken it: nothing is sent before that was looked at, and the
+    /// next run marks it.
+    pub unmarked: bool,
     /// What was last observed (the properties as the service tells them), and when.
     pub observed: Option<(Value, Timestamp)>,
     /// Its place in the order of creation within the stack; equal for none.
@@ -140,6 +143,7 @@ impl Entry {
             key: None,
             identity: None,
             overrides: BTreeMap::new(),
+            unmarked: false,
             observed: None,
             order: 0,
             source: None,

@@ -376,6 +376,13 @@ impl Look {
         }
     }
 
+    /// Somebody changes something in IAM.
+    #[track_caller]
+    pub(crate) fn iam(&self, query: &str) {
+        let query = format!("{query}&Version=2010-05-08");
+        self.count("iam", &query, "<");
+    }
+
     /// How often `tag` comes in the answer to a query of EC2 or IAM.
     #[track_caller]
     fn count(&self, service: &str, query: &str, tag: &str) -> usize {

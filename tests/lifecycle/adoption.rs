@@ -1,10 +1,48 @@
 //! Taking resources in, letting them go, and renaming them.
 
-use epid::state::Generation;
+use std::sync::Arc;
+
+use epid::graph::ResourceGraph;
+use epid::observe::Depth;
+use epid::plan::{LostMark, Mode, Plan, PlanProblem, Refresh, Selection};
+use epid::state::{Generation, Role};
 use epid_fake::fault::Api;
 use epid_fake::{Effect, Fault, World};
 
-use crate::stack::{Stack, on_clock, urn};
+use crate::stack::{Ran, Stack, actions, on_clock, urn};
+
+const ONE: &str = r#"{"a": {"type": "Item", "properties": {"name": "a"}}}"#;
+const ADOPTED: &str = r#"{"a": {"type": "Item", "properties": {"name": "a"}, "options": {"adopt": true}}}"#;
+
+/// A cloud with a thing that is nobody's: `item-1`, of that program.
+async fn nobodys(text: &str) -> World {
+    let nobody = Stack::of(World::new(), "");
+    nobody.up(text).await;
+    nobody.world.clone()
+}
+
+/// What `epid import` does: `item-1` is recorded as `a`, and nothing is sent.
+async fn imported(stack: &Stack, text: &str) -> Ran {
+    let graph = stack
+        .graph(text)
+        .importing(&[(urn("Item", "a"), Arc::from("item-1"))].into());
+    let ran = stack.apply(stack.plan(&graph, Mode::Up).recording_only()).await;
+    assert_eq!(ran.did(), ["Imported a"]);
+    ran
+}
+
+/// Every read fails, for a while.
+fn unreadable(world: &World) {
+    for nth in 1..=50 {
+        world.fault(Fault::new(Effect::Refuse).api(Api::Observe).nth(nth));
+    }
+}
+
+/// A plan after everything recorded was read.
+async fn read(stack: &Stack, graph: &ResourceGraph) -> Result<Plan, Vec<PlanProblem>> {
+    let seen = stack.look(graph, Depth::Refresh).await;
+    stack.plan_with(graph, Mode::Up, &seen.found, &Selection::default())
+}
 
 #[test]
 fn an_existing_thing_is_imported_by_id_and_updated_where_it_differs() {
@@ -276,5 +314,349 @@ fn one_thing_is_not_imported_twice() {
         );
         let ran = stack.run(&format!("{{{a}, {b}}}")).await;
         assert_eq!(ran.failed(), [("b", "Owned")].into());
+    });
+}
+
+#[test]
+fn what_is_imported_without_a_mark_is_marked_by_the_next_run_which_then_keeps_others_out() {
+    on_clock(async {
+        let world = nobodys(ONE).await;
+        let first = Stack::of(world.clone(), "first");
+        imported(&first, ONE).await;
+        assert_eq!(
+            (&*world.things()[0].lineage, world.things()[0].version),
+            ("", 0),
+            "nothing is sent"
+        );
+        let plan = first.plan(&first.graph(ONE), Mode::Up);
+        assert_eq!(actions(&plan), ["Update a"]);
+        assert!(
+            plan.steps
+                .iter()
+                .any(|step| step.marks && step.changes.is_empty())
+        );
+        assert_eq!(first.up(ONE).await.did(), ["Updated a"]);
+        assert_eq!(&*world.things()[0].lineage, "first");
+        let second = Stack::of(world, "second");
+        assert_eq!(second.run(ADOPTED).await.failed(), [("a", "Owned")].into());
+    });
+}
+
+#[test]
+fn what_another_stack_took_before_it_was_marked_is_neither_changed_nor_deleted() {
+    on_clock(async {
+        let world = nobodys(ONE).await;
+        let first = Stack::of(world.clone(), "first");
+        imported(&first, ONE).await;
+        Stack::of(world.clone(), "second").up(ADOPTED).await;
+        let theirs = world.things();
+        // Seen while planning, where one can look: also without a refresh.
+        let changed = ONE.replace(r#""name": "a""#, r#""name": "a", "value": "1""#);
+        for text in [ONE, &changed] {
+            let graph = first.graph(text);
+            let seen = first.look(&graph, Depth::Needed).await;
+            let problems = first
+                .plan_with(&graph, Mode::Up, &seen.found, &Selection::default())
+                .unwrap_err();
+            assert!(
+                problems[0]
+                    .message
+                    .contains("belongs to another stack now (urn:epid:p:s:fake:thing:Item:a)"),
+                "{problems:?}"
+            );
+            assert!(problems[0].hint.as_deref().unwrap().contains("epid state rm"));
+            // Where nobody could look, before anything is sent.
+            assert_eq!(first.run(text).await.failed(), [("a", "Owned")].into());
+        }
+        let destroyed = first
+            .apply(first.plan(&ResourceGraph::empty(), Mode::Destroy))
+            .await;
+        assert_eq!(destroyed.failed(), [("a", "Owned")].into());
+        let replaced =
+            first.graph(r#"{"a": {"type": "Item", "properties": {"name": "a", "shape": "square"}}}"#);
+        let ran = first.apply(first.plan(&replaced, Mode::Up)).await;
+        assert_eq!(ran.failed(), [("a", "Owned")].into());
+        assert_eq!(world.things(), theirs);
+    });
+}
+
+#[test]
+fn a_run_that_dies_before_it_marks_what_it_imports_leaves_that_to_the_next() {
+    on_clock(async {
+        let world = nobodys(ONE).await;
+        let stack = Stack::of(world.clone(), "first");
+        world.fault(Fault::new(Effect::Refuse).api(Api::Update));
+        assert_eq!(stack.run(ADOPTED).await.failed(), [("a", "AccessDenied")].into());
+        assert_eq!(&*world.things()[0].lineage, "");
+        assert_eq!(stack.up(ADOPTED).await.did(), ["Updated a"]);
+        assert_eq!(&*world.things()[0].lineage, "first");
+    });
+}
+
+#[test]
+fn a_mark_that_is_gone_is_drift_and_is_set_again() {
+    on_clock(async {
+        let mut stack = Stack::new();
+        stack.up(ONE).await;
+        stack.world.mark("item-1", "");
+        let graph = stack.graph(ONE);
+        let plan = read(&stack, &graph).await.unwrap();
+        assert_eq!(plan.drift[0].mark, Some(LostMark::Removed));
+        assert_eq!(actions(&plan), ["Update a"]);
+        stack.apply(plan).await;
+        assert_eq!(&*stack.world.things()[0].lineage, "lineage");
+        assert!(read(&stack, &graph).await.unwrap().drift.is_empty());
+        // Accepted by a refresh, it is known to the next run, which need not look.
+        stack.world.mark("item-1", "");
+        stack.refresh = Refresh::Record;
+        let plan = read(&stack, &graph).await.unwrap();
+        assert_eq!(actions(&plan), ["Record a"]);
+        stack.apply(plan.records_alone()).await;
+        assert_eq!(&*stack.world.things()[0].lineage, "", "a refresh sends nothing");
+        stack.refresh = Refresh::Undo;
+        assert_eq!(stack.up(ONE).await.did(), ["Updated a"]);
+        assert_eq!(&*stack.world.things()[0].lineage, "lineage");
+    });
+}
+
+#[test]
+fn what_another_stack_has_is_told_and_left_alone_and_stays_when_it_leaves_the_program() {
+    on_clock(async {
+        let mut stack = Stack::new();
+        stack.up(ONE).await;
+        stack.world.mark("item-1", "other");
+        stack.world.tamper("item-1", "value", "theirs");
+        let theirs = stack.world.things();
+        let graph = stack.graph(ONE);
+        let plan = read(&stack, &graph).await.unwrap();
+        assert_eq!(actions(&plan), [""; 0], "what they changed is theirs");
+        assert!(
+            matches!(plan.drift[0].mark, Some(LostMark::Taken(_))),
+            "{:?}",
+            plan.drift
+        );
+        let changed = stack.graph(&ONE.replace(r#""name": "a""#, r#""name": "a", "value": "1""#));
+        assert!(
+            read(&stack, &changed).await.unwrap_err()[0]
+                .message
+                .contains("belongs to another stack now")
+        );
+        stack.refresh = Refresh::Record;
+        let plan = read(&stack, &changed).await.unwrap();
+        assert_eq!(
+            (actions(&plan).len(), plan.drift.len()),
+            (0, 1),
+            "a refresh tells and is not in the way"
+        );
+        stack.refresh = Refresh::Undo;
+        let plan = read(&stack, &stack.graph("{}")).await.unwrap();
+        assert_eq!(actions(&plan), ["Forget a", "Drop fake"]);
+        stack.apply(plan).await;
+        assert_eq!(stack.world.things(), theirs);
+    });
+}
+
+#[test]
+fn what_is_gone_is_recorded_as_gone_and_made_again_by_a_run_that_does_not_look() {
+    on_clock(async {
+        let mut stack = Stack::new();
+        let text = r#"{
+            "box": {"type": "Box", "properties": {"name": "box"}},
+            "in": {"type": "Child", "properties": {"name": "in", "box": "box"}},
+            "user": {"type": "Item", "properties": {"uses": ["${box.id}"]}},
+            "apart": {"type": "Item", "properties": {"value": "1"}}
+        }"#;
+        stack.up(text).await;
+        let ids: Vec<_> = ["in", "box"]
+            .iter()
+            .map(|path| stack.world.at(path)[0].id.clone())
+            .collect();
+        ids.iter().for_each(|id| stack.world.vanish(id));
+        let graph = stack.graph(text);
+        stack.refresh = Refresh::Record;
+        let plan = read(&stack, &graph).await.unwrap().records_alone();
+        assert_eq!(actions(&plan), ["Record box", "Record in"]);
+        assert_eq!(plan.drift.iter().filter(|drift| drift.gone).count(), 2);
+        let calls = stack.world.calls().len();
+        stack.apply(plan).await;
+        assert_eq!(stack.world.calls().len(), calls, "nobody is called");
+        let gone = |path: &str, kind: &str| {
+            stack
+                .snapshot()
+                .of(&urn(kind, path))
+                .all(|e| e.role == Role::Vacant)
+        };
+        assert!(gone("box", "Box") && gone("in", "Child"));
+        stack.refresh = Refresh::Undo;
+        let ran = stack.up(text).await;
+        assert_eq!(ran.did(), ["Created box", "Created in", "Updated user"]);
+        stack.destroy().await;
+    });
+}
+
+#[test]
+fn what_is_gone_and_not_declared_any_more_is_dropped_by_a_refresh() {
+    on_clock(async {
+        let mut stack = Stack::new();
+        let rest = r#"{"rest": {"type": "Item", "properties": {"name": "rest"}}}"#;
+        stack.up(ONE).await;
+        stack
+            .up(&format!("{}, {}", &ONE[..ONE.len() - 1], &rest[1..]))
+            .await;
+        stack.world.vanish("item-1");
+        stack.refresh = Refresh::Record;
+        let nothing = stack.graph(rest);
+        let plan = read(&stack, &nothing).await.unwrap();
+        assert!(plan.drift[0].gone, "it is told");
+        assert_eq!(stack.apply(plan.records_alone()).await.did(), ["Dropped a"]);
+        stack.refresh = Refresh::Undo;
+        assert!(stack.plan(&nothing, Mode::Up).is_empty());
+        assert!(stack.snapshot().live(&urn("Item", "a")).is_none());
+    });
+}
+
+#[test]
+fn a_read_that_fails_is_never_taken_for_gone() {
+    on_clock(async {
+        let mut stack = Stack::new();
+        stack.up(ONE).await;
+        stack.world.vanish("item-1");
+        unreadable(&stack.world);
+        let graph = stack.graph(ONE);
+        for refresh in [Refresh::Record, Refresh::Undo, Refresh::Accept] {
+            stack.refresh = refresh;
+            let seen = stack.look(&graph, Depth::Refresh).await;
+            assert_eq!((seen.found.len(), seen.failed.len()), (0, 1));
+            let plan = stack
+                .plan_with(&graph, Mode::Up, &seen.found, &Selection::default())
+                .unwrap();
+            assert!(plan.is_empty() && plan.drift.is_empty());
+        }
+    });
+}
+
+#[test]
+fn a_create_that_meets_something_says_what_it_is_whose_and_how_to_go_on() {
+    on_clock(async {
+        let world = nobodys(ONE).await;
+        let stack = Stack::of(world.clone(), "first");
+        let said = |ran: &Ran| {
+            let trouble = ran.outcome.failed[0].trouble.clone();
+            assert_eq!(trouble.code, "AlreadyExists");
+            (trouble.message, trouble.hint.unwrap_or_default())
+        };
+        let (message, hint) = said(&stack.run(ONE).await);
+        assert!(
+            message.contains("item-1 exists already and is nobody's"),
+            "{message}"
+        );
+        assert!(
+            hint.contains("`adopt = true`") && hint.contains("`epid import a item-1 --stack s`"),
+            "{hint}"
+        );
+        let each = r#"{"a": {"type": "Item", "forEach": ["x"], "properties": {"name": "a"}}}"#;
+        let (_, hint) = said(&stack.run(each).await);
+        assert!(hint.contains(r#"epid import 'a["x"]' item-1"#), "{hint}");
+        world.mark("item-1", "other");
+        let (message, hint) = said(&stack.run(ONE).await);
+        assert!(
+            message.contains(
+                "item-1 exists already and belongs to another stack (urn:epid:p:s:fake:thing:Item:a)"
+            ),
+            "{message}"
+        );
+        assert!(!hint.contains("adopt"), "{hint}");
+        world.mark("item-1", "first");
+        assert!(said(&stack.run(ONE).await).0.contains("is this stack's"));
+        // What cannot be looked at is told in the service's words.
+        unreadable(&world);
+        assert_eq!(said(&stack.run(ONE).await).0, "Item a exists");
+        assert!(stack.snapshot().intents.is_empty(), "the outcome is known");
+    });
+}
+
+#[test]
+fn what_a_preview_would_adopt_is_told_and_refused_where_it_is_anothers_or_cannot_be() {
+    on_clock(async {
+        let world = nobodys(
+            r#"{"a": {"type": "Item", "properties": {"name": "a", "value": "old", "shape": "round"}}}"#,
+        )
+        .await;
+        let stack = Stack::of(world.clone(), "first");
+        let text = r#"{"a": {"type": "Item", "properties": {"name": "a", "value": "new"}, "options": {"adopt": true}},
+                       "b": {"type": "Item", "properties": {"name": "b"}, "options": {"adopt": true}}}"#;
+        let look = async |text: &str| {
+            let graph = stack.graph(text);
+            let seen = stack.look(&graph, Depth::Needed).await;
+            stack.plan_with(&graph, Mode::Up, &seen.found, &Selection::default())
+        };
+        let plan = look(text).await.unwrap();
+        let found = |path: &str| {
+            plan.steps
+                .iter()
+                .find(|s| &*s.address == path)
+                .unwrap()
+                .found
+                .clone()
+                .unwrap()
+        };
+        assert_eq!(
+            (found("a").id.as_deref(), found("a").marked),
+            (Some("item-1"), false)
+        );
+        assert_eq!(found("b").id, None);
+        let square = text.replace(r#""value": "new""#, r#""shape": "square""#);
+        assert!(look(&square).await.unwrap_err()[0].message.contains("shape is"));
+        world.mark("item-1", "other");
+        assert!(
+            look(text).await.unwrap_err()[0]
+                .message
+                .contains("belongs to another stack")
+        );
+        assert_eq!(
+            world.count(Api::Update) + world.count(Api::Create),
+            1,
+            "nothing was sent but what made it"
+        );
+        assert!(stack.snapshot().is_empty());
+    });
+}
+
+#[test]
+fn one_instance_is_what_another_address_was() {
+    on_clock(async {
+        let each = |keys: &str, aliases: &str| {
+            format!(
+                r#"{{"web": {{"type": "Item", "forEach": [{keys}], "properties": {{"value": "${{each.key}}", "tags": ["t"]}},
+                     "options": {{"ignoreChanges": ["value"], {aliases}}}}}}}"#
+            )
+        };
+        let plain = |aliases: &str| {
+            format!(
+                r#"{{"web": {{"type": "Item", "properties": {{"value": "1", "tags": ["t"]}},
+                     "options": {{"ignoreChanges": ["value"], "aliases": [{aliases}]}}}}}}"#
+            )
+        };
+        let stack = Stack::new();
+        stack.up(&plain("")).await;
+        let id = stack.world.things()[0].id.clone();
+        // Into a forEach: the only instance has the name itself, one of several has to be said.
+        assert_eq!(
+            stack.up(&each(r#""a""#, r#""aliases": ["web"]"#)).await.did(),
+            [r#"Recorded web["a"]"#]
+        );
+        // From one key to another.
+        let ran = stack.up(&each(r#""b""#, r#""aliases": ["web[\"a\"]"]"#)).await;
+        assert_eq!(ran.did(), [r#"Recorded web["b"]"#]);
+        let one = r#""partAliases": {"c": "web[\"b\"]"}"#;
+        let mut did = stack.up(&each(r#""c", "d""#, one)).await.did();
+        did.sort();
+        assert_eq!(did, [r#"Created web["d"]"#, r#"Recorded web["c"]"#]);
+        assert_eq!(stack.world.at("web").len() + stack.world.things().len(), 3);
+        // Out of it again.
+        let mut did = stack.up(&plain(r#""web[\"c\"]""#)).await.did();
+        did.sort();
+        assert_eq!(did, [r#"Deleted web["d"]"#, "Recorded web"]);
+        assert_eq!(stack.world.things()[0].id, id, "it was the same thing all along");
     });
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use epid::plan::{Action, Mode, Observations, Selection};
+use epid::plan::{Action, Mode, Observations, Refresh, Selection};
 use epid::state::Role;
 use epid_fake::fault::Api;
 use epid_fake::{Effect, Fault};
@@ -540,6 +540,29 @@ fn what_was_in_a_cluster_that_is_gone_is_made_anew_and_nothing_is_asked_of_the_o
         let ran = stack.apply(plan).await;
         assert!(ran.outcome.is_success(), "{:?}", ran.outcome);
         assert!(stack.snapshot().is_empty());
+    });
+}
+
+#[test]
+fn a_cluster_that_was_recorded_as_gone_is_made_again_with_what_was_in_it() {
+    on_clock(async {
+        let mut stack = Stack::new();
+        stack.up(&behind("c", TAGGED)).await;
+        for kind in ["Cluster", "Tagged"] {
+            let id = stack.world.of(kind)[0].id.clone();
+            stack.world.vanish(&id);
+        }
+        let graph = stack.graph(&behind("c", TAGGED));
+        let absent = Observations::from([(urn("Cluster", "cluster"), Observed::Absent)]);
+        stack.refresh = Refresh::Record;
+        let plan = stack
+            .plan_with(&graph, Mode::Up, &absent, &Selection::default())
+            .unwrap();
+        let ran = stack.apply(plan.records_alone()).await;
+        assert_eq!(ran.did(), ["Recorded cluster", "Recorded x"]);
+        stack.refresh = Refresh::Undo;
+        let ran = stack.up(&behind("c", TAGGED)).await;
+        assert_eq!(ran.did(), ["Created cluster", "Created x", "Dropped inner"]);
     });
 }
 

@@ -12,7 +12,7 @@ use epid::expression::{Located, Span, Template};
 use epid::graph::{Inputs, Providers, ResourceGraph, build};
 use epid::observe::{Depth, Looking, Seen, observe};
 use epid::plan::{Action, Mode, Observations, Plan, PlanProblem, Refresh, Request, Selection, plan};
-use epid::program::{Components, Declaration, Options, OutputDeclaration, Program};
+use epid::program::{Components, Declaration, Options, OutputDeclaration, PartAlias, Program};
 use epid::state::{Header, Run, Session, Snapshot};
 use epid_fake::{Fake, World};
 use epid_provider::{Kind, Map, Path, Timestamp, Token, Urn, Value};
@@ -86,17 +86,28 @@ fn declaration(name: &Arc<str>, body: &Value, provider: bool) -> Declaration {
             ignore_changes: paths("ignoreChanges"),
             replace_on_changes: paths("replaceOnChanges"),
             aliases: texts("aliases"),
+            part_aliases: part_aliases(option("partAliases")),
             served_by: texts("servedBy"),
             deleted_with: text("deletedWith"),
             import: text("import"),
             adopt: flag("adopt").unwrap_or_default(),
             ..Options::default()
         },
-        for_each: None,
+        for_each: body.get("forEach").map(template),
         when: None,
         span: Span::NONE,
         kind_span: Span::NONE,
     }
+}
+
+/// `{"key": "old"}`: of instances of a `forEach`, what each was called.
+fn part_aliases(option: Option<Value>) -> Vec<PartAlias> {
+    let all = option.unwrap_or_else(|| Value::Map(Map::default()));
+    let alias = |(key, before): (&Arc<str>, &Value)| PartAlias {
+        way: vec![key.clone()],
+        before: Arc::from(before.as_str().unwrap()),
+    };
+    all.as_map().unwrap().iter().map(alias).collect()
 }
 
 /// A program in JSON: `name: {type, properties, options}`; `$providers` and `$outputs` hold the rest.
@@ -161,7 +172,8 @@ impl Stack {
             refresh: Refresh::Undo,
             control,
             stopper,
-            minted: Cell::new(1),
+            // No two stacks mint the same tokens.
+            minted: Cell::new(1 + 1000 * lineage.bytes().map(u128::from).sum::<u128>()),
         }
     }
 

@@ -9,6 +9,7 @@ use epid_provider::{
 };
 
 use crate::clients::Clients;
+use crate::ids::misfit;
 use crate::kind::{self, Cx, Entry};
 
 /// One region of one account.
@@ -53,7 +54,14 @@ impl Connection for AwsConnection {
 
     async fn observe(&self, cx: &Call, queries: &[Query]) -> Vec<Result<Observed, Failure>> {
         let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        let mut misfits: BTreeMap<usize, Result<Observed, Failure>> = BTreeMap::new();
         for (at, query) in queries.iter().enumerate() {
+            if let Query::Id { kind, id, .. } = query
+                && let Some(failure) = misfit(kind, id)
+            {
+                misfits.insert(at, Err(failure));
+                continue;
+            }
             groups.entry(query.kind().as_str()).or_default().push(at);
         }
         let reads = groups.into_values().map(|places| async move {
@@ -69,6 +77,7 @@ impl Connection for AwsConnection {
             .await
             .into_iter()
             .flatten()
+            .chain(misfits)
             .collect();
         let missing = || Err(Failure::new("NoAnswer", "a query was not answered"));
         (0..queries.len())

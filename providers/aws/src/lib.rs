@@ -11,7 +11,7 @@
 //! | `failure` | what SDK errors mean: was it done, does trying again help, what can the person do |
 //! | `tags` | whose a resource is: the tags of epid and of the program |
 //! | `wire` | signed requests on the SDK's runtime, for the narrow clients of EC2 and S3 |
-//! | `wait`, `inputs`, `given` | waits within one operation; reading resolved inputs |
+//! | `wait`, `inputs`, `given`, `ids` | waits within one operation; reading resolved inputs; what ids say of their kind |
 //! | `named`, `patience` | what kinds with names of their own have in common; waiting for what AWS refuses for a while |
 //! | `ec2`, `iam`, `sts`, `eks` | the kinds |
 //! | [`s3`] | objects of a bucket, written under conditions: for states, not a kind |
@@ -26,6 +26,7 @@ mod eks;
 mod failure;
 mod given;
 mod iam;
+mod ids;
 mod inputs;
 mod kind;
 mod links;

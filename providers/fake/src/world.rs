@@ -149,6 +149,13 @@ impl World {
         });
     }
 
+    /// Somebody marks a thing as another stack's, or takes its mark away: the empty lineage.
+    pub fn mark(&self, id: &str, lineage: &str) {
+        self.lock()
+            .things
+            .change(id, |thing| thing.lineage = Arc::from(lineage));
+    }
+
     /// Somebody else removes a thing.
     pub fn vanish(&self, id: &str) {
         self.lock().things.remove(id);

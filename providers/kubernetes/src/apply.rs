@@ -33,7 +33,7 @@ pub(crate) async fn create(
         }
         // The same operation, sent once more.
         Some(live) if has_token(&live, cx) => again = true,
-        Some(live) => return Err(exists(cx, &target, &live)),
+        Some(live) => return Err(exists(&target, &live)),
         None => {}
     }
     let body = wire::manifest(kind, &target.route.api_version, &target.place, inputs, cx);
@@ -44,7 +44,7 @@ pub(crate) async fn create(
     // 201 says that it was made; 200 that somebody else made one since it was looked for.
     if code != 201 && !again {
         release(cluster, cx, &target).await;
-        return Err(exists(cx, &target, &live));
+        return Err(exists(&target, &live));
     }
     settle(cluster, cx, &target, live).await
 }
@@ -235,37 +235,25 @@ fn owner_told(owner: &epid_provider::Owner) -> String {
     }
 }
 
-fn exists(cx: &Call, target: &Target, live: &Json) -> Failure {
-    let told = target.told();
-    let failure = |message: String| Failure::new("AlreadyExists", message);
-    match wire::owner(live) {
-        Some(owner) if owner.lineage != cx.lineage => failure(format!(
-            "{told} exists and belongs to another stack ({})",
-            owner_told(&owner)
-        ))
-        .with_hint("give this one another name or namespace, or let one stack own it"),
-        Some(owner) => failure(format!(
-            "{told} exists and belongs to this stack ({})",
-            owner_told(&owner)
-        ))
-        .with_hint("set `adopt = true` in its options to take it into the state"),
-        None => {
-            let managers: std::collections::BTreeSet<&str> = live["metadata"]["managedFields"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|entry| entry["manager"].as_str())
-                .collect();
-            let by: Vec<&str> = managers.into_iter().collect();
-            let by = if by.is_empty() {
-                String::new()
-            } else {
-                format!(", written by {}", by.join(", "))
-            };
-            failure(format!("{told} exists already{by}"))
-                .with_hint("set `adopt = true` in its options to take it over, or give this one another name")
-        }
-    }
+/// The name is taken. Whose the object is, the engine tells.
+fn exists(target: &Target, live: &Json) -> Failure {
+    let managers: std::collections::BTreeSet<&str> = live["metadata"]["managedFields"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry["manager"].as_str())
+        .collect();
+    let by: Vec<&str> = managers.into_iter().collect();
+    let by = if by.is_empty() {
+        String::new()
+    } else {
+        format!(", written by {}", by.join(", "))
+    };
+    Failure::new(
+        "AlreadyExists",
+        format_args!("{} exists already{by}", target.told()),
+    )
+    .with_hint("set `adopt = true` in its options to take it over, or give this one another name")
 }
 
 fn gone(id: &str) -> Failure {

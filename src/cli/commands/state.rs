@@ -68,7 +68,7 @@ fn role(role: Role) -> &'static str {
     match role {
         Role::Live => "",
         Role::Condemned => "replaced, to be deleted",
-        Role::Vacant => "deleted, to be made again",
+        Role::Vacant => "gone, to be made again",
     }
 }
 
@@ -93,6 +93,9 @@ async fn ls(context: &Context, args: &StackArgs) -> Result<Exit, Error> {
         let mut notes: Vec<&str> = vec![role(entry.role)];
         if entry.protect {
             notes.push("protected");
+        }
+        if entry.unmarked {
+            notes.push("without an owner mark");
         }
         if !entry.record.incomplete.is_empty() {
             notes.push("incomplete");
@@ -131,6 +134,7 @@ pub(super) fn summary(entry: &Entry) -> serde_json::Value {
         "generation": entry.generation.0,
         "role": entry.role,
         "protect": entry.protect,
+        "unmarked": entry.unmarked,
         "incomplete": entry.record.incomplete,
     })
 }

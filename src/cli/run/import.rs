@@ -1,13 +1,12 @@
-//! `epid import`: records what exists as resources that the program declares. The ids are checked by reading, on a copy of the
-//! state; what the next run would change of them is shown; then the records are kept, and nothing is sent.
+//! `epid import`: records what exists as resources that the program declares. The ids are checked by reading, all of them;
+//! what the next run would change is found on a copy of the state, and shown; then the records are kept, and nothing is sent.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
 use std::sync::Arc;
 
-use epid_provider::Urn;
-use epid_provider::check::nearest;
+use epid_provider::{Observed, Retry, Urn};
 
+use super::wanted::{Problems, Wanted, listed, resolve};
 use super::{Asked, Running, world};
 use crate::apply::{Control, Outcome};
 use crate::cli::Context;
@@ -19,16 +18,17 @@ use crate::cli::exit::Exit;
 use crate::cli::ui::{Shown, count, document, plain, render_plan};
 use crate::cli::waiting::after_others;
 use crate::cli::workspace::{Recorded, Workspace};
-use crate::graph::{Node, ResourceGraph, Selector, provider_type};
+use crate::graph::{Node, ResourceGraph, Selector};
 use crate::observe::Seen;
-use crate::plan::{Action, Mode, Plan, Refresh, Request, Selection, plan};
+use crate::plan::{Action, Mode, Plan, PlanProblem, Refresh, Request, Selection, plan};
 use crate::program::StackFile;
 use crate::state::{Change, Location, Session, Snapshot};
 
 pub(crate) async fn import(context: &Context, workspace: &Workspace, args: &Import) -> Result<Exit, Error> {
+    let mut problems = Problems::new(&workspace.sources);
     let wanted = match (&args.from, &args.resource, &args.id) {
-        (Some(file), ..) => listed(&context.folder.join(file))?,
-        (None, Some(resource), Some(id)) => vec![(resource.clone(), Arc::from(&**id), None)],
+        (Some(file), ..) => listed(&context.folder, file, &mut problems)?,
+        (None, Some(resource), Some(id)) => vec![Wanted::one(resource, id)],
         _ => return Err(Error::invalid("which resource, and which id?").hint("epid import RESOURCE ID")),
     };
     let stacks = args.stacks();
@@ -45,57 +45,21 @@ pub(crate) async fn import(context: &Context, workspace: &Workspace, args: &Impo
         control: Control::unstoppable(),
         yes: args.yes,
     };
-    let exit = run.import(stack, &wanted).await;
+    let exit = run.import(stack, &wanted, problems).await;
     world.close()?;
     exit
 }
 
-/// A resource as it was named, the id of what it is, and where that was said.
-type Wanted = (String, Arc<str>, Option<String>);
-
-/// The lines of a file.
-#[expect(clippy::disallowed_methods, reason = "the file was named on the command line")]
-fn listed(path: &Path) -> Result<Vec<Wanted>, Error> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Error::invalid(format!("{} cannot be read: {error}", path.display())))?;
-    let mut wanted = Vec::new();
-    for (at, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let place = format!("{}:{}", path.display(), at + 1);
-        let (resource, id) = parted(line).ok_or_else(|| {
-            Error::invalid(format!(
-                "{place}: a line is `RESOURCE = ID`, not `{}`",
-                plain(line)
-            ))
-        })?;
-        wanted.push((resource.to_owned(), Arc::from(id), Some(place)));
-    }
-    if wanted.is_empty() {
-        return Err(
-            Error::invalid(format!("{} names nothing to import", path.display()))
-                .hint("one line for each: `network/vpc = vpc-0123`"),
-        );
-    }
-    Ok(wanted)
-}
-
-/// Both sides of the first `=` that is in no key of a `forEach`.
-fn parted(line: &str) -> Option<(&str, &str)> {
-    let mut quoted = false;
-    let at = line.char_indices().find(|(_, c)| {
-        quoted ^= *c == '"';
-        *c == '=' && !quoted
-    });
-    let (resource, id) = line.split_at_checked(at?.0)?;
-    let (resource, id) = (resource.trim(), id.get(1..)?.trim());
-    (!resource.is_empty() && !id.is_empty()).then_some((resource, id))
-}
+/// What to do about an id that is not found.
+const CHECK: &str = "check the id, whether it is of that kind, and the account and region of its provider";
 
 impl Running<'_> {
-    async fn import(&self, stack: &StackFile, wanted: &[Wanted]) -> Result<Exit, Error> {
+    async fn import(
+        &self,
+        stack: &StackFile,
+        wanted: &[Wanted],
+        mut problems: Problems,
+    ) -> Result<Exit, Error> {
         let location = self.workspace.location(self.world, &stack.name);
         after_others(self.context, self.workspace, &location, self.asked.wait).await?;
         let recorded = self.workspace.recorded(&location).await?;
@@ -105,47 +69,117 @@ impl Running<'_> {
             .workspace
             .references(stack, self.world, &BTreeMap::new(), &derivations)
             .await?;
-        let graph = self
+        let declared = self
             .workspace
             .graph(stack, self.world, references, &derivations)?;
-        let ids = resolve(&graph, &recorded.snapshot, wanted)?;
-        let graph = graph.importing(&ids);
-        let selection = selection(&graph, &recorded.snapshot, &ids)?;
-        let plan = self.plan_of(&graph, &recorded.snapshot, &selection, &derivations)?;
+        let snapshot = &recorded.snapshot;
+        let mut found = resolve(&declared, snapshot, wanted, &mut problems);
+        let seen = self
+            .observe(&declared.clone().importing(&ids(&found)), &recorded)
+            .await?;
+        self.drop_unseen(&seen, &mut found, &mut problems)?;
+        if found.is_empty() {
+            problems.none()?;
+        }
+        let ids = ids(&found);
+        let graph = declared.importing(&ids);
+        let selection = selection(&graph, snapshot, &ids)?;
+        let plan = match self.plan_of(&graph, snapshot, &seen, &selection, &derivations) {
+            Ok(plan) => plan,
+            Err(all) => {
+                // What is wrong with the ids says why something else is missing.
+                let known = !problems.is_empty();
+                let mut other = Vec::new();
+                for problem in all {
+                    match problem.urn.as_ref().and_then(|urn| found.get(urn)) {
+                        Some(wanted) => {
+                            let hint = problem.hint.unwrap_or_else(|| CHECK.to_owned());
+                            problems.of(wanted, problem.message, hint);
+                        }
+                        None => other.push(problem),
+                    }
+                }
+                if known || other.is_empty() {
+                    problems.none()?;
+                }
+                return Err(Error::plan(other, &self.workspace.sources));
+            }
+        };
         let plan = plan
             .only(|step| matches!(step.action, Action::Import | Action::Connect | Action::Read))
             .recording_only();
-        for urn in ids.keys() {
+        for (urn, wanted) in &found {
             let imports =
                 |step: &&crate::plan::Step| step.target.urn == *urn && step.action == Action::Import;
             if !plan.steps.iter().any(|step| imports(&step)) {
-                let path = urn.path();
-                return Err(
-                    Error::invalid(format!("`{path}` is recorded already, under another name"))
-                        .hint("`epid up` gives the record its new name"),
-                );
+                let message = format!("`{}` is recorded already, under another name", urn.path());
+                problems.of(wanted, message, "`epid up` gives the record its new name");
             }
         }
-        let trial = Arc::new(Session::trial(recorded.snapshot.clone(), recorded.keys.clone()));
+        problems.none()?;
+        let trial = Arc::new(Session::trial(snapshot.clone(), recorded.keys.clone()));
         let executor = self.executor(&trial, &derivations);
         let outcome = executor.apply(&plan, &mut |_| {}).await;
         let outcome = outcome.map_err(|refusal| Error::invalid(refusal.to_string()))?;
         refuse_failed(&outcome)?;
         let trial = trial.snapshot();
-        let next = self.plan_of(&graph, &trial, &selection, &derivations)?;
+        let next = self
+            .plan_of(&graph, &trial, &Seen::default(), &selection, &derivations)
+            .map_err(|problems| Error::plan(problems, &self.workspace.sources))?;
         self.show_next(stack, &next, &trial);
         self.keep(&location, &recorded, &trial, &ids).await
+    }
+
+    /// Takes out what was not found, with the reason.
+    fn drop_unseen(
+        &self,
+        seen: &Seen,
+        found: &mut HashMap<Urn, &Wanted>,
+        problems: &mut Problems,
+    ) -> Result<(), Error> {
+        found.retain(|urn, wanted| {
+            let absent = matches!(seen.found.get(urn), Some(Observed::Absent));
+            if absent {
+                let message = format!("there is no {} `{}`", urn.kind(), plain(&wanted.id));
+                problems.of(wanted, message, CHECK);
+            }
+            !absent
+        });
+        let mut unread = Vec::new();
+        for (urn, failure) in &seen.failed {
+            match found.remove(urn) {
+                // What a service says of an id that is none of its own.
+                Some(wanted) if failure.retry == Retry::No => {
+                    let hint = failure.hint.as_deref();
+                    let (path, id) = (urn.path(), plain(&wanted.id));
+                    let message = format!("`{path}` cannot be {id}: {}", plain(&failure.message));
+                    problems.of(wanted, message, hint.unwrap_or(CHECK));
+                }
+                _ => unread.push((urn, failure)),
+            }
+        }
+        let Some((_, first)) = unread.first().filter(|_| problems.is_empty()) else {
+            return Ok(());
+        };
+        let told = unread
+            .iter()
+            .map(|(urn, failure)| format!("{} cannot be read: {}", urn.path(), plain(&failure.message)));
+        let told: Vec<String> = told.collect();
+        Err(
+            Error::failed(format!("nothing was recorded: {}", told.join("; ")))
+                .hint(first.hint.as_deref().unwrap_or("run the command again")),
+        )
     }
 
     fn plan_of(
         &self,
         graph: &ResourceGraph,
         snapshot: &Snapshot,
+        seen: &Seen,
         selection: &Selection,
         derivations: &Derivations,
-    ) -> Result<Plan, Error> {
-        let seen = Seen::default();
-        let request = Request {
+    ) -> Result<Plan, Vec<PlanProblem>> {
+        plan(&Request {
             graph,
             snapshot,
             observed: &seen.found,
@@ -154,8 +188,7 @@ impl Running<'_> {
             selection,
             refresh: Refresh::Undo,
             digests: derivations,
-        };
-        plan(&request).map_err(|problems| Error::plan(problems, &self.workspace.sources))
+        })
     }
 
     /// Shows what the program says otherwise of what is imported: the next run would change it.
@@ -167,6 +200,17 @@ impl Running<'_> {
         }
         if next.is_empty() {
             terminal.line("as the program declares it: the next `epid up` changes nothing of it\n");
+            return;
+        }
+        let marks = |step: &crate::plan::Step| step.marks && step.changes.is_empty();
+        let quiet = |step: &crate::plan::Step| matches!(step.action, Action::Nothing | Action::Connect);
+        if next.steps.iter().all(|step| marks(step) || quiet(step)) {
+            let n = next.steps.iter().filter(|step| marks(step)).count();
+            let what = count(n, "resource is", "resources are");
+            terminal.line(&format!(
+                "as the program declares it, but {what} nobody's: the next `epid up` marks what is nobody's as this stack's\n\
+                 and changes nothing else; until then another stack may take it\n"
+            ));
             return;
         }
         let component = |address: &str| {
@@ -204,7 +248,12 @@ impl Running<'_> {
                 "+",
                 entry.urn(),
                 "import",
-                format!("= {}   {}", plain(id), entry.record.kind),
+                format!(
+                    "= {}   {}{}",
+                    plain(id),
+                    entry.record.kind,
+                    if entry.unmarked { ", nobody's" } else { "" }
+                ),
             ),
             None => Line::new("·", entry.urn(), "record", "needed by that"),
         });
@@ -242,6 +291,12 @@ impl Running<'_> {
     }
 }
 
+fn ids(found: &HashMap<Urn, &Wanted>) -> HashMap<Urn, Arc<str>> {
+    let ids = found.iter();
+    ids.map(|(urn, wanted)| (urn.clone(), wanted.id.clone()))
+        .collect()
+}
+
 fn refuse_failed(outcome: &Outcome) -> Result<(), Error> {
     if outcome.interrupted {
         return Err(Error::interrupted());
@@ -262,72 +317,6 @@ fn refuse_failed(outcome: &Outcome) -> Result<(), Error> {
         Error::failed(format!("nothing was recorded: {}", failed.join("; ")))
             .hint(hint.unwrap_or("check the ids, and in which account and region they are")),
     )
-}
-
-/// The declared resources that are meant, each with the id of what it is.
-fn resolve(
-    graph: &ResourceGraph,
-    snapshot: &Snapshot,
-    wanted: &[Wanted],
-) -> Result<HashMap<Urn, Arc<str>>, Error> {
-    let mut ids: HashMap<Urn, Arc<str>> = HashMap::new();
-    let mut of: BTreeMap<(&str, &str), &Urn> = BTreeMap::new();
-    for (name, id, place) in wanted {
-        let wrong = |message: String| {
-            let place = place.as_ref().map(|place| format!("{place}: "));
-            Error::invalid(format!("{}{message}", place.unwrap_or_default()))
-        };
-        let found = graph
-            .nodes()
-            .find(|node| *node.address == **name || node.urn.as_str() == name);
-        let Some(node) = found else {
-            let problem = wrong(format!("the program declares no `{}`", plain(name)));
-            return Err(match nearest(name, graph.nodes().map(|node| &*node.address)) {
-                Some(near) => problem.hint(format!("did you mean `{near}`?")),
-                None => problem.hint("declare it first, as it should be"),
-            });
-        };
-        if provider_type(&node.kind).is_some() || node.schema.lookup {
-            return Err(wrong(format!("`{name}` is nothing that could be imported"))
-                .hint("providers and lookups are recorded by `epid up`"));
-        }
-        if let Some(entry) = snapshot.live(&node.urn) {
-            return Err(
-                wrong(format!("`{name}` is recorded already, as {}", entry.record.id))
-                    .hint("`epid state rm` forgets that, and leaves it in the cloud"),
-            );
-        }
-        let mut others = snapshot.entries.values();
-        let same = |node: &Node, urn: &Urn| *urn.kind() == *node.kind.unversioned();
-        if let Some(other) = others.find(|e| e.record.id == *id && same(node, e.urn()) && made_alike(node, e))
-        {
-            return Err(
-                wrong(format!("{id} is recorded already, as `{}`", other.urn().path()))
-                    .hint("`epid state mv` gives a record another name"),
-            );
-        }
-        if let Some(other) = of
-            .insert((node.kind.as_str(), id), &node.urn)
-            .filter(|other| **other != node.urn)
-        {
-            return Err(wrong(format!(
-                "{id} cannot be both `{}` and `{name}`",
-                other.path()
-            )));
-        }
-        if ids
-            .insert(node.urn.clone(), id.clone())
-            .is_some_and(|before| before != *id)
-        {
-            return Err(wrong(format!("`{name}` is given two ids")));
-        }
-    }
-    Ok(ids)
-}
-
-/// Made by the provider that a declared resource is called through, so that equal ids are one thing.
-fn made_alike(node: &Node, entry: &crate::state::Entry) -> bool {
-    entry.provider.as_ref().map(|key| &key.urn) == node.provider.as_ref()
 }
 
 /// What is imported, and the lookups under it that nothing is recorded of.
@@ -353,18 +342,4 @@ fn selection(
         targets: targets.collect::<Result<_, String>>().map_err(Error::invalid)?,
         ..Selection::default()
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_parts_at_its_first_equals_sign_outside_of_keys() {
-        assert_eq!(parted("a = vpc-1"), Some(("a", "vpc-1")));
-        assert_eq!(parted(r#"a["x=y"]=k=v"#), Some((r#"a["x=y"]"#, "k=v")));
-        for bad in ["a", "a =", "= b", "", r#"a["x=y"]"#] {
-            assert_eq!(parted(bad), None, "{bad}");
-        }
-    }
 }

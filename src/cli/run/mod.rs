@@ -5,12 +5,14 @@
 //! | `planning` | from stacks to plans: what is recorded, what other stacks offer, what exists |
 //! | `executing` | from plans to runs: the lock, recovery, the calls, the words at the end |
 //! | `import` | records of what exists, by its id |
+//! | `wanted` | what is to be imported, and what is wrong with that |
 //! | `sharing` | what stacks have to do with each other |
 
 mod executing;
 mod import;
 mod planning;
 mod sharing;
+mod wanted;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,7 +30,7 @@ use crate::cli::workspace::{Pending, Workspace};
 use crate::cli::world::World;
 use crate::cli::{Context, saved_plan, surroundings};
 use crate::graph::Selector;
-use crate::plan::{Action, Mode, Plan, Refresh, Selection};
+use crate::plan::{Action, Drift, LostMark, Mode, Plan, Refresh, Selection, quoted};
 use crate::program::StackFile;
 use crate::state::{Intent, Location, Snapshot};
 
@@ -360,7 +362,7 @@ pub(crate) async fn refresh(
     asked.look = true;
     asked.reads = true;
     asked.wait = args.wait;
-    asked.refresh = Refresh::Accept;
+    asked.refresh = Refresh::Record;
     let run = Running {
         context,
         workspace,
@@ -386,36 +388,75 @@ async fn refresh_all(
         let none = Pending::new();
         let planned = run.plan(stack, &none);
         let mut planned = run.unless_stopped(planned).await?;
-        let changed: BTreeSet<Urn> = principal(&planned.plan)
-            .into_iter()
-            .filter(|step| step.action != Action::Record)
-            .map(|step| step.target.urn.clone())
-            .collect();
-        planned.plan = planned.plan.only(|step| step.action == Action::Record);
-        run.show(std::slice::from_ref(&planned));
+        let steps = principal(&planned.plan).into_iter();
+        let changed = steps.filter(|step| step.action != Action::Record && !step.gone);
+        let changed: BTreeSet<Urn> = changed.map(|step| step.target.urn.clone()).collect();
+        planned.plan = planned.plan.records_alone();
         let drifted = !planned.plan.drift.is_empty();
-        if args.accept && drifted {
-            let drift = planned.plan.drift.iter();
-            let kept: Vec<&str> = drift
-                .map(|d| &d.urn)
-                .filter(|urn| changed.contains(*urn))
-                .map(Urn::path)
-                .collect();
+        if !args.accept {
+            planned.plan = planned.plan.only(|_| false);
+            run.show(std::slice::from_ref(&planned));
+            if !context.terminal.json {
+                context.terminal.print(&ways(&planned.plan));
+            }
+            if args.expect_no_changes && drifted {
+                exit = exit.or(Exit::Changes);
+            }
+            continue;
+        }
+        run.show(std::slice::from_ref(&planned));
+        if drifted {
+            let drift = planned
+                .plan
+                .drift
+                .iter()
+                .filter(|drift| !drift.changes.is_empty());
+            let kept = drift.map(|d| &d.urn).filter(|urn| changed.contains(*urn));
+            let kept: Vec<&str> = kept.map(Urn::path).collect();
             if !kept.is_empty() {
                 let names = kept.join(", ");
                 context.terminal.note(&format!(
                     "not accepted, because the next `epid up` changes it anyway: {names}"
                 ));
             }
-            if !planned.plan.is_empty() && !run.agreed("Record this?").await? {
+            if planned.plan.is_empty() || !run.agreed("Record this?").await? {
                 continue;
             }
             exit = exit.or(run.execute(planned).await?);
-        } else if args.expect_no_changes && drifted {
-            exit = exit.or(Exit::Changes);
         }
     }
     Ok(exit)
+}
+
+/// What may be done about drift, each in a line.
+fn ways(plan: &Plan) -> String {
+    let any = |is: &dyn Fn(&Drift) -> bool| plan.drift.iter().any(is);
+    let taken = |drift: &&Drift| matches!(drift.mark, Some(LostMark::Taken(_)));
+    let mut lines = Vec::new();
+    if any(&|drift| !drift.changes.is_empty()) {
+        lines.push(
+            "`epid up --refresh` puts back what was changed, `epid refresh --accept` keeps it".to_owned(),
+        );
+    }
+    if any(&|drift| drift.gone) {
+        lines.push(
+            "`epid up --refresh` makes what is gone again; `epid refresh --accept` records it as gone, and the next \
+             `epid up` makes what is declared again"
+                .to_owned(),
+        );
+    }
+    if any(&|drift| drift.mark == Some(LostMark::Removed)) {
+        lines.push(
+            "`epid up --refresh` marks again what bears no mark: another stack may take it until then"
+                .to_owned(),
+        );
+    }
+    lines.extend(plan.drift.iter().filter(taken).map(|drift| {
+        let path = drift.urn.path();
+        let name = quoted(path);
+        format!("`epid state rm {name}` lets go of `{path}`, which stays with the other stack")
+    }));
+    lines.iter().map(|line| format!("  {line}\n")).collect()
 }
 
 struct Running<'a> {

@@ -12,7 +12,7 @@ use crate::cli::error::Error;
 use crate::cli::workspace::{Pending, Recorded};
 use crate::graph::ResourceGraph;
 use crate::observe::{Depth, Looking, Seen, observe};
-use crate::plan::{Action, Mode, Plan, Refresh, Request, Selection, plan};
+use crate::plan::{Mode, Plan, Refresh, Request, Selection, plan};
 use crate::program::StackFile;
 use crate::state::{JournalEntry, Location, Session, StateError};
 
@@ -150,9 +150,8 @@ impl Running<'_> {
         let nothing_pends = Pending::new();
         let fresh = self.plan_from(shown.stack, shown.location, &recorded, &nothing_pends);
         let mut plan = self.unless_stopped(fresh).await?.plan;
-        let only_records = shown.plan.steps.iter().all(|s| s.action == Action::Record);
-        if self.asked.refresh == Refresh::Accept && only_records {
-            plan = plan.only(|step| step.action == Action::Record);
+        if self.asked.refresh == Refresh::Record {
+            plan = plan.records_alone();
         }
         let beyond = beyond(&shown.plan, &plan);
         if beyond.is_empty() {

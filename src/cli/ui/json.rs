@@ -22,6 +22,9 @@ pub(crate) fn document(plan: &Plan) -> serde_json::Value {
                 "kind": step.kind.as_str(),
                 "source": step.source,
                 "changes": step.changes,
+                "marks": step.marks,
+                "gone": step.gone,
+                "found": step.found,
             })
         })
         .collect();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use epid_provider::{Kind, Replace, Urn};
 
 use super::style::{Paint, count, cut, duration, mark, plain, width};
-use crate::plan::{Action, Estimate, Mode, Plan, PlannedChange, Step, estimate};
+use crate::plan::{Action, Estimate, Found, LostMark, Mode, Plan, PlannedChange, Step, estimate};
 
 /// What to show of a plan besides its steps.
 #[derive(Clone, Copy)]
@@ -81,7 +81,7 @@ pub(crate) fn render_plan(plan: &Plan, shown: Shown<'_>) -> String {
         write_rows(&rows, shown, &mut out);
         out.push('\n');
     }
-    out.push_str(&format!("  {}\n", summary(&tally, plan.header.mode, shown.paint)));
+    out.push_str(&format!("  {}\n", summary(&tally, plan, shown.paint)));
     if let Some(line) = time(plan, &estimate(plan), shown) {
         out.push_str(&format!("  {}\n", shown.paint.dim(&line)));
     }
@@ -93,6 +93,7 @@ pub(crate) fn render_plan(plan: &Plan, shown: Shown<'_>) -> String {
 pub(crate) fn principal(plan: &Plan) -> Vec<&Step> {
     let rank = |step: &Step| match step.action {
         Action::Connect if step.reconfigures() => 1,
+        Action::Drop if step.gone => 1,
         Action::Nothing | Action::Connect | Action::Drop => 0,
         Action::Decide => 1,
         Action::Vacate | Action::Delete => 2,
@@ -131,12 +132,13 @@ pub(crate) fn tally(plan: &Plan, steps: &[&Step]) -> Tally {
     };
     let mut taken = HashSet::new();
     for step in steps {
-        match step.action {
+        match shown_action(step) {
             Action::Create => tally.create += 1,
             Action::Update => tally.update += 1,
             Action::Replace | Action::Refill | Action::Decide | Action::Vacate => tally.replace += 1,
             Action::Delete => tally.delete += 1,
             Action::Connect => tally.update += 1,
+            Action::Drop if step.gone => tally.forget += 1,
             Action::Read | Action::Nothing | Action::Drop => {}
             Action::Import | Action::Adopt => tally.import += 1,
             Action::Forget => tally.forget += 1,
@@ -151,6 +153,31 @@ pub(crate) fn tally(plan: &Plan, steps: &[&Step]) -> Tally {
     }
     tally.delete += taken.len();
     tally
+}
+
+/// What a step does as far as that is known: to adopt what is not there is to make it.
+fn shown_action(step: &Step) -> Action {
+    match &step.found {
+        Some(Found { id: None, .. }) => Action::Create,
+        _ => step.action,
+    }
+}
+
+/// What is known of what is taken over.
+fn takeover(step: &Step) -> String {
+    match &step.found {
+        Some(Found { id: None, .. }) => "there is none to take over".to_owned(),
+        Some(Found { id: Some(id), marked }) => {
+            let whose = if *marked {
+                "this stack's"
+            } else {
+                "nobody's, marked as this stack's"
+            };
+            format!("takes over {}: {whose}", plain(id))
+        }
+        None if step.action == Action::Adopt => "taken over where it exists".to_owned(),
+        None => "taken into the stack".to_owned(),
+    }
 }
 
 /// `curator/deployment` in its parts; a `/` within a key's quotes parts nothing.
@@ -183,7 +210,7 @@ impl<'a> Branch<'a> {
     }
 
     fn actions(&self, into: &mut Vec<Action>) {
-        into.extend(self.step.map(|s| s.action));
+        into.extend(self.step.map(shown_action));
         for child in self.children.values() {
             child.actions(into);
         }
@@ -240,8 +267,14 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown<'_>) -> 
                 count(step.takes.len(), "resource in it", "resources in it")
             ));
         }
-        Action::Adopt => notes.push("taken over where it exists".to_owned()),
-        Action::Import => notes.push("taken into the stack".to_owned()),
+        Action::Adopt | Action::Import => notes.push(takeover(step)),
+        Action::Drop if step.gone => notes.push("gone already, no longer recorded".to_owned()),
+        Action::Record if step.gone => {
+            notes.push("recorded as gone: the next `epid up` makes it again".to_owned());
+        }
+        Action::Record if step.marks => {
+            notes.push("recorded as unmarked: the next `epid up` marks it again".to_owned());
+        }
         Action::Forget => notes.push("left in place, no longer recorded".to_owned()),
         Action::Record => notes.push("only what is recorded of it".to_owned()),
         Action::Read => notes.push("looked up".to_owned()),
@@ -250,13 +283,17 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown<'_>) -> 
     if let Some(from) = step.from.as_ref().filter(|f| f.urn != step.target.urn) {
         notes.push(format!("was {}", from.urn.path()));
     }
+    if step.marks && step.action != Action::Record {
+        notes.push("marked as this stack's".to_owned());
+    }
     if step.undo_drift {
         notes.push("put back as declared".to_owned());
     }
     if step.expected.as_secs() >= 5 {
         notes.push(format!("~{}", duration(step.expected)));
     }
-    let bare = matches!(step.action, Action::Create | Action::Delete | Action::Read);
+    let action = shown_action(step);
+    let bare = matches!(action, Action::Create | Action::Delete | Action::Read);
     let details = if bare {
         Vec::new()
     } else {
@@ -265,7 +302,7 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown<'_>) -> 
     };
     Row {
         depth,
-        action: Some(step.action),
+        action: Some(action),
         heading: false,
         name: name.to_owned(),
         kind: step.kind.as_str().to_owned(),
@@ -364,12 +401,14 @@ fn drift_rows(plan: &Plan, rows: &mut Vec<Row>, paint: Paint) {
             heading: false,
             name: drift.urn.path().to_owned(),
             kind: String::new(),
-            note: if drift.gone {
-                "drift: it is gone"
-            } else {
-                "drift: changed outside epid"
-            }
-            .to_owned(),
+            note: match &drift.mark {
+                _ if drift.gone => "drift: it is gone".to_owned(),
+                Some(LostMark::Removed) => "drift: its mark as this stack's is gone".to_owned(),
+                Some(LostMark::Taken(whose)) => {
+                    format!("drift: it belongs to another stack now ({})", plain(whose))
+                }
+                None => "drift: changed outside epid".to_owned(),
+            },
             details,
         });
     }
@@ -453,7 +492,7 @@ fn title(plan: &Plan, shown: Shown<'_>) -> String {
     )
 }
 
-fn summary(tally: &Tally, mode: Mode, paint: Paint) -> String {
+fn summary(tally: &Tally, plan: &Plan, paint: Paint) -> String {
     let mut parts = Vec::new();
     let mut part = |n: usize, word: &str, color: fn(Paint, &str) -> String| {
         if n > 0 {
@@ -468,10 +507,16 @@ fn summary(tally: &Tally, mode: Mode, paint: Paint) -> String {
     part(tally.forget, "forget", Paint::yellow);
     part(tally.record, "record anew", Paint::dim);
     if tally.drifted > 0 {
-        parts.push(paint.yellow(&format!("{} drifted (--refresh=accept keeps it)", tally.drifted)));
+        let changed = plan.drift.iter().any(|drift| !drift.changes.is_empty());
+        let keeps = if changed {
+            " (--refresh=accept keeps it)"
+        } else {
+            ""
+        };
+        parts.push(paint.yellow(&format!("{} drifted{keeps}", tally.drifted)));
     }
     if parts.is_empty() {
-        let nothing = match mode {
+        let nothing = match plan.header.mode {
             Mode::Up => count(tally.unchanged, "resource", "resources"),
             Mode::Destroy => return "nothing to delete".to_owned(),
         };

@@ -375,7 +375,11 @@ pub(crate) fn summary(outcome: &Outcome, plan: &Plan, took: Duration, terminal: 
     };
     let taken: usize = done.map(with_container).sum();
     for (did, n) in &outcome.done {
-        let quiet = matches!(did, Did::Nothing | Did::Connected | Did::Read | Did::Dropped);
+        let quiet = match did {
+            Did::Nothing | Did::Connected | Did::Read => true,
+            Did::Dropped => !plan.steps.iter().any(|step| step.gone),
+            _ => false,
+        };
         // What was made again is told as replaced.
         if !quiet && (*did != Did::Vacated || !over.is_empty()) {
             let n = if *did == Did::Deleted { n + taken } else { *n };

@@ -12,7 +12,7 @@ use super::State;
 use super::expr::Expr;
 use super::input::Input;
 use crate::expression::{Located, Span, Template};
-use crate::program::declaration::{Declaration, Options};
+use crate::program::declaration::{Declaration, Options, PartAlias};
 use crate::program::diagnostic::Diagnostic;
 use crate::program::load::is_address;
 
@@ -255,6 +255,24 @@ impl Resource {
             return self.item("aliases", location, before, |o| &mut o.aliases);
         }
         self.problem(location, format!("`{before}` is not an address or a URN"))
+    }
+
+    /// What one part of it was called before: an instance of [`Resource::for_each`] by its key, a child of a component by its
+    /// name; `way` leads there, outermost first.
+    #[track_caller]
+    pub fn part_alias(self, way: &[&str], before: &str) -> Self {
+        let location = Location::caller();
+        if way.is_empty() {
+            return self.alias(before);
+        }
+        if !is_address(before) && Urn::parse(before).is_err() {
+            return self.problem(location, format!("`{before}` is not an address or a URN"));
+        }
+        let part = PartAlias {
+            way: way.iter().copied().map(Arc::from).collect(),
+            before: Arc::from(before),
+        };
+        self.option("aliases", location, |o| o.part_aliases.push(part))
     }
 
     /// How long a create may take.

@@ -123,6 +123,14 @@ deletedWith = "net"
 servedBy = ["controller"]
 timeouts = { create = "10m", update = "90s", delete = "1h30m" }
 
+[resources.many]
+type = "aws:ec2:Vpc"
+forEach = ["a", "b"]
+options.aliases = { a = "many", b = ["old", 'other["x"]'] }
+[resources.whole]
+type = "aws:ec2:Vpc"
+options.aliases = { left = { service = "x" } }
+
 [outputs]
 password = { value = "${config.password}", secret = true, description = "It." }
 "#;
@@ -168,6 +176,15 @@ password = { value = "${config.password}", secret = true, description = "It." }
                 .update_timeout(Duration::from_secs(90))
                 .delete_timeout(Duration::from_secs(5400));
         });
+        program
+            .resource("many", "aws:ec2:Vpc")
+            .for_each(["a", "b"])
+            .part_alias(&["a"], "many")
+            .part_alias(&["b"], "old")
+            .part_alias(&["b"], "other[\"x\"]");
+        program
+            .resource("whole", "aws:ec2:Vpc")
+            .part_alias(&["left", "service"], "x");
         program.output("password", &password).secret().describe("It.");
     });
 }

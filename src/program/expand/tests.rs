@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::expression::SourceId;
 use crate::program::component::{Component, Expansion};
-use crate::program::declaration::{Declaration, Timeouts};
+use crate::program::declaration::{Declaration, PartAlias, Timeouts};
 
 fn kind(text: &str) -> Kind {
     Kind::parse(text).unwrap()
@@ -389,6 +389,64 @@ fn aliases_follow_the_keys_of_for_each() {
     let aliases = |address: &str| find(&made, address).options.aliases.join(" ");
     assert_eq!(aliases(r#"subnet["a"]"#), r#"net["a"]"#);
     assert_eq!(aliases(r#"subnet["b"]"#), r#"net["b"] zone["b"]"#);
+}
+
+#[test]
+fn what_one_instance_or_child_was_called_is_said_of_that_one() {
+    let part = |way: &[&str], before: &str| PartAlias {
+        way: way.iter().copied().map(Arc::from).collect(),
+        before: Arc::from(before),
+    };
+    let with = |aliases: &[&str], part_aliases: Vec<PartAlias>, kind: &str| Declaration {
+        options: Options {
+            aliases: aliases.iter().copied().map(Arc::from).collect(),
+            part_aliases,
+            ..Options::default()
+        },
+        ..declared("web", kind, "{}")
+    };
+    let aliases = |made: &Expanded, address: &str| find(made, address).options.aliases.join(" ");
+    let vpc = "aws:ec2:Vpc";
+    let parts = vec![part(&["a"], "web"), part(&["c"], "old[\"b\"]")];
+    let several = made([for_each(r#"["a", "c"]"#, with(&[], parts, vpc))]);
+    assert_eq!(aliases(&several, r#"web["a"]"#), "web");
+    assert_eq!(aliases(&several, r#"web["c"]"#), r#"old["b"]"#);
+    // An only instance has whatever is said of all.
+    let only = made([for_each(
+        r#"["a"]"#,
+        with(&["web", "old[\"z\"]", "net"], Vec::new(), vpc),
+    )]);
+    assert_eq!(aliases(&only, r#"web["a"]"#), r#"web old["z"] net["a"] net"#);
+    // Into a component, and into one of several.
+    let service = part(&["left", "service"], "service");
+    let one = made([with(&[], vec![service], "epid:test:Pair")]);
+    assert!(
+        aliases(&one, "web/left/service")
+            .split(' ')
+            .any(|alias| alias == "service")
+    );
+    let each = vec![part(&["a", "left", "service"], "service"), part(&["c"], "pair")];
+    let each = made([for_each(r#"["a", "c"]"#, with(&[], each, "epid:test:Pair"))]);
+    assert!(aliases(&each, r#"web["a"]/left/service"#).ends_with(" service"));
+    assert!(aliases(&each, r#"web["c"]/left/service"#).contains("pair/left/service"));
+    assert!(!aliases(&each, r#"web["c"]/left/service"#).ends_with(" service"));
+    // Where it cannot be told whose name it was, nothing is guessed.
+    assert_eq!(
+        problems([for_each(
+            r#"["a", "c"]"#,
+            with(&["web", "old[\"z\"]", "old[\"c\"]"], Vec::new(), vpc)
+        )]),
+        [
+            "7: `web` has 2 instances, and `web` may have been any (say which one it was: `aliases = { \"a\" = \"web\" }`)",
+            "7: `web` has 2 instances, and `old[\"z\"]` may have been any (say which one it was: `aliases = { \"a\" = \"old[\\\"z\\\"]\" }`)"
+        ]
+    );
+    assert_eq!(
+        problems([with(&[], vec![part(&["a"], "old")], vpc)]),
+        [
+            "7: `aliases` names the part `a` of `web`, which has none (keys of its `forEach` and children of a component are parts; of anything else name the whole)"
+        ]
+    );
 }
 
 #[test]

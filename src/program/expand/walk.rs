@@ -10,7 +10,7 @@ use super::early::{Each, Early, each_value};
 use super::{Expanded, Instance, Setting, instance_address};
 use crate::expression::{Located, Span, Template, TemplateError};
 use crate::program::component::{Component, Expansion};
-use crate::program::declaration::{Declaration, Options, Program, Timeouts};
+use crate::program::declaration::{Declaration, Options, PartAlias, Program, Timeouts};
 use crate::program::diagnostic::Diagnostic;
 
 /// How deep components nest.
@@ -37,6 +37,8 @@ struct Place {
     parent: Option<Arc<str>>,
     /// What that component was called before: paths or URNs.
     parent_aliases: Vec<Arc<str>>,
+    /// What was said of what the parts of that component were called.
+    part_aliases: Vec<PartAlias>,
     each: Each,
     depth: usize,
     is_provider: bool,
@@ -47,6 +49,7 @@ struct One<'d> {
     declaration: &'d Declaration,
     address: Arc<str>,
     aliases: Vec<Arc<str>>,
+    part_aliases: Vec<PartAlias>,
     each: Each,
 }
 
@@ -55,6 +58,7 @@ fn top(is_provider: bool) -> Place {
     Place {
         parent: None,
         parent_aliases: Vec::new(),
+        part_aliases: Vec::new(),
         each: None,
         depth: 0,
         is_provider,
@@ -106,12 +110,16 @@ impl<'a> Walk<'a> {
             Some(parent) => format!("{parent}/{}", declaration.name).into(),
             None => declaration.name.clone(),
         };
-        let aliases = aliases(declaration, place);
+        let mut aliases = aliases(declaration, place);
+        let (own, mut parts) = within_part(&place.part_aliases, &declaration.name);
+        aliases.extend(own);
+        parts.extend(declaration.options.part_aliases.iter().cloned());
         let Some(for_each) = &declaration.for_each else {
             let one = One {
                 declaration,
                 address,
                 aliases,
+                part_aliases: parts,
                 each: place.each.clone(),
             };
             match self.condition(&one) {
@@ -132,12 +140,19 @@ impl<'a> Walk<'a> {
             }
             return;
         };
+        self.refuse_unclear(&aliases, declaration, &address, &keys);
+        let only = keys.len() == 1;
         let mut group = BTreeMap::new();
         for (key, value) in keys {
+            let (own, parts) = within_part(&parts, &key);
+            let of_all = aliases
+                .iter()
+                .flat_map(|alias| keyed(alias, &address, &key, only));
             let one = One {
                 declaration,
                 address: instance_address(&address, &key).into(),
-                aliases: aliases.iter().filter_map(|alias| keyed(alias, &key)).collect(),
+                aliases: own.chain(of_all).collect(),
+                part_aliases: parts,
                 each: Some((key.clone(), value)),
             };
             if self.condition(&one) == Some(true) {
@@ -147,6 +162,34 @@ impl<'a> Walk<'a> {
         }
         if !place.is_provider {
             self.made.groups.insert(address, group);
+        }
+    }
+
+    /// Refuses former names of which it cannot be told whose they were.
+    fn refuse_unclear(
+        &mut self,
+        aliases: &[Arc<str>],
+        declaration: &Declaration,
+        address: &str,
+        keys: &[(Arc<str>, Value)],
+    ) {
+        let [(first, _), _, ..] = keys else { return };
+        for alias in aliases {
+            let alone = path_of(alias) == address;
+            let has_key = alias.ends_with(']');
+            let fits = |key: &str| alias.ends_with(&format!("[\"{key}\"]"));
+            if !alone && (!has_key || keys.iter().any(|(key, _)| fits(key))) {
+                continue;
+            }
+            let span = declaration.options.span("aliases").or(declaration.span);
+            let message = format!(
+                "`{address}` has {} instances, and `{alias}` may have been any",
+                keys.len()
+            );
+            let problem = Diagnostic::error(span, message);
+            let example = format!("aliases = {{ {first:?} = {:?} }}", path_of(alias));
+            self.problems
+                .push(problem.with_hint(format!("say which one it was: `{example}`")));
         }
     }
 
@@ -304,6 +347,18 @@ impl<'a> Walk<'a> {
             return;
         }
         let declaration = one.declaration;
+        if let Some(part) = one.part_aliases.first() {
+            let part = part.way.first().map(|part| &**part).unwrap_or_default();
+            let message = format!(
+                "`aliases` names the part `{part}` of `{}`, which has none",
+                one.address
+            );
+            let span = declaration.options.span("aliases").or(declaration.span);
+            self.problems.push(
+                Diagnostic::error(span, message)
+                    .with_hint("keys of its `forEach` and children of a component are parts; of anything else name the whole"),
+            );
+        }
         if place.is_provider {
             self.provider_addresses.insert(one.address.clone());
         } else {
@@ -315,6 +370,7 @@ impl<'a> Walk<'a> {
             properties: declaration.properties.clone(),
             options: Options {
                 aliases: one.aliases,
+                part_aliases: Vec::new(),
                 ..declaration.options.clone()
             },
             each: one.each,
@@ -373,6 +429,7 @@ impl<'a> Walk<'a> {
         let inner = Place {
             parent: Some(one.address.clone()),
             parent_aliases: one.aliases.clone(),
+            part_aliases: one.part_aliases.clone(),
             each: one.each.clone(),
             depth: place.depth + 1,
             is_provider: false,
@@ -529,12 +586,41 @@ fn within(parent: &str, name: &str, kind: &Kind) -> Arc<str> {
     }
 }
 
-/// An alias of one instance of a `forEach`: one that names a key belongs to the instance of that key.
-fn keyed(alias: &Arc<str>, key: &str) -> Option<Arc<str>> {
-    if !alias.ends_with(']') {
-        return Some(instance_address(alias, key).into());
+/// What one instance of a `forEach` was called where that was said of all of them: a name with a key is that of the instance
+/// of that key, any other has this one's. An only instance has them all.
+fn keyed(alias: &Arc<str>, address: &str, key: &str, only: bool) -> Vec<Arc<str>> {
+    let mut all = Vec::new();
+    if alias.ends_with(']') {
+        let same = alias.ends_with(&format!("[\"{key}\"]"));
+        all.extend((same || only).then(|| alias.clone()));
+        return all;
     }
-    alias.ends_with(&format!("[\"{key}\"]")).then(|| alias.clone())
+    if path_of(alias) != address {
+        all.push(instance_address(alias, key).into());
+    }
+    all.extend(only.then(|| alias.clone()));
+    all
+}
+
+/// The path of an address or a URN.
+fn path_of(alias: &str) -> String {
+    Urn::parse(alias).map_or_else(|_| alias.to_owned(), |urn| urn.path().to_owned())
+}
+
+/// Of what was said of parts: what one of them was called, and what was said of its parts.
+fn within_part(all: &[PartAlias], part: &str) -> (std::vec::IntoIter<Arc<str>>, Vec<PartAlias>) {
+    let (mut own, mut parts) = (Vec::new(), Vec::new());
+    for alias in all {
+        match alias.way.split_first() {
+            Some((first, [])) if **first == *part => own.push(alias.before.clone()),
+            Some((first, rest)) if **first == *part => parts.push(PartAlias {
+                way: rest.to_vec(),
+                before: alias.before.clone(),
+            }),
+            _ => {}
+        }
+    }
+    (own.into_iter(), parts)
 }
 
 /// True where configuration is missing in a value.

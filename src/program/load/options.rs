@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use super::document::{Entry, Reader};
 use crate::expression::Span;
-use crate::program::{Diagnostic, Options};
+use crate::program::{Diagnostic, Options, PartAlias};
 
 /// Every option by its spelling.
 pub(super) const OPTIONS: [&str; 13] = [
@@ -58,7 +58,7 @@ fn one(reader: &mut Reader<'_>, entry: &Entry<'_, '_>, owner: &str, options: &mu
         "deleteBeforeReplace" => options.delete_before_replace = reader.bool(entry),
         "ignoreChanges" => options.ignore_changes = paths(reader, entry, options),
         "replaceOnChanges" => options.replace_on_changes = paths(reader, entry, options),
-        "aliases" => options.aliases = aliases(reader, entry, options),
+        "aliases" => aliases(reader, entry, &mut Vec::new(), options),
         "import" => options.import = literal(reader, entry),
         "timeouts" => timeouts(reader, entry, options),
         key => {
@@ -186,21 +186,31 @@ fn paths(reader: &mut Reader<'_>, entry: &Entry<'_, '_>, options: &mut Options) 
     found
 }
 
-fn aliases(reader: &mut Reader<'_>, entry: &Entry<'_, '_>, options: &mut Options) -> Vec<Arc<str>> {
-    let mut found = Vec::new();
+/// Texts, which are what the whole was called; or a table from parts to what they were called.
+fn aliases(reader: &mut Reader<'_>, entry: &Entry<'_, '_>, way: &mut Vec<Arc<str>>, options: &mut Options) {
+    if let DeValue::Table(table) = entry.value {
+        for part in reader.entries(table) {
+            way.push(Arc::from(part.key));
+            aliases(reader, &part, way, options);
+            way.pop();
+        }
+        return;
+    }
     for (text, span) in reader.texts(entry).unwrap_or_default() {
-        if is_address(&text) || Urn::parse(&text).is_ok() {
-            note(options, entry.key, found.len(), span);
-            found.push(text);
-        } else {
+        if !is_address(&text) && Urn::parse(&text).is_err() {
             reader.report(
                 Diagnostic::error(span, format!("`{text}` is not an address or a URN")).with_hint(
-                    "an alias is what the resource was called before: `oldName` or `component/child`",
+                    "an alias is what the resource was called before: `oldName`, `name[\"key\"]` or `component/child`",
                 ),
             );
+        } else if way.is_empty() {
+            note(options, entry.key, options.aliases.len(), span);
+            options.aliases.push(text);
+        } else {
+            let (way, before) = (way.clone(), text);
+            options.part_aliases.push(PartAlias { way, before });
         }
     }
-    found
 }
 
 fn timeouts(reader: &mut Reader<'_>, entry: &Entry<'_, '_>, options: &mut Options) {

@@ -115,6 +115,8 @@ pub(in crate::state) struct Entry {
     identity: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     overrides: Vec<(Vec<Step>, Stored)>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    unmarked: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     observed: Option<(Stored, Timestamp)>,
     #[serde(default)]
@@ -371,6 +373,7 @@ impl Entry {
                 .iter()
                 .map(|(path, value)| Ok((store_path(path), keys.store(value)?)))
                 .collect::<Result<_, StateError>>()?,
+            unmarked: entry.unmarked,
             observed: match &entry.observed {
                 Some((value, at)) => Some((keys.store(value)?, *at)),
                 None => None,
@@ -420,6 +423,7 @@ impl Entry {
                 .into_iter()
                 .map(|(path, value)| (restore_path(path), keys.restore(value)))
                 .collect(),
+            unmarked: self.unmarked,
             observed: self.observed.map(|(value, at)| (keys.restore(value), at)),
             order: self.order,
             source: self.source,
