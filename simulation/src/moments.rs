@@ -1,35 +1,44 @@
 //! What a process would leave behind, at every moment at which it might die.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use epid::state::blobs::MemoryBlobs;
-use epid_sandbox::store::Stored;
-use epid_sandbox::{MemoryStore, WorldStore};
+
+use crate::cloud::{Cloud, Left, On};
+
+/// What a disk writes at once or not at all, in bytes.
+const SECTOR: usize = 512;
 
 /// Blobs by name.
 pub type Disk = BTreeMap<String, Vec<u8>>;
 
 /// What is there when a process dies.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Moment {
     /// Its disk.
     pub disk: Disk,
     /// The cloud.
-    pub world: Stored,
+    pub cloud: Left,
     /// What happened last, for people.
     pub after: String,
 }
 
 impl Moment {
+    /// Before anything happened: an empty disk, and a cloud in which there is nothing.
+    #[must_use]
+    pub fn beginning(on: On) -> Self {
+        Self {
+            disk: Disk::new(),
+            cloud: Left::nothing(on),
+            after: "nothing".to_owned(),
+        }
+    }
+
     /// A fresh disk on which this is, and a cloud. Neither changes this.
     #[must_use]
-    pub fn restored(&self) -> (MemoryBlobs, MemoryStore) {
-        (
-            MemoryBlobs::of(self.disk.clone()),
-            MemoryStore::of(self.world.clone()),
-        )
+    pub fn restored(&self) -> (MemoryBlobs, Cloud) {
+        (MemoryBlobs::of(self.disk.clone()), self.cloud.restored())
     }
 
     /// What a power cut may leave instead where the last thing that happened is that a log grew by an append that was not
@@ -54,6 +63,10 @@ impl Moment {
             with("torn in the middle", &|bytes| {
                 bytes.truncate(old.midpoint(bytes.len()));
             }),
+            with("its end without its beginning", &|bytes| {
+                let middle = next_sector(old, bytes.len());
+                bytes[old..middle].fill(0);
+            }),
             with("its length without its content", &|bytes| {
                 bytes.truncate(old.midpoint(bytes.len()));
                 bytes.resize(self.disk[name].len(), 0);
@@ -62,36 +75,33 @@ impl Moment {
     }
 }
 
-#[derive(Default)]
+/// Where a disk may have written what follows and not what is before: the first sector that begins in an append, or its end.
+fn next_sector(from: usize, end: usize) -> usize {
+    (from + 1).next_multiple_of(SECTOR).min(end)
+}
+
 struct Recorded {
     now: Moment,
     moments: Vec<Moment>,
 }
 
 /// Records a disk and a cloud that change. Clones share what they recorded.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Recorder(Arc<Mutex<Recorded>>);
 
 impl Recorder {
     /// Begins to record on what is there; gives the disk and the cloud to run on.
     #[must_use]
-    pub fn begin(at: &Moment) -> (Self, MemoryBlobs, Recording) {
-        let recorder = Self::default();
-        {
-            let mut recorded = recorder.lock();
-            recorded.now = at.clone();
-            recorded.now.after = "nothing".to_owned();
-            let now = recorded.now.clone();
-            recorded.moments.push(now);
-        }
-        let (blobs, world) = at.restored();
+    pub fn begin(at: &Moment) -> (Self, MemoryBlobs, Cloud) {
+        let mut now = at.clone();
+        now.after = "nothing".to_owned();
+        let moments = vec![now.clone()];
+        let recorder = Self(Arc::new(Mutex::new(Recorded { now, moments })));
+        let (blobs, cloud) = at.restored();
         let disk = recorder.clone();
         blobs.watch(move |contents| disk.wrote(contents));
-        let world = Recording {
-            store: world,
-            recorder: recorder.clone(),
-        };
-        (recorder, blobs, world)
+        let cloud = cloud.recorded(&recorder);
+        (recorder, blobs, cloud)
     }
 
     /// Every moment so far: the first is that before anything happened.
@@ -126,56 +136,13 @@ impl Recorder {
     }
 
     /// The cloud did what a request asked for, and has not answered yet.
-    fn happened(&self, world: Stored, after: Option<String>) {
+    pub(crate) fn happened(&self, cloud: Left, after: Option<String>) {
         let mut recorded = self.lock();
-        recorded.now.world = world;
+        recorded.now.cloud = cloud;
         if let Some(after) = after {
             recorded.now.after = after;
             let now = recorded.now.clone();
             recorded.moments.push(now);
         }
     }
-}
-
-/// The store of a sandbox that is recorded.
-pub struct Recording {
-    store: MemoryStore,
-    recorder: Recorder,
-}
-
-impl WorldStore for Recording {
-    fn load(&mut self) -> io::Result<Stored> {
-        self.store.load()
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.store.append(bytes)?;
-        self.recorder.happened(self.store.load()?, request(bytes));
-        Ok(())
-    }
-
-    fn replace(&mut self, snapshot: &[u8]) -> io::Result<()> {
-        self.store.replace(snapshot)?;
-        self.recorder.happened(self.store.load()?, None);
-        Ok(())
-    }
-}
-
-/// What a line of the world's log asked for, in a few words; `None` where only time passed.
-fn request(line: &[u8]) -> Option<String> {
-    let line: serde_json::Value = serde_json::from_slice(line).ok()?;
-    let request = line.get("request")?;
-    let text = |key: &str| {
-        request
-            .get(key)
-            .and_then(|v| v.as_str())
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let body = text("body");
-    let action = body.split('&').find_map(|part| part.strip_prefix("Action="));
-    Some(match action {
-        Some(action) => action.to_owned(),
-        None => format!("{} {}", text("method"), text("path")),
-    })
 }

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
+use epid_simulation::cloud::On;
 use epid_simulation::deaths::{Goal, Recorded};
 use epid_simulation::machine::Machine;
 use epid_simulation::moments::Moment;
@@ -14,7 +15,7 @@ static MACHINE: LazyLock<Machine> = LazyLock::new(|| {
 });
 
 static PLATFORM: LazyLock<Recorded> =
-    LazyLock::new(|| recorded(&Moment::default(), Goal::Up("platform".into())));
+    LazyLock::new(|| recorded(&Moment::beginning(On::Sandbox), Goal::Up("platform".into())));
 static DEV: LazyLock<Recorded> = LazyLock::new(|| recorded(PLATFORM.last(), Goal::Up("dev".into())));
 
 fn recorded(from: &Moment, goal: Goal) -> Recorded {
@@ -52,7 +53,7 @@ fn a_service_that_dies_while_it_is_destroyed_goes_alone() {
 #[test]
 fn a_platform_that_dies_while_it_is_destroyed_leaves_nothing() {
     let destroyed = recorded(PLATFORM.last(), Goal::Destroyed("platform".into()));
-    let nothing = recorded(&Moment::default(), Goal::Destroyed("dev".into())).wanted;
+    let nothing = recorded(&Moment::beginning(On::Sandbox), Goal::Destroyed("dev".into())).wanted;
     assert_eq!(destroyed.wanted.difference(&nothing), Vec::<String>::new());
     dies_everywhere(&destroyed, 80);
 }

@@ -6,9 +6,9 @@ use epid::graph::ResourceGraph;
 use epid::plan::Mode;
 use epid_fake::fault::Api;
 use epid_fake::{Effect, Fault};
+use epid_fake::programs::{Specs, edit, edited, render, specs, wanted};
 use proptest::prelude::*;
 
-use crate::programs::{Specs, edit, edited, render, specs, wanted};
 use crate::stack::{Stack, actions, on_clock};
 
 fn effect() -> impl Strategy<Value = Effect> {

@@ -49,7 +49,8 @@ pub enum Fault {
     Crash(usize),
     /// The process dies after the whole write, before it learns that it was done.
     CrashAfter,
-    /// The disk is full after that many bytes of a log; the process goes on.
+    /// The disk is full after that many bytes of a log, and stays so until there is room again; the process goes on, and may remove
+    /// blobs.
     Full(usize),
 }
 
@@ -68,7 +69,7 @@ impl MemoryBlobs {
         new
     }
 
-    /// Lets `look` see everything after each write, before who wrote learns that it was done. It may not use the blobs.
+    /// Lets `look` see everything after each write, before who wrote learns what became of it. It may not use the blobs.
     pub fn watch(&self, look: impl Fn(&BTreeMap<String, Vec<u8>>) + Send + 'static) {
         self.disk().watcher = Some(Box::new(look));
     }
@@ -80,6 +81,12 @@ impl MemoryBlobs {
     /// Lets the write of that number fail, counted from 0 since the beginning.
     pub fn fail_at(&self, write: u64, fault: Fault) {
         self.disk().fault = Some((write, fault));
+    }
+
+    /// The disk has room again.
+    pub fn make_room(&self) {
+        let fault = &mut self.disk().fault;
+        *fault = fault.filter(|(_, fault)| !matches!(fault, Fault::Full(_)));
     }
 
     /// How many writes were tried so far.
@@ -127,6 +134,15 @@ impl Disk {
         }
     }
 
+    /// What happens at the write of that number.
+    fn fault(&self, number: u64) -> Option<Fault> {
+        match self.fault {
+            Some((at, fault)) if at == number => Some(fault),
+            Some((at, Fault::Full(_))) if at < number => Some(Fault::Full(0)),
+            _ => None,
+        }
+    }
+
     /// Writes, where nothing is to fail. `torn` is what a fault leaves: it gets the bytes that were still written.
     fn write(
         &mut self,
@@ -138,13 +154,10 @@ impl Disk {
         self.alive("write", name)?;
         let number = self.writes;
         self.writes += 1;
-        let fault = self.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
-        match fault {
+        match self.fault(number) {
             None => {
                 write(self);
-                if let Some(look) = &self.watcher {
-                    look(&self.blobs);
-                }
+                self.look();
                 return Ok(());
             }
             Some(Fault::CrashAfter) => {
@@ -157,10 +170,17 @@ impl Disk {
             }
             Some(Fault::Full(bytes)) => {
                 torn(self, bytes.min(length));
+                self.look();
                 return Err(failure("write", name, io::ErrorKind::StorageFull.into()));
             }
         }
         self.alive("write", name)
+    }
+
+    fn look(&self) {
+        if let Some(look) = &self.watcher {
+            look(&self.blobs);
+        }
     }
 
     fn put(&mut self, name: &str, bytes: Vec<u8>) {
@@ -222,7 +242,17 @@ impl Blobs for MemoryBlobs {
 
     async fn delete(&self, name: &str) -> Result<(), BlobError> {
         let remove = |disk: &mut Disk| drop(disk.blobs.remove(name));
-        self.disk().write(name, 0, remove, |_, _| {})
+        let mut disk = self.disk();
+        match disk.fault(disk.writes) {
+            // It takes no room.
+            Some(Fault::Full(_)) => {
+                disk.writes += 1;
+                remove(&mut disk);
+                disk.look();
+                Ok(())
+            }
+            _ => disk.write(name, 0, remove, |_, _| {}),
+        }
     }
 
     async fn start_log(&self, name: &str, first: Vec<u8>) -> Result<Option<Box<dyn Log>>, BlobError> {
