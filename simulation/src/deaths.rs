@@ -127,15 +127,26 @@ impl Recorded {
         }
     }
 
-    /// Dies at every moment, power cuts in the middle of an append included, and goes on from each, on all processors. Gives
-    /// how many deaths that were.
+    /// Dies before and after every call that changes the cloud, and at every `nth` of the other moments and of the power cuts
+    /// in the middle of an append; goes on from each, on all processors. Gives how many deaths that were.
     ///
     /// # Errors
     /// The moments from which a plain run did not go on as it should, and why.
-    pub fn die_everywhere(&self, machine: &Machine) -> Result<usize, Failed> {
-        let mut deaths = self.moments.clone();
-        let pairs = self.moments.windows(2);
-        deaths.extend(pairs.flat_map(|pair| pair[1].torn(&pair[0])));
+    pub fn die_everywhere(&self, machine: &Machine, nth: usize) -> Result<usize, Failed> {
+        let mut others = 0;
+        let mut sampled = || {
+            others += 1;
+            others % nth == 0
+        };
+        let mut deaths = Vec::new();
+        for (at, moment) in self.moments.iter().enumerate() {
+            let next = self.moments.get(at + 1);
+            if moment.is_call || next.is_some_and(|next| next.is_call) || sampled() {
+                deaths.push(moment.clone());
+            }
+            // The first of them is as the moment before.
+            deaths.extend(moment.torn().into_iter().skip(1).filter(|_| sampled()));
+        }
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         std::thread::scope(|scope| {
             for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {

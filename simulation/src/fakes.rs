@@ -59,6 +59,9 @@ fn text(specs: &Specs) -> Result<String, Failed> {
         }
     }
     let tables = [("resources", resources), ("providers", providers)];
-    let file: toml::Table = tables.map(|(name, table)| (name.to_owned(), table.into())).into_iter().collect();
+    let file: toml::Table = tables
+        .map(|(name, table)| (name.to_owned(), table.into()))
+        .into_iter()
+        .collect();
     Ok(toml::to_string(&file)?)
 }

@@ -4,11 +4,11 @@ use fastrand::Rng;
 
 use crate::cloud::On;
 use crate::deaths::{Goal, Recorded};
+use crate::fakes;
 use crate::machine::{Failed, Machine};
 use crate::moments::Moment;
 use crate::programs::{self, Program};
 use crate::trouble::Trouble;
-use crate::fakes;
 
 const STACK: &str = "s";
 /// How many deaths of a run are gone on from.
@@ -67,13 +67,20 @@ fn tried(on: On, random: &mut Rng, stacks: &Stacks, destroys: bool) -> Result<u6
     if let Some(different) = plain.wanted.difference(&fresh.wanted).first() {
         return Err(format!("{goal} without any trouble: {different}").into());
     }
-    let going = plain.again(&machine, before.last(), &Trouble::any(on, random))?;
+    let trouble = Trouble::any(on, random);
+    let going = plain
+        .again(&machine, before.last(), &trouble)
+        .map_err(|error| format!("{goal} with {trouble}: {error}"))?;
     let mut deaths = 0;
     for _ in 0..DEATHS.min(going.moments.len()) {
         let mut moment = die(random, &going);
+        let mut story = format!("{goal} with {trouble}, dead after `{}`", moment.after);
         for _ in 0..random.usize(..=AGAIN) {
-            let next = going.again(&machine, &moment, &Trouble::any(on, random))?;
-            moment = die(random, &next);
+            let trouble = Trouble::any(on, random);
+            story.push_str(&format!("\nagain with {trouble}"));
+            let next = going.again(&machine, &moment, &trouble);
+            moment = die(random, &next.map_err(|error| format!("{story}: {error}"))?);
+            story.push_str(&format!(", dead after `{}`", moment.after));
             deaths += 1;
         }
         let lag = if random.bool() {
@@ -83,19 +90,15 @@ fn tried(on: On, random: &mut Rng, stacks: &Stacks, destroys: bool) -> Result<u6
         };
         going
             .go_on(&machine, &moment, &lag)
-            .map_err(|error| format!("{goal} after `{}`: {error}", moment.after))?;
+            .map_err(|error| format!("{story}\nat last with {lag}: {error}"))?;
         deaths += 1;
     }
     Ok(deaths)
 }
 
 fn die(random: &mut Rng, going: &Recorded) -> Moment {
-    let at = random.usize(..going.moments.len());
-    let moment = &going.moments[at];
-    let torn = at
-        .checked_sub(1)
-        .map(|before| moment.torn(&going.moments[before]));
-    let mut ways = torn.unwrap_or_default();
+    let moment = &going.moments[random.usize(..going.moments.len())];
+    let mut ways = moment.torn();
     ways.push(moment.clone());
     ways.swap_remove(random.usize(..ways.len()))
 }

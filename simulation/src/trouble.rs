@@ -1,5 +1,6 @@
 //! What goes wrong during a run: at the services, and on the disk.
 
+use std::fmt;
 use std::time::Duration;
 
 use epid_fake::{Api, Effect};
@@ -57,6 +58,29 @@ impl Trouble {
     }
 }
 
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rules = self.script.rules.iter().map(|rule| {
+            let Rule {
+                service,
+                operation,
+                when,
+                fault,
+            } = rule;
+            format!("{service} {operation} {when:?} {fault:?}")
+        });
+        let faults = self.faults.iter().map(|fault| format!("{fault:?}"));
+        let full = self
+            .full
+            .map(|(write, _)| format!("a full disk from write {write} on"));
+        let all: Vec<String> = rules.chain(faults).chain(full).collect();
+        match all.as_slice() {
+            [] => f.write_str("no trouble"),
+            all => f.write_str(&all.join(", ")),
+        }
+    }
+}
+
 fn rule(service: &str, operation: &str, when: When, fault: Fault) -> Rule {
     Rule {
         service: service.to_owned(),
@@ -105,9 +129,7 @@ fn fault(random: &mut Rng) -> Fault {
         2 => Fault::ServerErrorAfter([500, 503][random.usize(..2)]),
         3 => Fault::Reset,
         4 => Fault::LoseAnswer,
-        5 => Fault::Hang {
-            after: random.bool(),
-        },
+        5 => Fault::Hang { after: random.bool() },
         _ => Fault::Delay(random.u64(100..60_000)),
     }
 }
@@ -137,9 +159,7 @@ fn faults(random: &mut Rng) -> Vec<epid_fake::Fault> {
             4 => Effect::LoseRequest,
             5 => Effect::Half,
             6 => Effect::Delay(Duration::from_secs(30)),
-            _ => Effect::Hang {
-                after: random.bool(),
-            },
+            _ => Effect::Hang { after: random.bool() },
         };
         let api = match random.u8(..13) {
             0..=3 => Api::Create,

@@ -372,7 +372,9 @@ impl Inner {
         };
         let body = String::from_utf8_lossy(answer.body());
         let unknown = answer.status().is_client_error()
-            && ["NotFound", "NoSuchEntity"].iter().any(|code| body.contains(code));
+            && ["NotFound", "NoSuchEntity"]
+                .iter()
+                .any(|code| body.contains(code));
         (unknown || !admitted.mutates()).then_some(answer)
     }
 

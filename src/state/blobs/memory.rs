@@ -16,8 +16,8 @@ pub struct MemoryBlobs {
     disk: Arc<Mutex<Disk>>,
 }
 
-/// Looks at everything there is.
-type Watcher = Box<dyn Fn(&BTreeMap<String, Vec<u8>>) + Send>;
+/// Looks at everything there is, and at the logs that were settled.
+type Watcher = Box<dyn Fn(&BTreeMap<String, Vec<u8>>, &BTreeSet<String>) + Send>;
 
 #[derive(Default)]
 struct Disk {
@@ -30,6 +30,7 @@ struct Disk {
     /// Grows with every revival: what was held before is void.
     life: u64,
     written: Vec<Vec<u8>>,
+    settled: BTreeSet<String>,
     watcher: Option<Watcher>,
 }
 
@@ -69,8 +70,9 @@ impl MemoryBlobs {
         new
     }
 
-    /// Lets `look` see everything after each write, before who wrote learns what became of it. It may not use the blobs.
-    pub fn watch(&self, look: impl Fn(&BTreeMap<String, Vec<u8>>) + Send + 'static) {
+    /// Lets `look` see everything, and which logs were settled, after each write, before who wrote learns what became of it. It
+    /// may not use the blobs.
+    pub fn watch(&self, look: impl Fn(&BTreeMap<String, Vec<u8>>, &BTreeSet<String>) + Send + 'static) {
         self.disk().watcher = Some(Box::new(look));
     }
 
@@ -179,7 +181,7 @@ impl Disk {
 
     fn look(&self) {
         if let Some(look) = &self.watcher {
-            look(&self.blobs);
+            look(&self.blobs, &self.settled);
         }
     }
 
@@ -246,13 +248,20 @@ impl Blobs for MemoryBlobs {
         match disk.fault(disk.writes) {
             // It takes no room.
             Some(Fault::Full(_)) => {
-                disk.writes += 1;
                 remove(&mut disk);
                 disk.look();
                 Ok(())
             }
             _ => disk.write(name, 0, remove, |_, _| {}),
         }
+    }
+
+    async fn settle(&self, name: &str) -> Result<(), BlobError> {
+        let mut disk = self.disk();
+        disk.alive("write", name)?;
+        disk.settled.insert(name.to_owned());
+        disk.look();
+        Ok(())
     }
 
     async fn start_log(&self, name: &str, first: Vec<u8>) -> Result<Option<Box<dyn Log>>, BlobError> {

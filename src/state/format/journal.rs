@@ -242,7 +242,9 @@ fn next<'a>(bytes: &'a [u8], at: usize, number: u64, chain: &Chain) -> Result<Op
         return Ok(None);
     };
     if !is_head(head) {
-        return if has_hole(bytes, at) && !is_followed(&rest[1..], number) {
+        let was_not_written = lacks_beginning(bytes, at, number, chain)
+            || has_hole(bytes, at) && !is_followed(&rest[1..], number);
+        return if was_not_written {
             Ok(None)
         } else {
             Err(Damage::at(at, format!("the head of frame {number} was changed")))
@@ -271,7 +273,9 @@ fn next<'a>(bytes: &'a [u8], at: usize, number: u64, chain: &Chain) -> Result<Op
     let end = HEAD + length;
     let own = fingerprint(&[&rest[..end]]);
     let is_last = rest.len() == end + CHECKSUM;
-    if own != checksum && (rest[end..].iter().all(|b| *b == 0) || is_last && has_hole(bytes, at)) {
+    let was_not_written = rest[end..].iter().all(|b| *b == 0)
+        || is_last && (has_hole(bytes, at) || lacks_end(bytes.len(), checksum, &own));
+    if own != checksum && was_not_written {
         return Ok(None);
     }
     if own != checksum {
@@ -310,6 +314,30 @@ fn has_hole(bytes: &[u8], at: usize) -> bool {
         from = end;
     }
     false
+}
+
+/// True where all that is missing of the last frame is its first bytes, which are too few to tell by themselves: with what
+/// they must have been, the head is whole.
+fn lacks_beginning(bytes: &[u8], at: usize, number: u64, chain: &Chain) -> bool {
+    let rest = &bytes[at..];
+    let missing = SECTOR - at % SECTOR;
+    let length = rest.len().checked_sub(HEAD + CHECKSUM).map(u32::try_from);
+    let (true, Some(Ok(length))) = (missing < HOLE, length) else {
+        return false;
+    };
+    let mut head = rest[..HEAD].to_vec();
+    head[..4].copy_from_slice(&length.to_le_bytes());
+    head[4..12].copy_from_slice(&number.to_le_bytes());
+    head[12..28].copy_from_slice(chain);
+    rest[..missing].iter().all(|b| *b == 0) && is_head(&head)
+}
+
+/// True where all that is missing of the last frame is its last bytes, which are too few to tell by themselves: the rest of its
+/// checksum is right.
+fn lacks_end(length: usize, checksum: &[u8], own: &[u8]) -> bool {
+    let missing = length % SECTOR;
+    let (there, zeros) = checksum.split_at(CHECKSUM - missing.min(HOLE - 1));
+    missing < HOLE && zeros.iter().all(|b| *b == 0) && own[..there.len()] == *there
 }
 
 /// True where the head of a frame after `number` is found in `bytes`: what is before it was written once.
