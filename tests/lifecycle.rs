@@ -20,8 +20,6 @@ mod interrupts;
 mod leaving;
 #[path = "lifecycle/oracle/mod.rs"]
 mod oracle;
-#[path = "lifecycle/programs.rs"]
-mod programs;
 #[path = "lifecycle/properties.rs"]
 mod properties;
 #[path = "lifecycle/replacement.rs"]

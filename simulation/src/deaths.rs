@@ -5,11 +5,12 @@ use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use epid_sandbox::FaultScript;
+use epid::state::blobs::Fault;
 
 use crate::inventory::Inventory;
-use crate::machine::{Failed, Machine, Process, Unfinished};
+use crate::machine::{Failed, Machine, Process, Unfinished, tells_of_full_disk};
 use crate::moments::{Moment, Recorder};
+use crate::trouble::Trouble;
 
 /// What a run is to reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,26 +50,27 @@ async fn run(process: &Process<'_>, goal: &Goal) -> Result<(), Failed> {
     }
 }
 
-/// Runs to a goal and makes sure that it was reached. Gives what exists then.
-fn reach(machine: &Machine, at: &Moment, goal: &Goal) -> Result<Inventory, Failed> {
-    let (disk, world) = at.restored();
-    let mut after = world.clone();
-    machine.process(disk, world, FaultScript::default(), async |process| {
+/// Runs to a goal and makes sure that it was reached. Gives what exists then. Nothing goes wrong, but services may lag behind.
+fn reach(machine: &Machine, at: &Moment, goal: &Goal, lag: &Trouble) -> Result<Inventory, Failed> {
+    let (disk, cloud) = at.restored();
+    machine.process(disk, cloud, lag, async |process| {
         run(process, goal).await?;
+        if lag.is_some() || process.lags() {
+            process.rest().await;
+        }
         if let Goal::Up(stack) = goal {
             process.is_settled(stack).await?;
         }
         process.rest().await;
-        process.inventory(&mut after)
+        process.inventory()
     })
 }
 
 /// What exists at a moment.
 fn exists(machine: &Machine, at: &Moment) -> Result<Inventory, Failed> {
-    let (disk, world) = at.restored();
-    let mut after = world.clone();
-    machine.process(disk, world, FaultScript::default(), async |process| {
-        process.inventory(&mut after)
+    let (disk, cloud) = at.restored();
+    machine.process(disk, cloud, &Trouble::default(), async |process| {
+        process.inventory()
     })
 }
 
@@ -78,9 +80,9 @@ impl Recorded {
     /// # Errors
     /// Where it is not reached.
     pub fn of(machine: &Machine, from: &Moment, goal: Goal) -> Result<Self, Failed> {
-        let moments = record(machine, from, &goal, FaultScript::default())?;
+        let moments = record(machine, from, &goal, &Trouble::default())?;
         let last = moments.last().ok_or("nothing was recorded")?;
-        let wanted = reach(machine, last, &goal)?;
+        let wanted = reach(machine, last, &goal, &Trouble::default())?;
         Ok(Self {
             goal,
             kept: exists(machine, from)?.same(&wanted),
@@ -89,14 +91,14 @@ impl Recorded {
         })
     }
 
-    /// The same run from a moment, with faults on the way: its goal need not be reached. A plain run has to leave the same
+    /// The same run from a moment, with trouble on the way: its goal need not be reached. A plain run has to leave the same
     /// afterwards.
     ///
     /// # Errors
-    /// Where it ends otherwise than with steps that failed.
-    pub fn again(&self, machine: &Machine, from: &Moment, faults: FaultScript) -> Result<Self, Failed> {
+    /// Where it ends otherwise than with steps that failed, or with a full disk that it tells of.
+    pub fn again(&self, machine: &Machine, from: &Moment, trouble: &Trouble) -> Result<Self, Failed> {
         Ok(Self {
-            moments: record(machine, from, &self.goal, faults)?,
+            moments: record(machine, from, &self.goal, trouble)?,
             goal: self.goal.clone(),
             wanted: self.wanted.clone(),
             kept: self.kept.clone(),
@@ -109,12 +111,13 @@ impl Recorded {
         &self.moments[self.moments.len() - 1]
     }
 
-    /// Lets a plain run go on from a moment. It has to reach the goal, and to leave exactly what a run leaves that did not die.
+    /// Lets a plain run go on from a moment, with services that may lag behind. It has to reach the goal, and to leave exactly
+    /// what a run leaves that did not die.
     ///
     /// # Errors
     /// What is otherwise.
-    pub fn go_on(&self, machine: &Machine, from: &Moment) -> Result<(), Failed> {
-        let found = reach(machine, from, &self.goal)?;
+    pub fn go_on(&self, machine: &Machine, from: &Moment, lag: &Trouble) -> Result<(), Failed> {
+        let found = reach(machine, from, &self.goal, lag)?;
         if let Some(lost) = found.missing(&self.kept).first() {
             return Err(format!("{lost} was to live").into());
         }
@@ -124,21 +127,32 @@ impl Recorded {
         }
     }
 
-    /// Dies at every moment, power cuts in the middle of an append included, and goes on from each, on all processors. Gives
-    /// how many deaths that were.
+    /// Dies before and after every call that changes the cloud, and at every `nth` of the other moments and of the power cuts
+    /// in the middle of an append; goes on from each, on all processors. Gives how many deaths that were.
     ///
     /// # Errors
     /// The moments from which a plain run did not go on as it should, and why.
-    pub fn die_everywhere(&self, machine: &Machine) -> Result<usize, Failed> {
-        let mut deaths = self.moments.clone();
-        let pairs = self.moments.windows(2);
-        deaths.extend(pairs.flat_map(|pair| pair[1].torn(&pair[0])));
+    pub fn die_everywhere(&self, machine: &Machine, nth: usize) -> Result<usize, Failed> {
+        let mut others = 0;
+        let mut sampled = || {
+            others += 1;
+            others % nth == 0
+        };
+        let mut deaths = Vec::new();
+        for (at, moment) in self.moments.iter().enumerate() {
+            let next = self.moments.get(at + 1);
+            if moment.is_call || next.is_some_and(|next| next.is_call) || sampled() {
+                deaths.push(moment.clone());
+            }
+            // The first of them is as the moment before.
+            deaths.extend(moment.torn().into_iter().skip(1).filter(|_| sampled()));
+        }
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         std::thread::scope(|scope| {
             for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
                 scope.spawn(|| {
                     while let Some(moment) = deaths.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        if let Err(error) = self.go_on(machine, moment)
+                        if let Err(error) = self.go_on(machine, moment, &Trouble::default())
                             && let Ok(mut failed) = failed.lock()
                         {
                             failed.push(format!("after `{}`: {error}", moment.after));
@@ -154,12 +168,20 @@ impl Recorded {
     }
 }
 
-/// The moments of a run. With faults it need not reach its goal.
-fn record(machine: &Machine, from: &Moment, goal: &Goal, faults: FaultScript) -> Result<Vec<Moment>, Failed> {
-    let faulty = !faults.rules.is_empty();
-    let (recorder, disk, world) = Recorder::begin(from);
-    match machine.process(disk, world, faults, async |process| run(process, goal).await) {
-        Err(error) if !(faulty && error.is::<Unfinished>()) => Err(error),
+/// The moments of a run. With trouble it need not reach its goal, and has to say so.
+fn record(machine: &Machine, from: &Moment, goal: &Goal, trouble: &Trouble) -> Result<Vec<Moment>, Failed> {
+    let (recorder, disk, cloud) = Recorder::begin(from);
+    if let Some((write, bytes)) = trouble.full {
+        disk.fail_at(write, Fault::Full(bytes));
+    }
+    let ran = machine.process(disk.clone(), cloud, trouble, async |process| {
+        run(process, goal).await
+    });
+    let full = trouble.full.is_some_and(|(write, _)| disk.writes() > write);
+    match ran {
+        Ok(()) if full => Err("the disk was full, and the run did not say so".into()),
+        Err(error) if full && tells_of_full_disk(&error) => Ok(recorder.moments()),
+        Err(error) if !(trouble.is_some() && error.is::<Unfinished>()) => Err(error),
         _ => Ok(recorder.moments()),
     }
 }

@@ -1,4 +1,4 @@
-//! What exists in a sandbox, without what differs from run to run.
+//! What exists in a cloud, without what differs from run to run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,6 +59,16 @@ impl Inventory {
                     found.add(&name, object[1]["metadata"]["uid"].as_str());
                 }
             }
+        }
+        found
+    }
+
+    /// What there is in the fake cloud, by what each was made for.
+    pub(crate) fn of_things(things: &[epid_fake::Thing]) -> Self {
+        let mut found = Self::default();
+        for thing in things {
+            let of = format!("{} {} in {}", thing.kind, thing.urn.path(), thing.account);
+            found.add(&of, [&*thing.id]);
         }
         found
     }

@@ -6,16 +6,22 @@
 //!
 //! | module | what it knows |
 //! |---|---|
-//! | [`machine`] | one process on a disk and a sandbox: what `epid up` and `epid destroy` do, from recovery to the last write |
+//! | [`cloud`] | the clouds: the sandbox and the fake one, and what is left of them |
+//! | [`machine`] | one process on a disk and a cloud: what `epid up` and `epid destroy` do, from recovery to the last write |
 //! | [`moments`] | recording what a run leaves behind, moment by moment |
 //! | [`deaths`] | letting a run die at any of them, and the next one go on |
+//! | [`trouble`] | what goes wrong during a run: at the services, and on the disk |
 //! | [`programs`] | random programs for the sandbox, and edits of them |
+//! | [`fakes`] | random programs for the fake cloud, and edits of them |
 //! | [`trial`] | one random run, with faults and deaths |
-//! | [`inventory`] | what exists in a sandbox, without what differs from run to run |
+//! | [`inventory`] | what exists in a cloud, without what differs from run to run |
 
+pub mod cloud;
 pub mod deaths;
+pub mod fakes;
 pub mod inventory;
 pub mod machine;
 pub mod moments;
 pub mod programs;
 pub mod trial;
+pub mod trouble;

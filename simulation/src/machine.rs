@@ -1,4 +1,4 @@
-//! One process on a disk and a sandbox: what `epid up` and `epid destroy` do there, without a terminal.
+//! One process on a disk and a cloud: what `epid up` and `epid destroy` do there, without a terminal.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use epid::apply::{Clock, Control, Executor, Outcome, Stopper, TokioClock};
+use epid::builtin::Builtin;
 use epid::cli::providers_of;
 use epid::expression::Digests;
 use epid::graph::{Inputs, Providers, ResourceGraph, build};
@@ -14,11 +15,16 @@ use epid::observe::{Depth, Looking, observe};
 use epid::plan::{Action, Mode, Plan, Refresh, Request, Selection, plan};
 use epid::program::{Components, Project, Severity, StackFile, draft_values};
 use epid::state::blobs::MemoryBlobs;
-use epid::state::{Entropy, Header, Holder, KeyRing, Location, Opening, Run, Session, Snapshot, Store};
+use epid::state::{
+    Entropy, Header, Holder, KeyRing, Location, Opening, Run, Session, Snapshot, StateError, Store,
+};
+use epid_fake::Fake;
 use epid_provider::{Map, Timestamp, Token, Value};
-use epid_sandbox::{FaultScript, Sandbox, Settings, WorldStore};
+use epid_sandbox::{MemoryStore, Sandbox, Settings, WorldStore};
 
+use crate::cloud::{Cloud, Recording};
 use crate::inventory::Inventory;
+use crate::trouble::Trouble;
 
 /// When every world begins: 2026-01-01T00:00:00Z.
 const BEGINNING: u64 = 1_767_225_600_000;
@@ -37,6 +43,15 @@ impl fmt::Display for Unfinished {
 }
 
 impl Error for Unfinished {}
+
+/// True where the reason is that the disk is full, and the person is told so.
+#[must_use]
+pub fn tells_of_full_disk(error: &Failed) -> bool {
+    match error.downcast_ref::<StateError>() {
+        Some(StateError::Io { source, .. }) => source.kind() == std::io::ErrorKind::StorageFull,
+        _ => false,
+    }
+}
 
 /// A project whose stacks are run, with the keys of its states. Secrets of its stacks take placeholders.
 pub struct Machine {
@@ -90,8 +105,8 @@ impl Machine {
     pub fn process<R>(
         &self,
         disk: MemoryBlobs,
-        world: impl WorldStore + 'static,
-        faults: FaultScript,
+        cloud: Cloud,
+        trouble: &Trouble,
         act: impl AsyncFnOnce(&Process<'_>) -> Result<R, Failed>,
     ) -> Result<R, Failed> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -99,25 +114,75 @@ impl Machine {
             .start_paused(true)
             .build()?;
         runtime.block_on(async {
-            let clock = epid_sandbox::Clock::starting_at(epid_sandbox::Timestamp::from_millis(BEGINNING));
-            let settings = Settings {
-                faults,
-                ..Settings::default()
-            };
-            let sandbox = Sandbox::open(Box::new(world), clock, settings)?;
-            let now = Timestamp(sandbox.clock().now().as_millis());
+            let (services, now) = Services::open(cloud, trouble)?;
             let (stopper, control) = Stopper::new();
             let process = Process {
                 machine: self,
                 store: Store::new(Arc::new(disk), self.keys.clone(), entropy()),
-                providers: providers_of(&sandbox),
+                providers: services.providers(),
                 clock: Arc::new(TokioClock::starting_at(now)),
                 control,
                 _stopper: stopper,
-                sandbox,
+                services,
             };
             act(&process).await
         })
+    }
+}
+
+/// What a process asks.
+enum Services {
+    Sandbox { sandbox: Sandbox, store: MemoryStore },
+    Fake(epid_fake::World),
+}
+
+impl Services {
+    /// The services of a cloud, and what time it is there.
+    fn open(cloud: Cloud, trouble: &Trouble) -> Result<(Self, Timestamp), Failed> {
+        match cloud {
+            Cloud::Sandbox { store, recorder } => {
+                let beginning = epid_sandbox::Timestamp::from_millis(BEGINNING);
+                let settings = Settings {
+                    faults: trouble.script.clone(),
+                    ..Settings::default()
+                };
+                let recording = Recording {
+                    store: store.clone(),
+                    recorder,
+                };
+                let clock = epid_sandbox::Clock::starting_at(beginning);
+                let sandbox = Sandbox::open(Box::new(recording), clock, settings)?;
+                let now = Timestamp(sandbox.clock().now().as_millis());
+                Ok((Self::Sandbox { sandbox, store }, now))
+            }
+            Cloud::Fake(world) => {
+                for fault in &trouble.faults {
+                    world.fault(fault.clone());
+                }
+                let now = world.now().max(Timestamp(BEGINNING));
+                Ok((Self::Fake(world), now))
+            }
+        }
+    }
+
+    fn providers(&self) -> Providers {
+        match self {
+            Self::Sandbox { sandbox, .. } => providers_of(sandbox),
+            Self::Fake(world) => {
+                let mut providers = Providers::default();
+                providers.add(Arc::new(Fake::new(world.clone())));
+                providers.add(Arc::new(Builtin::new()));
+                providers
+            }
+        }
+    }
+
+    /// What states are bound to.
+    fn id(&self) -> String {
+        match self {
+            Self::Sandbox { sandbox, .. } => sandbox.id(),
+            Self::Fake(_) => "fake".to_owned(),
+        }
     }
 }
 
@@ -145,7 +210,7 @@ pub struct Process<'m> {
     clock: Arc<TokioClock>,
     control: Control,
     _stopper: Stopper,
-    sandbox: Sandbox,
+    services: Services,
 }
 
 impl fmt::Debug for Process<'_> {
@@ -175,8 +240,9 @@ impl Process<'_> {
         let file = self.file(stack)?;
         let session = self.open(stack).await?;
         let done = self.run_in(&session, file, mode).await;
-        session.close().await?;
-        done
+        let closed = session.close().await;
+        done?;
+        Ok(closed?)
     }
 
     async fn run_in(&self, session: &Arc<Session>, file: &StackFile, mode: Mode) -> Result<(), Failed> {
@@ -253,11 +319,25 @@ impl Process<'_> {
     /// What exists.
     ///
     /// # Errors
-    /// Where the sandbox cannot tell.
-    pub fn inventory(&self, world: &mut dyn WorldStore) -> Result<Inventory, Failed> {
-        self.sandbox.close()?;
-        let snapshot = world.load()?.snapshot.ok_or("the sandbox has no snapshot")?;
-        Ok(Inventory::of(&serde_json::from_slice(&snapshot)?))
+    /// Where the sandbox cannot tell, and what was done in the fake cloud that must never be.
+    pub fn inventory(&self) -> Result<Inventory, Failed> {
+        match &self.services {
+            Services::Sandbox { sandbox, store } => {
+                sandbox.close()?;
+                let snapshot = store.clone().load()?.snapshot;
+                let snapshot = snapshot.ok_or("the sandbox has no snapshot")?;
+                Ok(Inventory::of(&serde_json::from_slice(&snapshot)?))
+            }
+            Services::Fake(world) => match world.violations().as_slice() {
+                [] => Ok(Inventory::of_things(&world.things())),
+                violations => Err(violations.join("; ").into()),
+            },
+        }
+    }
+
+    /// True where what was just made is not seen by readers for a while, whatever the script says.
+    pub(crate) fn lags(&self) -> bool {
+        matches!(self.services, Services::Fake(_))
     }
 
     /// Lets time pass: what is being deleted goes.
@@ -271,7 +351,7 @@ impl Process<'_> {
     }
 
     fn location(&self, stack: &str) -> Location {
-        Location::new(&self.sandbox.id(), &self.machine.project.name, stack)
+        Location::new(&self.services.id(), &self.machine.project.name, stack)
     }
 
     async fn open(&self, stack: &str) -> Result<Arc<Session>, Failed> {
@@ -387,7 +467,7 @@ fn succeeded(outcome: &Outcome) -> Result<(), Failed> {
         return Ok(());
     }
     if let Some(error) = &outcome.journal {
-        return Err(error.to_string().into());
+        return Err(error.clone().into());
     }
     let failed = outcome.failed.iter();
     let mut told: Vec<String> = failed

@@ -235,16 +235,16 @@ impl Program {
             declare("web", "epid:kubernetes:WebService", &properties, provider);
         }
     }
+}
 
-    /// Writes a project of one stack, `s`, into a folder.
-    ///
-    /// # Errors
-    /// Where the folder cannot be written.
-    #[expect(clippy::disallowed_methods, reason = "projects are files")]
-    pub fn write(&self, root: &Path) -> Result<(), Failed> {
-        std::fs::write(root.join("Epid.toml"), "name = \"rehearsal\"\n")?;
-        std::fs::create_dir_all(root.join("stacks"))?;
-        std::fs::write(root.join("stacks/s.toml"), self.text())?;
-        Ok(())
-    }
+/// Writes a project of one stack, `s`, into a folder.
+///
+/// # Errors
+/// Where the folder cannot be written.
+#[expect(clippy::disallowed_methods, reason = "projects are files")]
+pub fn write(root: &Path, stack: &str) -> Result<(), Failed> {
+    std::fs::write(root.join("Epid.toml"), "name = \"rehearsal\"\n")?;
+    std::fs::create_dir_all(root.join("stacks"))?;
+    std::fs::write(root.join("stacks/s.toml"), stack)?;
+    Ok(())
 }

@@ -133,6 +133,10 @@ impl Disk {
             Some(loaded) => loaded,
             None => create(store, location, opening.clone()).await?,
         };
+        if let Some(last) = loaded.segments.last() {
+            // Who wrote it may have died before it was durable, and what comes from here on says that it is there.
+            store.blobs.settle(&names::segment(location, *last)).await?;
+        }
         let disk = Self {
             store: store.clone(),
             location: location.clone(),

@@ -10,13 +10,13 @@ use epid::graph::ResourceGraph;
 use epid::plan::{Action, Mode, Observations, Plan, PlanProblem, Selection, Step, StepId};
 use epid::state::{RecordKey, Snapshot};
 use epid_fake::fault::Api;
+use epid_fake::programs::{Edit, Specs, edit_with_options, edited, render, specs_with_options};
 use epid_fake::{Effect, Fault};
 use epid_provider::Urn;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use crate::oracle::{Case, Left, Made, Moment, Refused, Ruling, rule};
-use crate::programs::{Edit, Specs, edit_with_options, edited, render, specs_with_options};
 use crate::properties::{cases, with_facts};
 use crate::stack::{Stack, on_clock};
 

@@ -12,10 +12,10 @@ use epid::state::blobs::{Fault, MemoryBlobs};
 use epid::state::{Holder, KeyRing, Location, Opening, Session, Store};
 use epid_fake::Effect;
 use epid_fake::fault::Api;
+use epid_fake::programs::{Specs, edit, edited, large_specs, render, specs, wanted};
 use epid_provider::Timestamp;
 use proptest::prelude::*;
 
-use crate::programs::{Specs, edit, edited, large_specs, render, specs, wanted};
 use crate::properties::{again, settled, with_facts};
 use crate::stack::{Stack, on_clock, urn};
 

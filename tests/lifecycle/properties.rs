@@ -5,10 +5,10 @@ use std::time::Duration;
 use epid::graph::ResourceGraph;
 use epid::plan::Mode;
 use epid_fake::fault::Api;
+use epid_fake::programs::{Specs, edit, edited, render, specs, wanted};
 use epid_fake::{Effect, Fault};
 use proptest::prelude::*;
 
-use crate::programs::{Specs, edit, edited, render, specs, wanted};
 use crate::stack::{Stack, actions, on_clock};
 
 fn effect() -> impl Strategy<Value = Effect> {

@@ -22,6 +22,7 @@ use futures::{FutureExt, StreamExt};
 use crate::clients::Clients;
 use crate::failure::of_sdk;
 use crate::kind::{Cx, ResourceKind};
+use crate::patience::Patience;
 use crate::tags::{TOKEN, Tags};
 use crate::wait::UNSEEN;
 
@@ -222,7 +223,7 @@ pub(crate) async fn create(
         cx.checkpoint(&partial(left.clone())).await?;
     }
     let finished = async {
-        kind.settle(work, &Value::Null, inputs).await?;
+        settled(kind, work, &Value::Null, inputs).await?;
         visible(kind, work, inputs).await
     };
     match finished.await {
@@ -275,7 +276,7 @@ pub(crate) async fn update(
         changed: &changed,
     };
     let finished = async {
-        kind.settle(work, &record.sent(), inputs).await?;
+        settled(kind, work, &record.sent(), inputs).await?;
         visible(kind, work, inputs).await
     };
     match finished.await {
@@ -290,6 +291,21 @@ pub(crate) async fn update(
         }
         Err(failure) => Err(failure),
     }
+}
+
+/// Settles, and again where a request does not know what another has seen: one may lag behind the other.
+async fn settled(kind: &dyn Named, work: Work<'_>, applied: &Value, inputs: &Value) -> Result<(), Failure> {
+    let lagging = |failure: &Failure| {
+        let unknown = matches!(failure.code.as_str(), "NoSuchEntity" | "NotFound");
+        unknown.then_some("waiting until it is known everywhere")
+    };
+    let patience = Patience {
+        budget: UNSEEN,
+        pause: LOOK,
+        waits: &lagging,
+    };
+    let settle = || kind.settle(work, applied, inputs);
+    patience.send(work.cx, settle).await
 }
 
 /// What was just made or changed, read back; it may take a moment to show.

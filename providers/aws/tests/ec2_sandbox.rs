@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use epid_provider::{Intent, Operation, Outcome, Query, Recovered, Retry, Token, Value};
+use epid_provider::{Intent, Observed, Operation, Outcome, Query, Recovered, Retry, Token, Value};
 use epid_sandbox::FaultScript;
 use epid_sandbox::faults::{Fault, Rule, When};
 use network::Ground;
@@ -91,6 +91,18 @@ async fn a_create_whose_answer_is_lost_is_found_and_not_made_twice() {
             other => panic!("{name}: {other:?}"),
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_is_not_fooled_by_a_service_that_does_not_know_yet_what_was_made() {
+    let rig = Rig::faulty(script(&[("DeleteVpc", When::Permille(700), Fault::Stale(8_000))])).await;
+    let vpc = rig.made(VPC, "vpc", value(NETWORK)).await;
+    let cx = rig.call(&urn(VPC, "vpc"));
+    rig.connection.delete(&cx, &vpc).await.unwrap();
+    cx.sleep(Duration::from_secs(30)).await.unwrap();
+    let query = Query::Record(Box::new(vpc));
+    let seen = rig.connection.observe(&cx, &[query]).await;
+    assert!(matches!(seen.as_slice(), [Ok(Observed::Absent)]), "{seen:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -48,7 +48,7 @@ impl FakeConnection {
 
     /// The part of a fault that comes before the effect.
     async fn before(&self, cx: &Call, api: Api, kind: &Kind) -> Result<After, Failure> {
-        match self.world.enter(api, kind.name(), &cx.urn) {
+        match self.world.enter(api, kind.name(), &cx.urn, cx.now()) {
             None => Ok(After::Answer),
             Some(Effect::Refuse) => Err(Failure::new("AccessDenied", "not allowed to do that")),
             Some(Effect::Unwell) => {
@@ -128,10 +128,11 @@ impl FakeConnection {
             cx.checkpoint(&partial).await.map_err(kept)?;
             cx.progress(&stage);
             cx.sleep(each).await.map_err(kept)?;
-            let mut inner = self.world.lock();
-            inner
+            self.world
+                .lock()
                 .things
                 .change(id, |thing| thing.missing.retain(|m| *m != stage));
+            self.world.changed(&stage, &cx.urn);
         }
     }
 
@@ -369,7 +370,8 @@ impl Connection for FakeConnection {
     async fn observe(&self, cx: &Call, queries: &[Query]) -> Vec<Result<Observed, Failure>> {
         let mut answers = Vec::with_capacity(queries.len());
         for query in queries {
-            let answer = match self.world.enter(Api::Observe, query.kind().name(), query.urn()) {
+            let (kind, now) = (query.kind().name(), cx.now());
+            let answer = match self.world.enter(Api::Observe, kind, query.urn(), now) {
                 None => Ok(self.look(cx, query)),
                 Some(Effect::Crash { .. }) => {
                     self.world.die().await;
@@ -389,6 +391,7 @@ impl Connection for FakeConnection {
         let _busy = self.hold(cx, b, &inputs);
         let after = self.before(cx, Api::Create, kind).await?;
         let id = self.make(cx, kind, b, &inputs)?;
+        self.world.changed("create", &cx.urn);
         if b.stages.is_empty() {
             if !b.takes.is_zero() {
                 cx.sleep(b.takes)
@@ -444,6 +447,7 @@ impl Connection for FakeConnection {
             self.admit(&inner, &thing, b)?;
             inner.things.insert(thing);
         }
+        self.world.changed("update", &cx.urn);
         self.finish(cx, b, &record.id, matches!(after, After::Half))
             .await?;
         self.after(cx, after).await?;
@@ -462,6 +466,7 @@ impl Connection for FakeConnection {
                 .map_err(|f| f.with_outcome(Outcome::Unknown))?;
         }
         self.remove(&record.id)?;
+        self.world.changed("delete", &cx.urn);
         self.after(cx, after).await
     }
 

@@ -60,6 +60,8 @@ pub struct Fault {
     pub path: Option<String>,
     /// Which of the matching calls, from 1; 0 means all of them.
     pub nth: u32,
+    /// Whether all calls after that one are hit too.
+    pub rest: bool,
     /// What goes wrong.
     pub effect: Effect,
     pub(crate) seen: u32,
@@ -74,6 +76,7 @@ impl Fault {
             api: None,
             path: None,
             nth: 1,
+            rest: false,
             effect,
             seen: 0,
         }
@@ -107,6 +110,13 @@ impl Fault {
         self
     }
 
+    /// On the `nth` matching call, from 1, and all after it.
+    #[must_use]
+    pub fn onwards(mut self, nth: u32) -> Self {
+        (self.nth, self.rest) = (nth, true);
+        self
+    }
+
     /// Counts a call, and says whether it is hit.
     pub(crate) fn hits(&mut self, api: Api, kind: &str, path: &str) -> bool {
         let matches = self.kind.is_none_or(|k| k == kind)
@@ -115,6 +125,6 @@ impl Fault {
         if matches {
             self.seen += 1;
         }
-        matches && (self.nth == 0 || self.nth == self.seen)
+        matches && (self.nth == 0 || self.nth == self.seen || self.rest && self.nth < self.seen)
     }
 }

@@ -10,6 +10,7 @@
 //! | [`kinds`] | the kinds, one for each thing that is hard in a cloud |
 //! | [`world`] | what exists, and what was done to it |
 //! | [`fault`] | the script of faults |
+//! | [`programs`] | random programs of these kinds, for tests of the engine |
 //! | `connection` | the operations |
 //! | [`conformance`](mod@conformance) | what every kind of every provider must keep |
 //! | [`runtime`] | a call runtime whose clock jumps, for tests without an engine |
@@ -20,6 +21,7 @@ mod things;
 pub mod conformance;
 pub mod fault;
 pub mod kinds;
+pub mod programs;
 pub mod provider;
 pub mod runtime;
 pub mod world;

@@ -113,7 +113,7 @@ impl Provider for Fake {
     }
 
     async fn connect(&self, cx: &Call, config: &Resolved) -> Result<Arc<dyn Connection>, Failure> {
-        match self.world.enter(Api::Connect, "provider", &cx.urn) {
+        match self.world.enter(Api::Connect, "provider", &cx.urn, cx.now()) {
             Some(Effect::Crash { .. }) => self.world.die().await,
             Some(Effect::Delay(time)) => cx.sleep(time).await?,
             Some(_) => return Err(Failure::new("Unauthorized", "the credentials are not accepted")),

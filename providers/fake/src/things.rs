@@ -11,7 +11,7 @@ const INDEXED: [&str; 4] = ["name", "range", "box", "cluster"];
 type Ids = BTreeSet<Arc<str>>;
 
 /// All things by id.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Things {
     by_id: BTreeMap<Arc<str>, Thing>,
     by_token: HashMap<Arc<str>, Ids>,

@@ -73,9 +73,13 @@ impl Thing {
 }
 
 type Hook = Arc<dyn Fn() + Send + Sync>;
+/// Looks at the cloud, and is told what has just been done to what.
+type Watcher = Arc<dyn Fn(&World, &str) + Send + Sync>;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Inner {
+    /// The latest moment at which something was asked.
+    pub(crate) now: Timestamp,
     pub(crate) next: u32,
     pub(crate) things: Things,
     pub(crate) facts: BTreeMap<String, Value>,
@@ -86,6 +90,7 @@ pub(crate) struct Inner {
     pub(crate) violations: Vec<String>,
     crash: Option<Hook>,
     crash_call: Option<u32>,
+    watcher: Option<Watcher>,
 }
 
 impl fmt::Debug for World {
@@ -105,6 +110,36 @@ impl World {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A cloud of its own in which there is what there is in this one, and nobody works on anything: what a process leaves
+    /// that dies. Its script is empty, and nobody watches it.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let mut inner = self.lock().clone();
+        inner.watcher = None;
+        let copy = Self(Arc::new(Mutex::new(inner)));
+        copy.heal();
+        copy
+    }
+
+    /// Lets `look` see everything after each change, before who asked for it learns that it was done, and what was done.
+    pub fn watch(&self, look: impl Fn(&Self, &str) + Send + Sync + 'static) {
+        self.lock().watcher = Some(Arc::new(look));
+    }
+
+    /// Something was changed.
+    pub(crate) fn changed(&self, what: &str, urn: &Urn) {
+        let watcher = self.lock().watcher.clone();
+        if let Some(look) = watcher {
+            look(self, &format!("{what} {}", urn.path()));
+        }
+    }
+
+    /// The latest moment at which something was asked of it; 0 before the first.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.lock().now
     }
 
     /// Everything that exists, by id.
@@ -222,8 +257,9 @@ impl World {
     }
 
     /// Counts a call and finds what goes wrong with it.
-    pub(crate) fn enter(&self, api: Api, kind: &str, urn: &Urn) -> Option<Effect> {
+    pub(crate) fn enter(&self, api: Api, kind: &str, urn: &Urn, now: Timestamp) -> Option<Effect> {
         let mut inner = self.lock();
+        inner.now = inner.now.max(now);
         inner.calls.push((api, urn.clone()));
         if let Some(left) = inner.crash_call.as_mut().filter(|left| **left > 0) {
             *left -= 1;

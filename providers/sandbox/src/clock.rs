@@ -33,6 +33,15 @@ impl Timestamp {
         )
     }
 
+    /// The moment `duration` earlier, at the earliest the Unix epoch.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        )
+    }
+
     /// The time passed since `earlier`; zero when `earlier` lies in the future.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

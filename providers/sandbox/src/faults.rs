@@ -1,7 +1,10 @@
 //! A seeded script of faults: what goes wrong, when. Equal scripts and requests give equal faults.
 
+use crate::Timestamp;
 use crate::aws::{like, splitmix};
+use crate::world::World;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// What goes wrong with a request.
@@ -16,8 +19,21 @@ pub enum Fault {
     Reset,
     /// The request takes effect and its answer is lost.
     LoseAnswer,
+    /// The request takes effect and is answered with a server error of this status (500 to 599).
+    ServerErrorAfter(u16),
     /// The request takes effect after this many milliseconds of virtual time.
     Delay(u64),
+    /// The request is not answered; after an hour of virtual time the connection breaks.
+    Hang {
+        /// True where it takes effect first.
+        after: bool,
+    },
+    /// The service answers that the credentials have expired; nothing happened.
+    Expire,
+    /// The service knows what was there this many milliseconds of virtual time ago, and nothing of what came since: that is
+    /// what a request reads, and one that names something newer is refused. Any other takes effect. With a log that goes
+    /// back that far, this holds across processes.
+    Stale(u64),
 }
 
 /// Which of the matching requests are hit.
@@ -28,6 +44,8 @@ pub enum When {
     Nth(u64),
     /// The first n.
     First(u64),
+    /// The n-th, counted from 1, and all after it.
+    From(u64),
     /// Every n-th.
     Every(u64),
     /// Each with a chance of n in a thousand, drawn from the script's seed.
@@ -87,6 +105,15 @@ impl Player {
         Self { script, matched }
     }
 
+    /// How far back a fault of the script may look; `None` where none does.
+    pub(crate) fn looks_back(&self) -> Option<Duration> {
+        let spans = self.script.rules.iter().filter_map(|rule| match rule.fault {
+            Fault::Stale(millis) => Some(Duration::from_millis(millis)),
+            _ => None,
+        });
+        spans.max()
+    }
+
     /// The fault that hits this request, if one does.
     pub(crate) fn next(&mut self, service: &str, operation: &str) -> Option<Fault> {
         let mut hit = None;
@@ -99,6 +126,7 @@ impl Player {
             let hits = match rule.when {
                 When::Nth(n) => *matched == n,
                 When::First(n) => *matched <= n,
+                When::From(n) => *matched >= n,
                 When::Every(n) => n > 0 && *matched % n == 0,
                 When::Permille(n) => chance < n,
             };
@@ -110,9 +138,45 @@ impl Player {
     }
 }
 
+/// The world as it was, as far back as somebody may look.
+#[derive(Debug, Default)]
+pub(crate) struct Past {
+    /// `None` where nobody looks: nothing is kept then.
+    span: Option<Duration>,
+    worlds: VecDeque<(Timestamp, World)>,
+}
+
+impl Past {
+    pub(crate) fn new(span: Option<Duration>) -> Self {
+        Self {
+            span,
+            worlds: VecDeque::new(),
+        }
+    }
+
+    /// Remembers what a request made of the world.
+    pub(crate) fn note(&mut self, now: Timestamp, world: &World) {
+        let Some(span) = self.span else { return };
+        self.worlds.push_back((now, world.clone()));
+        // The last one before the span is what the span begins with.
+        while self.worlds.get(1).is_some_and(|(at, _)| now.since(*at) >= span) {
+            self.worlds.pop_front();
+        }
+    }
+
+    /// The world as it was at a moment, or at the first that is remembered.
+    pub(crate) fn at(&self, moment: Timestamp) -> Option<World> {
+        let before = self.worlds.iter().rev().find(|(at, _)| *at <= moment);
+        let (at, world) = before.or(self.worlds.front())?;
+        let mut world = world.clone();
+        world.advance(moment.max(*at));
+        Some(world)
+    }
+}
+
 /// A token bucket per service: generous, but a client that polls without pause runs dry.
 #[derive(Debug, Default)]
-pub(crate) struct Buckets(std::collections::BTreeMap<&'static str, (f64, crate::Timestamp)>);
+pub(crate) struct Buckets(std::collections::BTreeMap<&'static str, (f64, Timestamp)>);
 
 /// Requests in a burst, and refill per second.
 const BURST: f64 = 400.0;
@@ -120,7 +184,7 @@ const REFILL: f64 = 200.0;
 
 impl Buckets {
     /// Takes a token; false when there is none.
-    pub(crate) fn take(&mut self, now: crate::Timestamp, service: &'static str) -> bool {
+    pub(crate) fn take(&mut self, now: Timestamp, service: &'static str) -> bool {
         let (tokens, last) = self.0.entry(service).or_insert((BURST, now));
         let refilled: Duration = now.since(*last);
         *tokens = (*tokens + refilled.as_secs_f64() * REFILL).min(BURST);
@@ -136,7 +200,6 @@ impl Buckets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Timestamp;
 
     #[test]
     fn rules_count_what_they_match() {

@@ -5,7 +5,7 @@
 //! are timers and notifications, and the store is written synchronously.
 
 use crate::clock::Clock;
-use crate::faults::{Buckets, Fault, FaultScript, Player};
+use crate::faults::{Buckets, Fault, FaultScript, Past, Player};
 use crate::store::WorldStore;
 use crate::world::{Admitted, Answer, ClusterWatch, Refusal, World};
 use crate::{Timestamp, aws::splitmix};
@@ -20,6 +20,8 @@ use tokio::sync::{Notify, mpsc};
 
 /// Records after which the log is folded into a snapshot.
 const COMPACT_AFTER: u64 = 5_000;
+/// How long a connection that nobody answers lasts.
+const ABANDONED: Duration = Duration::from_secs(3_600);
 /// The version of snapshot and log that this program writes.
 const FORMAT: u32 = 1;
 
@@ -84,6 +86,7 @@ struct Inner {
     store: Box<dyn WorldStore>,
     broken: Option<String>,
     player: Player,
+    past: Past,
     buckets: Buckets,
     watches: Vec<(ClusterWatch, mpsc::UnboundedSender<Bytes>)>,
     latency: bool,
@@ -166,14 +169,17 @@ impl Sandbox {
                 }
             }
         };
-        let replayed = replay(&mut snapshot, if fresh { &[] } else { &stored.log })?;
+        let player = Player::new(settings.faults);
+        let mut past = Past::new(player.looks_back());
+        let replayed = replay(&mut snapshot, if fresh { &[] } else { &stored.log }, &mut past)?;
         let clock = clock.not_before(snapshot.world.now());
         let mut inner = Inner {
             world: snapshot.world,
             authority: snapshot.authority,
             store,
             broken: None,
-            player: Player::new(settings.faults),
+            player,
+            past,
             buckets: Buckets::default(),
             watches: Vec::new(),
             latency: settings.latency,
@@ -235,15 +241,33 @@ impl Sandbox {
             Some(Fault::ServerError(status)) => {
                 return Ok(admitted.server_error(status).map(SandboxBody::full));
             }
+            Some(Fault::Expire) => return Ok(admitted.expired().map(SandboxBody::full)),
             Some(Fault::Reset) => return Err(SandboxError::Reset),
+            Some(Fault::Hang { after: false }) => {
+                self.clock.sleep(ABANDONED).await;
+                return Err(SandboxError::Reset);
+            }
+            Some(Fault::Stale(millis)) => {
+                let ago = Duration::from_millis(millis);
+                if let Some(answer) = self.inner().stale(self.clock.now().before(ago), &admitted) {
+                    return Ok(answer.map(SandboxBody::full));
+                }
+            }
             Some(Fault::Delay(millis)) => self.clock.sleep(Duration::from_millis(millis)).await,
-            Some(Fault::LoseAnswer) | None => {}
+            Some(Fault::LoseAnswer | Fault::ServerErrorAfter(_) | Fault::Hang { after: true }) | None => {}
         }
         let own_name = crate::aws::route::host(&request).is_some_and(|host| host.ends_with(".amazonaws.com"));
         let answer = self.inner().answer(self.clock.now(), &admitted, own_name);
         self.wake.notify_one();
         match (answer?, fault) {
             (_, Some(Fault::LoseAnswer)) => Err(SandboxError::Reset),
+            (_, Some(Fault::ServerErrorAfter(status))) => {
+                Ok(admitted.server_error(status).map(SandboxBody::full))
+            }
+            (_, Some(Fault::Hang { .. })) => {
+                self.clock.sleep(ABANDONED).await;
+                Err(SandboxError::Reset)
+            }
             (response, _) => Ok(response),
         }
     }
@@ -293,7 +317,8 @@ struct Version {
 
 /// Replays the log onto a snapshot; returns the number of records. A torn last line is left out: its
 /// request was never answered.
-fn replay(snapshot: &mut Snapshot, log: &[u8]) -> Result<u64, SandboxError> {
+fn replay(snapshot: &mut Snapshot, log: &[u8], past: &mut Past) -> Result<u64, SandboxError> {
+    past.note(snapshot.world.now(), &snapshot.world);
     let mut replayed = 0;
     let end = log
         .iter()
@@ -314,6 +339,7 @@ fn replay(snapshot: &mut Snapshot, log: &[u8]) -> Result<u64, SandboxError> {
         snapshot.world.advance(record.at);
         if let Some(request) = &record.request {
             snapshot.world.perform(record.at, request);
+            past.note(record.at, &snapshot.world);
         }
         replayed += 1;
     }
@@ -337,6 +363,20 @@ impl Inner {
             }
             (true, _) => Duration::from_millis(40 + spread % 41),
         }
+    }
+
+    /// What a service answers that knows nothing of what happened after `then`; `None` where it does what it is asked.
+    fn stale(&self, then: Timestamp, admitted: &Admitted) -> Option<http::Response<Bytes>> {
+        let mut world = self.past.at(then)?;
+        let Answer::Done(answer) = world.by_own_names(|world| world.perform(then, admitted)) else {
+            return None;
+        };
+        let body = String::from_utf8_lossy(answer.body());
+        let unknown = answer.status().is_client_error()
+            && ["NotFound", "NoSuchEntity"]
+                .iter()
+                .any(|code| body.contains(code));
+        (unknown || !admitted.mutates()).then_some(answer)
     }
 
     fn answer(
@@ -367,6 +407,7 @@ impl Inner {
         };
         if let Some(request) = request {
             self.append(now, Some(request))?;
+            self.past.note(now, &self.world);
         }
         self.feed_watches();
         Ok(match answer {

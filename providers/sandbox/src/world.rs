@@ -187,6 +187,20 @@ impl Admitted {
         route::failure(Some(target.service), &error, "throttled")
     }
 
+    /// The error that the service answers to credentials that were good once. EC2 has a code of its own for it.
+    pub(crate) fn expired(&self) -> http::Response<Bytes> {
+        let Destination::Aws(target) = &self.to else {
+            return unauthorized();
+        };
+        let message = "The security token included in the request is expired";
+        let error = match target.service {
+            route::Service::Ec2 => ApiError::bad("RequestExpired", "Request has expired."),
+            route::Service::Eks => ApiError::new(403, "ExpiredTokenException", message),
+            _ => ApiError::new(403, "ExpiredToken", message),
+        };
+        route::failure(Some(target.service), &error, "expired")
+    }
+
     /// A server error of the service.
     pub(crate) fn server_error(&self, status: u16) -> http::Response<Bytes> {
         let Destination::Aws(target) = &self.to else {

@@ -48,6 +48,70 @@ async fn throttling_and_server_errors_have_no_effect() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_error_that_comes_after_the_effect_leaves_it() {
+    let faults = FaultScript::one("CreateVpc", When::Nth(1), Fault::ServerErrorAfter(503));
+    let lab = Lab::with(MemoryStore::default(), settings(faults));
+    let reply = lab.ec2("CreateVpc", &[("CidrBlock", "10.0.0.0/16")]).await;
+    assert_eq!((reply.status, reply.code().as_str()), (503, "Unavailable"));
+    lab.pause(5).await;
+    assert_eq!(lab.ec2("DescribeVpcs", &[]).await.ok().texts("vpcId").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_not_answered_outlasts_any_patience() {
+    for (after, made) in [(false, 0), (true, 1)] {
+        let faults = FaultScript::one("CreateVpc", When::Nth(1), Fault::Hang { after });
+        let lab = Lab::with(MemoryStore::default(), settings(faults));
+        let start = lab.sandbox.clock().now();
+        let hung = lab
+            .try_query("ec2", "CreateVpc", &[("CidrBlock", "10.0.0.0/16")])
+            .await;
+        assert!(matches!(hung, Err(SandboxError::Reset)));
+        assert!(lab.sandbox.clock().now().since(start).as_secs() >= 3_600);
+        let there = lab.ec2("DescribeVpcs", &[]).await.ok().texts("vpcId").len();
+        assert_eq!(there, made);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_expire_at_every_service_from_some_request_on() {
+    let faults = FaultScript::one("*", When::From(2), Fault::Expire);
+    let lab = Lab::with(MemoryStore::default(), settings(faults));
+    lab.ec2("DescribeVpcs", &[]).await.ok();
+    for _ in 0..2 {
+        let reply = lab.ec2("CreateVpc", &[("CidrBlock", "10.0.0.0/16")]).await;
+        assert_eq!((reply.status, reply.code().as_str()), (400, "RequestExpired"));
+    }
+    let reply = lab.eks("GET", "/clusters", Value::Null).await;
+    assert_eq!(
+        (reply.status, reply.code().as_str()),
+        (403, "ExpiredTokenException")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_knows_the_past_only_sees_nothing_new_and_refuses_to_touch_it() {
+    let stale = |operation: &str| {
+        let faults = FaultScript::one(operation, When::From(1), Fault::Stale(5_000));
+        settings(faults)
+    };
+    let store = MemoryStore::default();
+    let lab = Lab::with(store.clone(), stale("DescribeVpcs"));
+    let made = lab.ec2("CreateVpc", &[("CidrBlock", "10.0.0.0/16")]).await.ok();
+    let vpc = made.text("vpcId");
+    assert!(lab.ec2("DescribeVpcs", &[]).await.ok().texts("vpcId").is_empty());
+    // The process that made it is gone, and it is as new as before.
+    let lab = Lab::with(store, stale("*"));
+    assert!(lab.ec2("DescribeVpcs", &[]).await.ok().texts("vpcId").is_empty());
+    let subnet = [("VpcId", vpc.as_str()), ("CidrBlock", "10.0.0.0/24")];
+    let refused = lab.ec2("CreateSubnet", &subnet).await;
+    assert_eq!(refused.code(), "InvalidVpcID.NotFound");
+    lab.pause(6).await;
+    assert_eq!(lab.ec2("DescribeVpcs", &[]).await.ok().texts("vpcId").len(), 1);
+    lab.ec2("CreateSubnet", &subnet).await.ok();
+}
+
+#[tokio::test(start_paused = true)]
 async fn calls_take_time_and_the_same_time_again() {
     let elapsed = async || {
         let lab = Lab::new();

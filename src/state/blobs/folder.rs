@@ -162,6 +162,17 @@ impl Blobs for FolderBlobs {
         Ok(started.await?.map(|log| Box::new(log) as Box<dyn Log>))
     }
 
+    async fn settle(&self, name: &str) -> Result<(), BlobError> {
+        self.work("write", name, |path| {
+            if let Some(file) = absent_is_none(File::options().write(true).open(path))? {
+                file.sync_all()?;
+            }
+            // Its writer may have died before its name was durable, or that of a folder.
+            sync_above(path)
+        })
+        .await
+    }
+
     async fn lock(&self, name: &str, _: &Holder) -> Result<Lock, BlobError> {
         let locked = self.work("lock", name, |path| {
             make_parent(path)?;
@@ -285,10 +296,14 @@ fn make_parent(path: &Path) -> io::Result<()> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(parent)?;
     // The new folder's own name must survive a crash too.
-    parent
-        .ancestors()
+    sync_above(parent)
+}
+
+/// Makes the name of a file durable, and those of the folders it is in, as far as the state's go.
+fn sync_above(path: &Path) -> io::Result<()> {
+    path.ancestors()
         .skip(1)
-        .take(4)
+        .take(5)
         .filter(|a| a.is_dir())
         .try_for_each(sync_directory)
 }

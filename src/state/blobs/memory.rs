@@ -16,8 +16,8 @@ pub struct MemoryBlobs {
     disk: Arc<Mutex<Disk>>,
 }
 
-/// Looks at everything there is.
-type Watcher = Box<dyn Fn(&BTreeMap<String, Vec<u8>>) + Send>;
+/// Looks at everything there is, and at the logs that were settled.
+type Watcher = Box<dyn Fn(&BTreeMap<String, Vec<u8>>, &BTreeSet<String>) + Send>;
 
 #[derive(Default)]
 struct Disk {
@@ -30,6 +30,7 @@ struct Disk {
     /// Grows with every revival: what was held before is void.
     life: u64,
     written: Vec<Vec<u8>>,
+    settled: BTreeSet<String>,
     watcher: Option<Watcher>,
 }
 
@@ -49,7 +50,8 @@ pub enum Fault {
     Crash(usize),
     /// The process dies after the whole write, before it learns that it was done.
     CrashAfter,
-    /// The disk is full after that many bytes of a log; the process goes on.
+    /// The disk is full after that many bytes of a log, and stays so until there is room again; the process goes on, and may remove
+    /// blobs.
     Full(usize),
 }
 
@@ -68,8 +70,9 @@ impl MemoryBlobs {
         new
     }
 
-    /// Lets `look` see everything after each write, before who wrote learns that it was done. It may not use the blobs.
-    pub fn watch(&self, look: impl Fn(&BTreeMap<String, Vec<u8>>) + Send + 'static) {
+    /// Lets `look` see everything, and which logs were settled, after each write, before who wrote learns what became of it. It
+    /// may not use the blobs.
+    pub fn watch(&self, look: impl Fn(&BTreeMap<String, Vec<u8>>, &BTreeSet<String>) + Send + 'static) {
         self.disk().watcher = Some(Box::new(look));
     }
 
@@ -80,6 +83,12 @@ impl MemoryBlobs {
     /// Lets the write of that number fail, counted from 0 since the beginning.
     pub fn fail_at(&self, write: u64, fault: Fault) {
         self.disk().fault = Some((write, fault));
+    }
+
+    /// The disk has room again.
+    pub fn make_room(&self) {
+        let fault = &mut self.disk().fault;
+        *fault = fault.filter(|(_, fault)| !matches!(fault, Fault::Full(_)));
     }
 
     /// How many writes were tried so far.
@@ -127,6 +136,15 @@ impl Disk {
         }
     }
 
+    /// What happens at the write of that number.
+    fn fault(&self, number: u64) -> Option<Fault> {
+        match self.fault {
+            Some((at, fault)) if at == number => Some(fault),
+            Some((at, Fault::Full(_))) if at < number => Some(Fault::Full(0)),
+            _ => None,
+        }
+    }
+
     /// Writes, where nothing is to fail. `torn` is what a fault leaves: it gets the bytes that were still written.
     fn write(
         &mut self,
@@ -138,13 +156,10 @@ impl Disk {
         self.alive("write", name)?;
         let number = self.writes;
         self.writes += 1;
-        let fault = self.fault.filter(|(at, _)| *at == number).map(|(_, fault)| fault);
-        match fault {
+        match self.fault(number) {
             None => {
                 write(self);
-                if let Some(look) = &self.watcher {
-                    look(&self.blobs);
-                }
+                self.look();
                 return Ok(());
             }
             Some(Fault::CrashAfter) => {
@@ -157,10 +172,17 @@ impl Disk {
             }
             Some(Fault::Full(bytes)) => {
                 torn(self, bytes.min(length));
+                self.look();
                 return Err(failure("write", name, io::ErrorKind::StorageFull.into()));
             }
         }
         self.alive("write", name)
+    }
+
+    fn look(&self) {
+        if let Some(look) = &self.watcher {
+            look(&self.blobs, &self.settled);
+        }
     }
 
     fn put(&mut self, name: &str, bytes: Vec<u8>) {
@@ -222,7 +244,24 @@ impl Blobs for MemoryBlobs {
 
     async fn delete(&self, name: &str) -> Result<(), BlobError> {
         let remove = |disk: &mut Disk| drop(disk.blobs.remove(name));
-        self.disk().write(name, 0, remove, |_, _| {})
+        let mut disk = self.disk();
+        match disk.fault(disk.writes) {
+            // It takes no room.
+            Some(Fault::Full(_)) => {
+                remove(&mut disk);
+                disk.look();
+                Ok(())
+            }
+            _ => disk.write(name, 0, remove, |_, _| {}),
+        }
+    }
+
+    async fn settle(&self, name: &str) -> Result<(), BlobError> {
+        let mut disk = self.disk();
+        disk.alive("write", name)?;
+        disk.settled.insert(name.to_owned());
+        disk.look();
+        Ok(())
     }
 
     async fn start_log(&self, name: &str, first: Vec<u8>) -> Result<Option<Box<dyn Log>>, BlobError> {

@@ -1,6 +1,16 @@
 //! Where bytes are kept: named blobs, logs that grow, and locks. A local folder and memory are here; of a bucket the protocol is
 //! here, and the service is given from outside.
 //!
+//! # What a power cut may take
+//!
+//! A write returns once it is durable, and each blob takes its name only with all of its content, so of writes that follow one
+//! another none is kept without those before it, whatever order a disk writes in. Of the one that was under way there is:
+//!
+//! - of a blob, all or nothing: [`FolderBlobs`] syncs the content, then renames, then syncs the folder;
+//! - of a log, any sectors of what was being appended, one of which may be there before another. Its readers have to tell;
+//! - what a process that *died* had appended and not yet synced: the next one reads it from memory, so it calls
+//!   [`Blobs::settle`] before it relies on it.
+//!
 //! Names are relative paths of `[a-z0-9%._-]` segments joined by `/`; no segment is `.` or `..` or begins with a dot.
 
 mod bucket;
@@ -95,6 +105,15 @@ pub trait Blobs: Send + Sync + fmt::Debug {
     /// # Errors
     /// Where that cannot be made sure.
     async fn fence(&self, _name: &str) -> Result<(), BlobError> {
+        Ok(())
+    }
+
+    /// Makes durable what is there of a log whose writer may have died before it was. Where all that can be read is durable there
+    /// is nothing to do.
+    ///
+    /// # Errors
+    /// Where that cannot be done.
+    async fn settle(&self, _name: &str) -> Result<(), BlobError> {
         Ok(())
     }
 

@@ -23,6 +23,13 @@ pub(in crate::state) const FULL: usize = 8 * 1024 * 1024;
 /// The longest head of a segment.
 const LONGEST_HEAD: usize = 64 * 1024;
 
+/// What a disk writes at once or not at all, in bytes.
+const SECTOR: usize = 512;
+/// So many zeros do not stand in a frame by chance.
+const HOLE: usize = 8;
+/// How far the number of a frame may be ahead to be taken for one.
+const MOST_AFTER: u64 = 1 << 20;
+
 /// The checksum of a frame, or of a segment's head: what comes next carries it.
 pub(in crate::state) type Chain = [u8; 16];
 
@@ -223,7 +230,8 @@ struct Frame<'a> {
     end: usize,
 }
 
-/// The frame at `at`; `None` at the end, and where the rest is a frame that was never finished.
+/// The frame at `at`; `None` at the end, and where the rest is a frame that was never finished: it is cut off, or sectors of it
+/// were not written. Each frame is synced before the next is written, so no other follows it then.
 fn next<'a>(bytes: &'a [u8], at: usize, number: u64, chain: &Chain) -> Result<Option<Frame<'a>>, Damage> {
     let rest = bytes.get(at..).unwrap_or_default();
     // A file may have grown before its bytes came: zeros are a frame that was never written.
@@ -233,16 +241,16 @@ fn next<'a>(bytes: &'a [u8], at: usize, number: u64, chain: &Chain) -> Result<Op
     else {
         return Ok(None);
     };
-    if fingerprint(&[&head[..28]])[..4] != head[28..] {
-        return Err(Damage::at(at, format!("the head of frame {number} was changed")));
+    if !is_head(head) {
+        let was_not_written = lacks_beginning(bytes, at, number, chain)
+            || has_hole(bytes, at) && !is_followed(&rest[1..], number);
+        return if was_not_written {
+            Ok(None)
+        } else {
+            Err(Damage::at(at, format!("the head of frame {number} was changed")))
+        };
     }
-    let field = |range: std::ops::Range<usize>| {
-        head[range]
-            .iter()
-            .rev()
-            .fold(0_u64, |n, b| (n << 8) | u64::from(*b))
-    };
-    let found = field(4..12);
+    let found = number_of(head);
     if found != number {
         return Err(Damage::at(
             at,
@@ -255,7 +263,7 @@ fn next<'a>(bytes: &'a [u8], at: usize, number: u64, chain: &Chain) -> Result<Op
             format!("frame {number} does not follow the frame before it"),
         ));
     }
-    let length = usize::try_from(field(0..4)).unwrap_or(usize::MAX);
+    let length = usize::try_from(little_endian(&head[..4])).unwrap_or(usize::MAX);
     if length > LONGEST {
         return Err(Damage::at(at, format!("frame {number} claims {length} bytes")));
     }
@@ -264,7 +272,10 @@ fn next<'a>(bytes: &'a [u8], at: usize, number: u64, chain: &Chain) -> Result<Op
     };
     let end = HEAD + length;
     let own = fingerprint(&[&rest[..end]]);
-    if own != checksum && rest[end..].iter().all(|b| *b == 0) {
+    let is_last = rest.len() == end + CHECKSUM;
+    let was_not_written = rest[end..].iter().all(|b| *b == 0)
+        || is_last && (has_hole(bytes, at) || lacks_end(bytes.len(), checksum, &own));
+    if own != checksum && was_not_written {
         return Ok(None);
     }
     if own != checksum {
@@ -276,6 +287,65 @@ fn next<'a>(bytes: &'a [u8], at: usize, number: u64, chain: &Chain) -> Result<Op
         chain: own,
         end: at + end + CHECKSUM,
     }))
+}
+
+fn little_endian(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |n, b| (n << 8) | u64::from(*b))
+}
+
+fn number_of(head: &[u8]) -> u64 {
+    little_endian(&head[4..12])
+}
+
+/// True where the checksum of a frame's head is right.
+fn is_head(head: &[u8]) -> bool {
+    fingerprint(&[&head[..28]])[..4] == head[28..HEAD]
+}
+
+/// True where what begins at `at` has a sector of zeros, as a disk leaves one that wrote a part of an append and not this one.
+/// No frame has one of its own.
+fn has_hole(bytes: &[u8], at: usize) -> bool {
+    let mut from = at;
+    while from < bytes.len() {
+        let end = (from + 1).next_multiple_of(SECTOR).min(bytes.len());
+        if end - from >= HOLE && bytes[from..end].iter().all(|b| *b == 0) {
+            return true;
+        }
+        from = end;
+    }
+    false
+}
+
+/// True where all that is missing of the last frame is its first bytes, which are too few to tell by themselves: with what
+/// they must have been, the head is whole.
+fn lacks_beginning(bytes: &[u8], at: usize, number: u64, chain: &Chain) -> bool {
+    let rest = &bytes[at..];
+    let missing = SECTOR - at % SECTOR;
+    let length = rest.len().checked_sub(HEAD + CHECKSUM).map(u32::try_from);
+    let (true, Some(Ok(length))) = (missing < HOLE, length) else {
+        return false;
+    };
+    let mut head = rest[..HEAD].to_vec();
+    head[..4].copy_from_slice(&length.to_le_bytes());
+    head[4..12].copy_from_slice(&number.to_le_bytes());
+    head[12..28].copy_from_slice(chain);
+    rest[..missing].iter().all(|b| *b == 0) && is_head(&head)
+}
+
+/// True where all that is missing of the last frame is its last bytes, which are too few to tell by themselves: the rest of its
+/// checksum is right.
+fn lacks_end(length: usize, checksum: &[u8], own: &[u8]) -> bool {
+    let missing = length % SECTOR;
+    let (there, zeros) = checksum.split_at(CHECKSUM - missing.min(HOLE - 1));
+    missing < HOLE && zeros.iter().all(|b| *b == 0) && own[..there.len()] == *there
+}
+
+/// True where the head of a frame after `number` is found in `bytes`: what is before it was written once.
+fn is_followed(bytes: &[u8], number: u64) -> bool {
+    bytes.windows(HEAD).any(|head| {
+        let distance = number_of(head).saturating_sub(number);
+        (1..=MOST_AFTER).contains(&distance) && is_head(head)
+    })
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

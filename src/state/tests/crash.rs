@@ -106,7 +106,8 @@ async fn after_a_failed_write_nothing_can_be_appended_and_nothing_durable_is_los
             .starts_with("cannot write memory:cloud/p/dev/journal/0000000001"),
         "{error}"
     );
-    // The disk has room again, and the journal's end is not known: nothing may be written behind it.
+    sample.blobs.make_room();
+    // The journal's end is not known: nothing may be written behind it.
     let refused = append(&session, make(3, &entry("c"))).unwrap_err();
     assert_eq!(refused.to_string(), error.to_string());
     assert!(session.durable(second).await.is_err());
@@ -153,4 +154,31 @@ async fn what_waits_together_is_written_together() {
         done.unwrap();
     }
     assert_eq!(sample.blobs.writes() - before, 1);
+}
+
+#[tokio::test]
+async fn what_a_dead_writer_left_is_made_durable_before_anything_is_written_behind_it() {
+    let sample = Sample::new();
+    let first = Session::open(&sample.store, &dev(), opening()).await.unwrap();
+    append(&first, make(1, &entry("a"))).unwrap();
+    first
+        .durable(ticket(&first, make(2, &entry("b"))).unwrap())
+        .await
+        .unwrap();
+    // It dies: nobody knows whether its last append had been synced.
+    sample.blobs.revive();
+    let (sender, seen) = std::sync::mpsc::channel();
+    sample.blobs.watch(move |blobs, settled| {
+        let begun = blobs.contains_key("cloud/p/dev/journal/0000000002");
+        let settled = settled.contains("cloud/p/dev/journal/0000000001");
+        sender.send((begun, settled)).unwrap();
+    });
+    let second = Session::open(&sample.store, &dev(), opening()).await.unwrap();
+    second
+        .durable(ticket(&second, make(3, &entry("c"))).unwrap())
+        .await
+        .unwrap();
+    let seen: Vec<(bool, bool)> = seen.try_iter().collect();
+    assert!(seen.contains(&(true, true)), "{seen:?}");
+    assert!(!seen.contains(&(true, false)), "{seen:?}");
 }

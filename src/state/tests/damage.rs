@@ -72,6 +72,47 @@ async fn a_journal_cut_anywhere_gives_the_state_of_its_last_whole_frame() {
 }
 
 #[tokio::test]
+async fn an_append_of_which_a_disk_wrote_some_sectors_only_was_never_acknowledged() {
+    const SECTOR: usize = 512;
+    let (mut short_begins, mut short_ends) = (0, 0);
+    for more in 0..120 {
+        let sample = Sample::new();
+        let (short, long) = ("b".repeat(1 + more), "n".repeat(300 + more));
+        let states = unclosed(&sample, &["a", &short, &long]).await;
+        let [_, (before, old), (whole, _)] = &states[..] else {
+            panic!("three frames");
+        };
+        let ends = (before.len() / SECTOR + 1..=whole.len() / SECTOR).map(|n| n * SECTOR);
+        let edges: Vec<usize> = std::iter::once(before.len())
+            .chain(ends.filter(|end| *end < whole.len()))
+            .chain([whole.len()])
+            .collect();
+        let sectors: Vec<_> = edges.windows(2).map(|edge| edge[0]..edge[1]).collect();
+        short_begins += usize::from(sectors[0].len() < 8);
+        short_ends += usize::from(sectors[sectors.len() - 1].len() < 8);
+        let lack_one = (0..sectors.len()).map(|n| 1 << n);
+        let lack_all_but_one = (0..sectors.len()).map(|n| (1_u64 << sectors.len()) - 1 - (1 << n));
+        for unwritten in lack_one.chain(lack_all_but_one).filter(|lack| *lack > 0) {
+            let mut bytes = whole.clone();
+            for (n, sector) in sectors.iter().enumerate() {
+                if unwritten & 1 << n != 0 {
+                    bytes[sector.clone()].fill(0);
+                }
+            }
+            sample.blobs.overwrite(FIRST, Some(bytes));
+            let state = read(&sample).await.unwrap();
+            assert_eq!(state, *old, "{unwritten:b} of {sectors:?}");
+        }
+        // What another frame follows was written once.
+        let mut bytes = whole.clone();
+        bytes[before.len() - 60..before.len()].fill(0);
+        sample.blobs.overwrite(FIRST, Some(bytes));
+        assert!(matches!(read(&sample).await, Err(StateError::Corrupt { .. })));
+    }
+    assert!(short_begins > 0 && short_ends > 0, "{short_begins}, {short_ends}");
+}
+
+#[tokio::test]
 async fn a_journal_that_another_follows_may_not_be_cut() {
     let sample = Sample::new();
     unclosed(&sample, &["a", "b"]).await;

@@ -255,6 +255,8 @@ pub(super) fn unless(answer: Result<Done, Failure>, codes: &[&str]) -> Result<()
     }
 }
 
+/// Between two requests to take away what is said to be gone.
+const AGAIN: Duration = Duration::from_secs(3);
 /// Codes of a thing that something else still holds on to, or that is still changing.
 const HELD: &[&str] = &[
     "ConcurrentMutationLimitExceeded",
@@ -266,20 +268,31 @@ const HELD: &[&str] = &[
 ];
 
 /// Sends a request that takes something away, again while something else holds on to it, until the deadline.
-/// `holders` is the filter of network interfaces that finds them. True where it is gone already.
+/// `holders` is the filter of network interfaces that finds them. True where it is gone already: that counts only where it is
+/// said for a while, as the request may not know what was made a moment ago.
 pub(super) async fn take_away(
     cx: Cx<'_>,
     request: Request,
     holders: Option<(&str, &str)>,
 ) -> Result<bool, Failure> {
     let mut pace = Pace::seconds(3, 30);
+    let mut unknown = None;
     loop {
         let failure = match cx.clients.ec2.call::<Done>(cx.call, request.clone()).await {
             Ok(Done {}) => return Ok(false),
-            Err(failure) if is_not_found(&failure) => return Ok(true),
+            Err(failure) if is_not_found(&failure) => {
+                let since = *unknown.get_or_insert(cx.call.now());
+                if cx.call.now().since(since) >= UNSEEN {
+                    return Ok(true);
+                }
+                cx.call.progress("making sure that it is gone");
+                cx.call.sleep(AGAIN).await?;
+                continue;
+            }
             Err(failure) if HELD.contains(&failure.code.as_str()) => failure,
             Err(failure) => return Err(failure),
         };
+        unknown = None;
         let by = match holders {
             Some((filter, id)) => held_by(cx, filter, id).await,
             None => None,

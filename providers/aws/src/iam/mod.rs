@@ -13,11 +13,12 @@ mod tags;
 
 use std::time::Duration;
 
-use epid_provider::{Durations, Failure, Value};
+use epid_provider::{Call, Durations, Failure, Value};
 
 use crate::kind::ResourceKind;
 use crate::named::OfName;
 use crate::patience::Patience;
+use crate::wait::UNSEEN;
 
 /// Every kind of this module.
 pub(crate) fn kinds() -> Vec<Box<dyn ResourceKind>> {
@@ -64,6 +65,21 @@ fn unless_absent<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
 /// Nothing to do where what is to go is gone.
 fn done_if_absent<T>(answer: Result<T, Failure>) -> Result<(), Failure> {
     unless_absent(answer).map(|_| ())
+}
+
+/// Sends the request that removes something. That it is gone already counts only where it is said for a while, as the request
+/// may not know what was made a moment ago.
+async fn removed<T, F>(cx: &Call, request: impl FnMut() -> F + Send) -> Result<(), Failure>
+where
+    T: Send,
+    F: Future<Output = Result<T, Failure>> + Send,
+{
+    const UNKNOWN: Patience<'static> = Patience {
+        budget: UNSEEN,
+        pause: Duration::from_secs(3),
+        waits: &|failure: &Failure| absent(failure).then_some("making sure that it is gone"),
+    };
+    done_if_absent(UNKNOWN.send(cx, request).await)
 }
 
 /// A create's refusal because of its name, in the contract's word.

@@ -10,7 +10,7 @@ use epid_provider::{
 };
 
 use super::tags::{from_iam, to_iam};
-use super::{done_if_absent, is_empty, taken, unless_absent};
+use super::{done_if_absent, is_empty, removed, taken, unless_absent};
 use crate::clients::Clients;
 use crate::given::{text, texts};
 use crate::kind::named;
@@ -274,12 +274,11 @@ impl Named for OidcProvider {
             .iam
             .delete_open_id_connect_provider()
             .open_id_connect_provider_arn(work.id);
-        done_if_absent(
-            request
-                .send()
-                .await
-                .map_err(sdk("iam:DeleteOpenIDConnectProvider")),
-        )
+        let send = || async {
+            let answer = request.clone().send().await;
+            answer.map_err(sdk("iam:DeleteOpenIDConnectProvider"))
+        };
+        removed(work.cx, send).await
     }
 }
 

@@ -11,7 +11,7 @@ use epid_provider::{
 };
 
 use super::tags::{from_iam, to_iam};
-use super::{FRESH, document, done_if_absent, is_empty, name, sent, taken, unless_absent};
+use super::{FRESH, document, done_if_absent, is_empty, name, removed, sent, taken, unless_absent};
 use crate::clients::Clients;
 use crate::given::text;
 use crate::kind::named;
@@ -292,28 +292,31 @@ impl Named for Policy {
     }
 
     async fn remove(&self, work: Work<'_>) -> Result<(), Failure> {
-        // DeletePolicy demands that the default version is the only one.
-        let Some(versions) = unless_absent(versions(work).await)? else {
-            return Ok(());
-        };
-        for version in versions.iter().filter(|version| !version.is_default_version) {
-            delete_version(work, version).await?;
-        }
-        let send = || async {
-            work.aws
-                .iam
-                .delete_policy()
-                .policy_arn(work.id)
-                .send()
-                .await
-                .map_err(sdk("iam:DeletePolicy"))
-        };
-        done_if_absent(DETACHED.send(work.cx, send).await).map_err(|failure| {
-            if failure.code == "DeleteConflict" {
-                failure.with_hint("something outside this stack has the policy attached: detach it there, then run the command again")
-            } else {
-                failure
-            }
-        })
+        // Its versions are looked up each time: a read may not show them yet.
+        let send = || remove_with_versions(work);
+        removed(work.cx, || DETACHED.send(work.cx, send))
+            .await
+            .map_err(|failure| {
+                if failure.code == "DeleteConflict" {
+                    failure.with_hint("something outside this stack has the policy attached: detach it there, then run the command again")
+                } else {
+                    failure
+                }
+            })
     }
+}
+
+async fn remove_with_versions(work: Work<'_>) -> Result<(), Failure> {
+    // DeletePolicy demands that the default version is the only one.
+    let versions = unless_absent(versions(work).await)?;
+    for version in versions
+        .iter()
+        .flatten()
+        .filter(|version| !version.is_default_version)
+    {
+        delete_version(work, version).await?;
+    }
+    // Also where no read sees it: only the answer to this says that it is gone.
+    let request = work.aws.iam.delete_policy().policy_arn(work.id);
+    request.send().await.map_err(sdk("iam:DeletePolicy")).map(drop)
 }

@@ -9,7 +9,9 @@ use epid_provider::{
 };
 
 use super::tags::{from_iam, to_iam};
-use super::{FRESH, TRUST, absent, document, done_if_absent, is_empty, name, sent, taken, unless_absent};
+use super::{
+    FRESH, TRUST, absent, document, done_if_absent, is_empty, name, removed, sent, taken, unless_absent,
+};
 use crate::clients::Clients;
 use crate::given::{self, text, texts};
 use crate::inputs::int;
@@ -335,47 +337,47 @@ impl Named for Role {
     }
 
     async fn remove(&self, work: Work<'_>) -> Result<(), Failure> {
-        // DeleteRole demands that nothing is attached, whoever attached it.
-        let arns = unless_absent(attached_arns(work).await)?;
-        let names = unless_absent(inline_names(work).await)?;
-        for arn in arns.into_iter().flatten() {
-            let request = work
-                .aws
-                .iam
-                .detach_role_policy()
-                .role_name(work.id)
-                .policy_arn(arn);
-            done_if_absent(request.send().await.map_err(sdk("iam:DetachRolePolicy")))?;
-            work.changed();
-        }
-        for name in names.into_iter().flatten() {
-            let request = work
-                .aws
-                .iam
-                .delete_role_policy()
-                .role_name(work.id)
-                .policy_name(name);
-            done_if_absent(request.send().await.map_err(sdk("iam:DeleteRolePolicy")))?;
-            work.changed();
-        }
-        // Also where no read sees it: only the answer to this says that it is gone.
-        let send = || async {
-            work.aws
-                .iam
-                .delete_role()
-                .role_name(work.id)
-                .send()
-                .await
-                .map_err(sdk("iam:DeleteRole"))
-        };
-        done_if_absent(EMPTIED.send(work.cx, send).await).map_err(|failure| {
-            if failure.code == "DeleteConflict" {
-                failure.with_hint("the role is still in an instance profile, or somebody attaches policies to it: end that, then run the command again")
-            } else {
-                failure
-            }
-        })
+        // What is attached is looked up each time: a read may not show it yet.
+        let send = || remove_emptied(work);
+        removed(work.cx, || EMPTIED.send(work.cx, send))
+            .await
+            .map_err(|failure| {
+                if failure.code == "DeleteConflict" {
+                    failure.with_hint("the role is still in an instance profile, or somebody attaches policies to it: end that, then run the command again")
+                } else {
+                    failure
+                }
+            })
     }
+}
+
+async fn remove_emptied(work: Work<'_>) -> Result<(), Failure> {
+    // DeleteRole demands that nothing is attached, whoever attached it.
+    let arns = unless_absent(attached_arns(work).await)?;
+    let names = unless_absent(inline_names(work).await)?;
+    for arn in arns.into_iter().flatten() {
+        let request = work
+            .aws
+            .iam
+            .detach_role_policy()
+            .role_name(work.id)
+            .policy_arn(arn);
+        done_if_absent(request.send().await.map_err(sdk("iam:DetachRolePolicy")))?;
+        work.changed();
+    }
+    for name in names.into_iter().flatten() {
+        let request = work
+            .aws
+            .iam
+            .delete_role_policy()
+            .role_name(work.id)
+            .policy_name(name);
+        done_if_absent(request.send().await.map_err(sdk("iam:DeleteRolePolicy")))?;
+        work.changed();
+    }
+    // Also where no read sees it: only the answer to this says that it is gone.
+    let request = work.aws.iam.delete_role().role_name(work.id);
+    request.send().await.map_err(sdk("iam:DeleteRole")).map(drop)
 }
 
 /// Whether a boundary is one that epid set; one that somebody else put in its place stays.

@@ -1,10 +1,10 @@
-//! Random programs, as far as they can work at all.
+//! Random programs of the kinds of the fake cloud, and edits of them: strategies of proptest, and what they come to as text.
 
 use proptest::prelude::*;
 
 /// One resource: numbers that [`render`] makes something of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Spec {
+pub struct Spec {
     kind: u8,
     value: u8,
     shape: u8,
@@ -15,7 +15,7 @@ pub(crate) struct Spec {
 
 /// What else is said of a resource; nothing, where a program has to work.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Choice {
+pub struct Choice {
     protect: bool,
     retain: bool,
     delete_first: Option<bool>,
@@ -50,7 +50,7 @@ enum Through {
 }
 
 /// Resources by position; `None` where there is none.
-pub(crate) type Specs = Vec<Option<Spec>>;
+pub type Specs = Vec<Option<Spec>>;
 
 fn spec(
     kind: impl Strategy<Value = u8>,
@@ -66,7 +66,8 @@ fn spec(
     })
 }
 
-pub(crate) fn specs(most: usize) -> impl Strategy<Value = Specs> {
+/// Fewer resources than `most`, that can work.
+pub fn specs(most: usize) -> impl Strategy<Value = Specs> {
     prop::collection::vec(
         prop::option::weighted(0.85, spec(0u8..13, Just(Choice::default()))),
         1..most,
@@ -74,7 +75,7 @@ pub(crate) fn specs(most: usize) -> impl Strategy<Value = Specs> {
 }
 
 /// Resources with all options, whether or not they can work.
-pub(crate) fn specs_with_options(most: usize) -> impl Strategy<Value = Specs> {
+pub fn specs_with_options(most: usize) -> impl Strategy<Value = Specs> {
     prop::collection::vec(
         prop::option::weighted(0.85, spec(named_often(), choice())),
         1..most,
@@ -139,8 +140,8 @@ fn choice() -> impl Strategy<Value = Choice> {
         )
 }
 
-/// So many resources, or up to a third more.
-pub(crate) fn large_specs(least: usize) -> impl Strategy<Value = Specs> {
+/// So many resources, or up to a third more, that can work.
+pub fn large_specs(least: usize) -> impl Strategy<Value = Specs> {
     prop::collection::vec(
         prop::option::weighted(0.95, spec(0u8..13, Just(Choice::default()))),
         least..least + least / 3,
@@ -149,17 +150,25 @@ pub(crate) fn large_specs(least: usize) -> impl Strategy<Value = Specs> {
 
 /// A change of one resource: another value, another shape, none, or something else altogether.
 #[derive(Debug, Clone)]
-pub(crate) enum Edit {
+pub enum Edit {
+    /// Another value at that place.
     Value(u8, u8),
+    /// Another shape at that place: whatever has one is replaced.
     Shape(u8, u8),
+    /// Nothing at that place.
     Remove(u8),
+    /// Something else at that place.
     Put(u8, Spec),
+    /// Other options at that place.
     Choose(u8, Choice),
+    /// Another name at that place.
     Name(u8, u8),
+    /// Two places take each other's names.
     SwapNames(u8, u8),
 }
 
-pub(crate) fn edit() -> impl Strategy<Value = Edit> {
+/// A change that can work.
+pub fn edit() -> impl Strategy<Value = Edit> {
     prop_oneof![
         4 => (any::<u8>(), 0u8..4).prop_map(|(at, value)| Edit::Value(at, value)),
         4 => (any::<u8>(), 0u8..4).prop_map(|(at, shape)| Edit::Shape(at, shape)),
@@ -168,7 +177,8 @@ pub(crate) fn edit() -> impl Strategy<Value = Edit> {
     ]
 }
 
-pub(crate) fn edit_with_options() -> impl Strategy<Value = Edit> {
+/// A change of whatever can be said of a resource, whether or not it can work.
+pub fn edit_with_options() -> impl Strategy<Value = Edit> {
     prop_oneof![
         4 => edit(),
         1 => (any::<u8>(), spec(named_often(), choice())).prop_map(|(at, spec)| Edit::Put(at, spec)),
@@ -178,7 +188,9 @@ pub(crate) fn edit_with_options() -> impl Strategy<Value = Edit> {
     ]
 }
 
-pub(crate) fn edited(specs: &Specs, edits: &[Edit]) -> Specs {
+/// Resources after such changes.
+#[must_use]
+pub fn edited(specs: &Specs, edits: &[Edit]) -> Specs {
     let mut specs = specs.clone();
     let count = specs.len();
     for edit in edits {
@@ -255,7 +267,8 @@ fn parent_of(specs: &Specs, at: usize, parent: &str) -> Option<usize> {
 }
 
 /// The things that have to exist: path and kind in the cloud.
-pub(crate) fn wanted(specs: &Specs) -> Vec<(String, &'static str)> {
+#[must_use]
+pub fn wanted(specs: &Specs) -> Vec<(String, &'static str)> {
     let all = (0..specs.len()).filter(|at| specs[*at].is_some());
     all.filter_map(|at| match kind_of(specs, at) {
         "Lookup" | "Value" => None,
@@ -297,8 +310,10 @@ fn name_of(specs: &Specs, at: usize) -> String {
     format!("{}{at}", if renamed { "s" } else { "r" })
 }
 
-/// The program, in the JSON of [`crate::stack::program`].
-pub(crate) fn render(specs: &Specs) -> String {
+/// The program in JSON: `name: {type, properties, options}` for each resource; a type without a colon is a kind of the fake
+/// cloud. Providers are the same in `$providers`.
+#[must_use]
+pub fn render(specs: &Specs) -> String {
     let mut parts: Vec<String> = Vec::new();
     for (at, spec) in specs.iter().enumerate() {
         let Some(spec) = spec else { continue };
@@ -363,7 +378,7 @@ fn provider_of(specs: &Specs, at: usize) -> &'static str {
     }
 }
 
-/// The options, in the JSON of [`crate::stack::program`].
+/// The options, in the JSON of [`render`].
 fn options(specs: &Specs, at: usize, choice: &Choice) -> String {
     let mut options: Vec<String> = Vec::new();
     let kind = kind_of(specs, at);
