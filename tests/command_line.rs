@@ -45,3 +45,5 @@ mod small;
 mod state_keys;
 #[path = "command_line/states.rs"]
 mod states;
+#[path = "command_line/without_program.rs"]
+mod without_program;

@@ -228,7 +228,7 @@ pub(crate) async fn up(
     };
     let exit = match (saved, stacks.as_slice()) {
         (Some(saved), [stack]) => run.saved(stack, saved).await,
-        _ => run.all(&stacks).await,
+        _ => run.all(&args.stacks, &stacks).await,
     };
     world.close()?;
     exit
@@ -255,10 +255,10 @@ fn planned_stack<'a>(
 /// `epid destroy`.
 pub(crate) async fn destroy(context: &Context, workspace: Workspace, args: &Destroy) -> Result<Exit, Error> {
     let control = heard();
-    let workspace = workspace.with_forgotten(args.stacks.one.stack.as_deref()).await?;
-    let mut stacks = choose(&workspace, &args.stacks)?;
-    stacks.reverse();
+    let workspace = leaving(workspace, &args.stacks).await?;
+    let stacks = choose(&workspace, &args.stacks)?;
     let world = world(context, &workspace, &stacks, &args.stacks, true)?;
+    let stacks = sharing::users_first(&workspace, &world, stacks).await?;
     let mut asked = Asked::new(Mode::Destroy, &args.selection, &[])?;
     asked.parallel = args.parallel;
     asked.wait = args.wait;
@@ -270,19 +270,44 @@ pub(crate) async fn destroy(context: &Context, workspace: Workspace, args: &Dest
         control,
         yes: args.yes,
     };
-    let exit = run.all(&stacks).await;
+    let exit = run.all(&args.stacks, &stacks).await;
     world.close()?;
     exit
 }
 
-/// `epid preview`.
-pub(crate) async fn preview(context: &Context, workspace: &Workspace, args: &Preview) -> Result<Exit, Error> {
-    let mut stacks = choose(workspace, &args.stacks)?;
-    let mode = if args.destroy { Mode::Destroy } else { Mode::Up };
-    if mode == Mode::Destroy {
-        stacks.reverse();
+/// A project for removing stacks: those count, too, that have no file any more.
+async fn leaving(workspace: Workspace, args: &StacksArgs) -> Result<Workspace, Error> {
+    if args.all {
+        let simulated = is_simulated(&workspace, args)?;
+        return workspace.with_all_forgotten(simulated).await;
     }
+    let asked = args.one.sandbox;
+    let workspace = workspace.with_forgotten(args.one.stack.as_deref()).await?;
+    let stack = workspace.stack(args.one.stack.as_deref())?;
+    if stack.sandbox && !asked && !workspace.has_file(&stack.name) {
+        // Time passes as it does outside, until it is known that nothing else is meant.
+        return Err(
+            Error::invalid(format!("stack `{}` is recorded in the sandbox only", stack.name))
+                .hint("add --sandbox; its file, which could say so, is gone"),
+        );
+    }
+    Ok(workspace)
+}
+
+/// `epid preview`.
+pub(crate) async fn preview(context: &Context, workspace: Workspace, args: &Preview) -> Result<Exit, Error> {
+    let mode = if args.destroy { Mode::Destroy } else { Mode::Up };
+    let workspace = if mode == Mode::Destroy {
+        leaving(workspace, &args.stacks).await?
+    } else {
+        workspace
+    };
+    let workspace = &workspace;
+    let mut stacks = choose(workspace, &args.stacks)?;
     let world = world(context, workspace, &stacks, &args.stacks, false)?;
+    if mode == Mode::Destroy {
+        stacks = sharing::users_first(workspace, &world, stacks).await?;
+    }
     let asked = Asked::new(mode, &args.selection, &args.replace)?.reading(args.refresh);
     let run = Running {
         context,
@@ -297,6 +322,7 @@ pub(crate) async fn preview(context: &Context, workspace: &Workspace, args: &Pre
         // A plan holds the values that it sends.
         run.require_secrets(&stacks).await?;
     }
+    run.tell_forgotten(&args.stacks).await?;
     let mut planned = run.plan_all(&stacks).await?;
     run.show(&planned);
     run.show_unclear(&planned);
@@ -364,6 +390,8 @@ async fn refresh_all(
     args: &RefreshCommand,
 ) -> Result<Exit, Error> {
     let mut exit = Exit::Done;
+    run.tell_forgotten(&args.stacks).await?;
+    run.check_before_recovery(stacks).await?;
     for stack in stacks {
         run.recover(stack).await?;
         let none = Pending::new();
@@ -393,7 +421,7 @@ async fn refresh_all(
             if !planned.plan.is_empty() && !run.agreed("Record this?").await? {
                 continue;
             }
-            exit = exit.or(run.execute(planned).await?);
+            exit = exit.or(run.execute(planned).await?.unwrap_or(Exit::Done));
         } else if args.expect_no_changes && drifted {
             exit = exit.or(Exit::Changes);
         }
@@ -421,8 +449,10 @@ impl Running<'_> {
     }
 
     /// Plans every stack, shows the plans, asks, and executes them one after the other.
-    async fn all(&self, stacks: &[&StackFile]) -> Result<Exit, Error> {
+    async fn all(&self, args: &StacksArgs, stacks: &[&StackFile]) -> Result<Exit, Error> {
+        self.tell_forgotten(args).await?;
         self.require_secrets(stacks).await?;
+        self.check_before_recovery(stacks).await?;
         for stack in stacks {
             self.recover(stack).await?;
         }
@@ -450,9 +480,9 @@ impl Running<'_> {
                 terminal.line(&terminal.paint.bold(&title));
             }
             let done = self.execute(next).await?;
-            if done != Exit::Done {
+            if done != Some(Exit::Done) {
                 self.tell_left(planned.as_slice());
-                return Ok(done);
+                return Ok(done.unwrap_or(Exit::Done));
             }
         }
         Ok(Exit::Done)

@@ -10,7 +10,7 @@ mod remaining;
 mod style;
 mod terminal;
 
-pub(crate) use json::{document, shown_json};
+pub(crate) use json::{document, is_told_alike, shown_json};
 pub(crate) use outputs::{outputs, value_lines};
 pub(crate) use plan::{Shown, principal, render_plan};
 pub(crate) use progress::{Listener, summary};

@@ -62,6 +62,13 @@ impl Paint {
         self.with(Style::new().bold().fg_color(Some(AnsiColor::Red.into())), "error")
     }
 
+    pub(crate) fn warning(self) -> String {
+        self.with(
+            Style::new().bold().fg_color(Some(AnsiColor::Yellow.into())),
+            "warning",
+        )
+    }
+
     /// The mark of an action, in its colour.
     pub(crate) fn mark(self, action: Action) -> String {
         let mark = mark(action);

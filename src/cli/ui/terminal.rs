@@ -59,6 +59,11 @@ impl Terminal {
         drop(writeln!(io::stderr().lock(), "{text}"));
     }
 
+    /// Prints what is not wrong yet.
+    pub(crate) fn warn(self, text: &str) {
+        self.note(&format!("{}: {text}", self.paint.warning()));
+    }
+
     /// Asks a question; anything but `yes` or `y` is no.
     fn confirm(self, question: &str) -> bool {
         drop(write!(io::stderr().lock(), "{question} [y/N] "));
