@@ -146,9 +146,13 @@ impl Place {
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {
+        self.write_bytes(name, text.as_bytes());
+    }
+
+    pub(crate) fn write_bytes(&self, name: &str, bytes: &[u8]) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        fs::write(path, bytes).unwrap();
     }
 
     /// With a variable in the environment of everything that is run here.
@@ -178,7 +182,8 @@ impl Place {
         ran(&mut command)
     }
 
-    fn surround(&self, command: &mut Command) {
+    /// The folder and the environment of everything that is run here.
+    pub(crate) fn surround(&self, command: &mut Command) {
         command
             .current_dir(self.dir.path())
             .env_clear()
