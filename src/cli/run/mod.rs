@@ -22,7 +22,7 @@ use crate::cli::args::{Destroy, Drifted, Preview, Refresh as RefreshCommand, Sel
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::saved_plan::SavedPlan;
-use crate::cli::ui::{Shown, count, document, principal, render_plan};
+use crate::cli::ui::{Shown, count, document, is_long, principal, render_plan};
 use crate::cli::workspace::{Pending, Workspace};
 use crate::cli::world::World;
 use crate::cli::{Context, saved_plan, surroundings};
@@ -50,6 +50,8 @@ pub(super) struct Asked {
     reads: bool,
     /// Wait for a stack that another run holds.
     wait: bool,
+    /// Show what is declared of every new resource.
+    details: bool,
 }
 
 impl Asked {
@@ -79,6 +81,7 @@ impl Asked {
             copy: false,
             reads: false,
             wait: false,
+            details: false,
         })
     }
 
@@ -203,6 +206,7 @@ pub(crate) async fn up(
     let mut asked = Asked::new(Mode::Up, &args.selection, &args.replace)?.reading(args.refresh);
     asked.parallel = args.parallel;
     asked.copy = args.copy;
+    asked.details = args.details;
     asked.wait = args.wait;
     let stacks = match &saved {
         Some(saved) => {
@@ -308,7 +312,8 @@ pub(crate) async fn preview(context: &Context, workspace: Workspace, args: &Prev
     if mode == Mode::Destroy {
         stacks = sharing::users_first(workspace, &world, stacks).await?;
     }
-    let asked = Asked::new(mode, &args.selection, &args.replace)?.reading(args.refresh);
+    let mut asked = Asked::new(mode, &args.selection, &args.replace)?.reading(args.refresh);
+    asked.details = args.details;
     let run = Running {
         context,
         workspace,
@@ -526,6 +531,8 @@ impl Running<'_> {
         let shown = Shown {
             paint: terminal.paint,
             width: terminal.width,
+            cuts: terminal.cuts,
+            details: self.asked.details,
             recorded: planned.recorded,
             component: &component,
         };
@@ -574,6 +581,10 @@ impl Running<'_> {
                 let gap = if at > 0 { "\n" } else { "" };
                 terminal.print(&format!("{gap}{}", self.text(planned)));
             }
+        }
+        if !terminal.json && !self.asked.details && planned.iter().any(|planned| is_long(&planned.plan)) {
+            let line = "--details shows what is declared of new resources";
+            terminal.line(&format!("  {}", terminal.paint.dim(line)));
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Only this room and `src/main.rs` print. Everything else returns data.
 
 mod json;
+mod leaves;
 mod outputs;
 mod plan;
 mod progress;
@@ -12,7 +13,7 @@ mod terminal;
 
 pub(crate) use json::{document, is_told_alike, shown_json};
 pub(crate) use outputs::{outputs, value_lines};
-pub(crate) use plan::{Shown, principal, render_plan};
+pub(crate) use plan::{Shown, is_long, principal, render_plan};
 pub(crate) use progress::{Listener, summary};
 pub(crate) use style::{count, cut, duration, moment, plain};
 pub(crate) use terminal::Terminal;

@@ -429,13 +429,8 @@ fn interrupted(outcome: &Outcome, plan: &Plan) -> String {
 
 fn cause(trouble: &Trouble, urn: &Urn, paint: super::style::Paint) -> String {
     let mut out = String::new();
-    let mut detail = Vec::new();
-    if !trouble.code.is_empty() {
-        detail.push(trouble.code.clone());
-    }
-    detail.extend(trouble.request_id.iter().map(|id| format!("request {id}")));
-    if !detail.is_empty() {
-        out.push_str(&format!("  {}\n", paint.dim(&detail.join(", "))));
+    if let Some(id) = &trouble.request_id {
+        out.push_str(&format!("  {}\n", paint.dim(&format!("request {id}"))));
     }
     if let Some(hint) = &trouble.hint {
         out.push_str(&format!("  {} {}\n", paint.cyan("help:"), plain(hint)));

@@ -13,6 +13,10 @@ pub(crate) struct Terminal {
     pub(crate) paint: Paint,
     /// Columns; 100 where output is no terminal.
     pub(crate) width: usize,
+    /// Columns of errors, which may go elsewhere.
+    pub(crate) error_width: usize,
+    /// What is too long for a line is cut: only where somebody looks.
+    pub(crate) cuts: bool,
     /// Standard output is a terminal that can be drawn on.
     pub(crate) live: bool,
     /// Somebody can be asked.
@@ -32,12 +36,15 @@ impl Terminal {
             Color::Never => false,
             Color::Auto => (tty && !dumb && !set("NO_COLOR")) || (set("CLICOLOR_FORCE") && !set("NO_COLOR")),
         };
-        let columns = console::Term::stdout()
-            .size_checked()
-            .map_or(100, |(_, columns)| columns);
+        let columns = |term: console::Term| match term.size_checked() {
+            Some((_, columns)) if term.features().is_attended() => usize::from(columns).max(40),
+            _ => 100,
+        };
         Self {
             paint: Paint::new(on && !json),
-            width: if tty { usize::from(columns).max(40) } else { 100 },
+            width: columns(console::Term::stdout()),
+            error_width: columns(console::Term::stderr()),
+            cuts: tty,
             live: tty && !dumb && !json,
             asks: io::stdin().is_terminal() && !json,
             json,
