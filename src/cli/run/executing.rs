@@ -147,15 +147,34 @@ impl Running<'_> {
             return;
         }
         if !(plan.is_empty() && outcome.is_success()) {
-            terminal.print(&summary(outcome, plan, took, terminal));
+            let text = summary(outcome, plan, took, &self.goes_on(stack), terminal);
+            if outcome.interrupted {
+                terminal.tell(text.trim_end());
+            } else {
+                terminal.print(&text);
+            }
         }
-        if self.asked.mode == Mode::Up && !outcome.outputs.is_empty() {
+        if self.asked.mode == Mode::Up && !outcome.outputs.is_empty() && !outcome.interrupted {
             terminal.print(&crate::cli::ui::outputs(
                 &outcome.outputs,
                 terminal.paint,
                 terminal.width,
             ));
         }
+    }
+
+    /// The command that goes on with a run that was interrupted. A saved plan is only of the state it was made from.
+    fn goes_on(&self, stack: &StackFile) -> String {
+        if !self.context.command.contains("--plan") {
+            return self.context.command.clone();
+        }
+        let command = if self.asked.mode == Mode::Destroy {
+            "destroy"
+        } else {
+            "up"
+        };
+        let sandbox = if self.world.simulated { " --sandbox" } else { "" };
+        format!("epid {command} --stack {}{sandbox}", stack.name)
     }
 
     /// Executes a saved plan.

@@ -61,6 +61,14 @@ impl Terminal {
         self.print(&format!("{text}\n"));
     }
 
+    /// Prints one line that somebody has to hear, wherever they listen.
+    pub(crate) fn tell(self, text: &str) {
+        let mut out = io::stdout().lock();
+        if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+            self.note(text);
+        }
+    }
+
     /// Prints what is no result: warnings, errors, questions.
     pub(crate) fn note(self, text: &str) {
         drop(writeln!(io::stderr().lock(), "{text}"));
