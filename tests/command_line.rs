@@ -37,6 +37,8 @@ mod references;
 mod s3;
 #[path = "command_line/secrets.rs"]
 mod secrets;
+#[path = "command_line/shown.rs"]
+mod shown;
 #[path = "command_line/signals.rs"]
 mod signals;
 #[path = "command_line/small.rs"]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -263,7 +263,7 @@ fn collect(path: &Path, root: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
 /// A running epid. Killed where it is dropped.
 pub(crate) struct Going {
     child: Child,
-    out: BufReader<ChildStdout>,
+    out: Box<dyn std::io::BufRead>,
     err: ChildStderr,
     seen: String,
 }
@@ -273,7 +273,7 @@ impl Going {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         Self {
-            out: BufReader::new(child.stdout.take().unwrap()),
+            out: Box::new(BufReader::new(child.stdout.take().unwrap())),
             err: child.stderr.take().unwrap(),
             child,
             seen: String::new(),
@@ -311,6 +311,20 @@ impl Going {
             .args([format!("-{name}"), self.pid().to_string()])
             .status();
         assert!(done.unwrap().success());
+    }
+
+    /// Reads nothing more of standard output, sends a signal, and waits for the end.
+    pub(crate) fn unheard(self, signal: &str) -> Ran {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(writer);
+        let mut going = self;
+        // What was its reader is dropped: every write fails from here on.
+        drop(std::mem::replace(
+            &mut going.out,
+            Box::new(BufReader::new(reader)),
+        ));
+        going.signal(signal);
+        going.end()
     }
 
     /// False once it has ended.

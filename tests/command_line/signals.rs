@@ -149,3 +149,19 @@ fn a_ci_runner_that_cancels_a_job_finds_it_ended_in_time_with_nothing_lost() {
     clean.run("up --sandbox --yes").ends(0);
     assert_eq!(cloud.counts(), crate::place::Look::at(&clean).counts());
 }
+
+#[test]
+fn a_run_whose_reader_has_gone_says_on_stderr_that_it_stops() {
+    let cloud = Cloud::at_speed(100);
+    let (place, going) = under_way(&cloud);
+    let ran = going.unheard("INT");
+    assert_eq!(ran.code, Some(130), "{ran:?}");
+    for text in [
+        "stopping: the running call is finished first",
+        "left: network/",
+        "goes on from here",
+    ] {
+        assert!(ran.err.contains(text), "{text:?} is missing: {ran:?}");
+    }
+    place.run("up --yes").ends(0);
+}

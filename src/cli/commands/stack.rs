@@ -209,8 +209,9 @@ async fn rm(context: &Context, args: &StackArgs, yes: bool) -> Result<Exit, Erro
         return Err(Error::invalid(format!("stack `{}` still has {left}", stack.name))
             .hint(format!("`epid destroy --stack {}` first", stack.name)));
     }
-    if !context.terminal.agrees(yes, "Remove the state and its history?") {
-        return Err(Error::invalid("nothing was removed").hint("add --yes to remove it without being asked"));
+    let question = "Remove the state and its history?";
+    if !context.terminal.consents(yes, question)? {
+        return Ok(Exit::Done);
     }
     // Nobody is kept from going by a stack that is gone.
     workspace.withdraw(&location, &BTreeSet::new()).await?;
