@@ -87,11 +87,6 @@ impl Terminal {
         read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
     }
 
-    /// True where `yes` was given, or where somebody says so.
-    pub(crate) fn agrees(self, yes: bool, question: &str) -> bool {
-        yes || (self.asks && self.confirm(question))
-    }
-
     /// Whether somebody says yes, or has said so; a no is acknowledged.
     ///
     /// # Errors
@@ -101,7 +96,7 @@ impl Terminal {
             return Err(Error::invalid("there is nobody to ask whether to do this")
                 .hint("add --yes, or run it in a terminal"));
         }
-        let agreed = self.agrees(yes, question);
+        let agreed = yes || self.confirm(question);
         if !agreed {
             self.note("nothing was done");
         }
