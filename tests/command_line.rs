@@ -37,6 +37,8 @@ mod references;
 mod s3;
 #[path = "command_line/secrets.rs"]
 mod secrets;
+#[path = "command_line/shown.rs"]
+mod shown;
 #[path = "command_line/signals.rs"]
 mod signals;
 #[path = "command_line/small.rs"]
@@ -45,3 +47,5 @@ mod small;
 mod state_keys;
 #[path = "command_line/states.rs"]
 mod states;
+#[path = "command_line/without_program.rs"]
+mod without_program;

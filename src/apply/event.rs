@@ -227,6 +227,12 @@ impl Trouble {
         }
     }
 
+    /// True for a call that was given up because the run was told to stop: nothing is wrong with it.
+    #[must_use]
+    pub fn is_cut_short(&self) -> bool {
+        matches!(&*self.code, "Cancelled" | "Abandoned")
+    }
+
     /// With what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -72,10 +72,7 @@ impl Dispatcher<'_> {
             }
             (Phase::Sent { token, sent }, report) => self.called(step, &token, sent, report).map(Some),
             (_, Report::Failed(failure) | Report::Unclear(failure)) => Err(Trouble::from(&failure)),
-            (_, report) => Err(Trouble::new(
-                "Defect",
-                format!("an unexpected answer: {report:?}"),
-            )),
+            _ => Err(defect(step, "an answer came that nothing waited for")),
         };
         match result {
             Ok(None) => {}
@@ -302,7 +299,7 @@ impl Dispatcher<'_> {
             .executor
             .session
             .with(|snapshot| snapshot.intents.get(token).cloned());
-        let intent = intent.ok_or_else(|| Trouble::new("Defect", "a call ended that was not begun"))?;
+        let intent = intent.ok_or_else(|| defect(step, "a call ended that was not begun"))?;
         let schema = self.executor.providers.schema(&step.kind);
         let schema = schema.as_deref();
         match report {
@@ -341,9 +338,7 @@ impl Dispatcher<'_> {
                 ..Trouble::from(&failure)
             }),
             Report::NotBegun(error) => Err(self.refused(error)),
-            Report::Seen(_) | Report::Connected(_) => {
-                Err(Trouble::new("Defect", "an answer to another question"))
-            }
+            Report::Seen(_) | Report::Connected(_) => Err(defect(step, "an answer came to another question")),
         }
     }
 
@@ -379,4 +374,13 @@ fn unrecorded(trouble: Trouble) -> Trouble {
         unclear: true,
         ..trouble.hint("the next run finds out what became of the call")
     }
+}
+
+/// What cannot happen, and did.
+fn defect(step: &Step, what: &str) -> Trouble {
+    let message = format!(
+        "{}: {what}; this is a defect of epid, please report it",
+        step.address
+    );
+    Trouble::new("Defect", message).hint("the next run looks at what became of it first")
 }

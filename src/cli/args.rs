@@ -162,6 +162,9 @@ pub(crate) struct Up {
     /// Try a stack in the sandbox that exists for real: it is made there anew
     #[arg(long, requires = "sandbox")]
     pub(crate) copy: bool,
+    /// Show what is declared of every new resource, also where there are many
+    #[arg(long)]
+    pub(crate) details: bool,
     /// Execute exactly this saved plan
     #[arg(long, value_name = "FILE", conflicts_with_all = ["all", "target", "exclude", "replace", "refresh"], value_hint = clap::ValueHint::FilePath)]
     pub(crate) plan: Option<PathBuf>,
@@ -181,6 +184,9 @@ pub(crate) struct Preview {
     /// Replace this resource even if nothing asks for it; may be given often
     #[arg(long, value_name = "RESOURCE")]
     pub(crate) replace: Vec<String>,
+    /// Show what is declared of every new resource, also where there are many
+    #[arg(long)]
+    pub(crate) details: bool,
     /// Write the plan to a file that `up --plan` executes; it is encrypted
     #[arg(long, value_name = "FILE", conflicts_with = "all", value_hint = clap::ValueHint::FilePath)]
     pub(crate) save: Option<PathBuf>,

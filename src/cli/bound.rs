@@ -36,7 +36,9 @@ pub(crate) fn beyond<'a>(shown: &Plan, new: &'a Plan) -> Vec<&'a Urn> {
             return false;
         };
         let promises = Promises::new(&promise.changes);
-        let whole = !matches!(step.action, Action::Update | Action::Replace | Action::Refill);
+        // Whoever makes something promises all of it.
+        let whole = promise.action == Action::Create
+            || !matches!(step.action, Action::Update | Action::Replace | Action::Refill);
         strength(step.action) <= strength(promise.action)
             && (whole
                 || step

@@ -135,7 +135,7 @@ impl Error {
         };
         match self {
             Self::Input(diagnostics, sources) => {
-                return render(diagnostics, sources, paint.on(), terminal.width);
+                return render(diagnostics, sources, paint.on(), terminal.error_width);
             }
             Self::State(error) => say(&error.to_string(), None),
             Self::Cloud(failure) => say(&plain(&failure.message), failure.hint.as_deref()),

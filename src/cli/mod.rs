@@ -92,6 +92,23 @@ impl Context {
         })
     }
 
+    /// The project for removing these stacks, whatever is wrong with their programs, and whether time may jump.
+    fn removed(&self, stacks: &args::StacksArgs) -> Result<(Workspace, bool), Error> {
+        let workspace = self.workspace()?.with_broken();
+        // What cannot be chosen here is looked for among the states.
+        let asked = stacks.one.sandbox;
+        let paused = match run::is_paused(&workspace, stacks) {
+            Err(error) if stacks.all => return Err(error),
+            paused => paused.unwrap_or(asked && !workspace.is_remote()),
+        };
+        let simulated = run::is_simulated(&workspace, stacks).unwrap_or(asked);
+        Ok(if simulated {
+            (workspace.in_sandbox(), paused)
+        } else {
+            (workspace, paused)
+        })
+    }
+
     /// True where no state is reached over a network. Where there is no project, the command says so.
     fn is_near(&self) -> bool {
         self.workspace().map_or(true, |workspace| !workspace.is_remote())
@@ -248,23 +265,15 @@ fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
             block_on(paused, run::up(context, &workspace, &up, saved))
         }
         Command::Preview(preview) => {
-            let (workspace, paused) = context.meant(&preview.stacks)?;
-            block_on(paused, run::preview(context, &workspace, &preview))
+            let (workspace, paused) = if preview.destroy {
+                context.removed(&preview.stacks)?
+            } else {
+                context.meant(&preview.stacks)?
+            };
+            block_on(paused, run::preview(context, workspace, &preview))
         }
         Command::Destroy(destroy) => {
-            let workspace = context.workspace()?.with_broken();
-            // What cannot be chosen here is looked for among the states.
-            let asked = destroy.stacks.one.sandbox;
-            let paused = match run::is_paused(&workspace, &destroy.stacks) {
-                Err(error) if destroy.stacks.all => return Err(error),
-                paused => paused.unwrap_or(asked && !workspace.is_remote()),
-            };
-            let simulated = run::is_simulated(&workspace, &destroy.stacks).unwrap_or(asked);
-            let workspace = if simulated {
-                workspace.in_sandbox()
-            } else {
-                workspace
-            };
+            let (workspace, paused) = context.removed(&destroy.stacks)?;
             block_on(paused, run::destroy(context, workspace, &destroy))
         }
         Command::Refresh(refresh) => {

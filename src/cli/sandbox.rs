@@ -274,8 +274,8 @@ fn with_kubectl(file: &Path) -> String {
 pub(crate) async fn reset(context: &Context, consent: Consent) -> Result<Exit, Error> {
     let workspace = context.workspace()?.in_sandbox();
     let terminal = context.terminal;
-    if !terminal.agrees(consent.yes, "Forget the simulated cloud and its states?") {
-        return Err(Error::invalid("nothing was reset").hint("add --yes to reset without being asked"));
+    if !terminal.consents(consent.yes, "Forget the simulated cloud and its states?")? {
+        return Ok(Exit::Done);
     }
     let folder = folder(&workspace.project.root);
     let take = async || open(context, &workspace, epid_sandbox::Clock::starting_at(BEGINNING));

@@ -85,6 +85,24 @@ impl Recorded {
     }
 }
 
+/// A stack that declares nothing.
+fn empty(name: Arc<str>) -> StackFile {
+    StackFile {
+        path: PathBuf::from("stacks").join(format!("{name}.toml")),
+        name,
+        program: crate::program::Program::default(),
+        config: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        references: BTreeMap::new(),
+        key: None,
+        sandbox: false,
+    }
+}
+
+fn is_sandbox(world: &str) -> bool {
+    world.starts_with("sandbox:")
+}
+
 impl Workspace {
     /// The project that `folder` is in, or the one around a program that was built.
     pub(crate) fn find(folder: &Path, loaded: Option<Loaded>, terminal: Terminal) -> Result<Self, Error> {
@@ -229,11 +247,14 @@ impl Workspace {
         order.push(stack);
     }
 
-    /// Takes the marks away that a stack without resources has left with those whose outputs it used.
-    pub(crate) async fn withdraw(&self, location: &Location) -> Result<(), Error> {
-        for other in &self.project.stacks {
-            let producer = Location::new(&location.world, &location.project, &other.name);
-            self.store.remove_consumer(&producer, location).await?;
+    /// Takes the marks away that a stack has left with those whose outputs it used, whether they have a file or not; it keeps
+    /// those with `kept`.
+    pub(crate) async fn withdraw(&self, location: &Location, kept: &BTreeSet<&str>) -> Result<(), Error> {
+        for other in self.store.list().await? {
+            let beside = other.world == location.world && other.project == location.project;
+            if beside && !kept.contains(&*other.stack) {
+                self.store.remove_consumer(&other, location).await?;
+            }
         }
         Ok(())
     }
@@ -243,42 +264,68 @@ impl Workspace {
         Location::new(&world.id, &self.project.name, stack)
     }
 
-    /// Also takes stacks whose files are wrong, as if they declared nothing: for destroying them.
+    /// Also takes stacks whose files are wrong, as if they declared nothing: for what works on states alone.
     pub(crate) fn with_broken(mut self) -> Self {
         let broken: Vec<Arc<str>> = self.broken().cloned().collect();
         for name in broken {
-            self.add_empty(name);
+            // Where it runs and what it uses may be told all the same.
+            let read = self.loaded.draft(&name).or_else(|| self.loaded.torn(&name));
+            let stack = StackFile {
+                references: read.map(|read| read.references.clone()).unwrap_or_default(),
+                key: read.and_then(|read| read.key.clone()),
+                sandbox: read.is_some_and(|read| read.sandbox),
+                ..empty(name)
+            };
+            self.project.stacks.push(stack);
         }
         self
     }
 
-    /// Also takes a stack that has a state but no file any more.
+    /// Also takes a stack that has a state but no file any more: the one that is named, or the default one.
     pub(crate) async fn with_forgotten(mut self, named: Option<&str>) -> Result<Self, Error> {
-        if let Some(name) = named {
-            let kept = self.store.list().await?;
-            if kept
-                .iter()
-                .any(|l| *l.stack == *name && l.project == self.project.name)
-            {
-                self.add_empty(Arc::from(name));
+        let named = named.or(self.project.default_stack.as_deref());
+        if let Some(name) = named
+            && self.project.stack(name).is_none()
+        {
+            let name: Arc<str> = Arc::from(name);
+            let worlds = self.store.worlds(&self.project.name, &name).await?;
+            if !worlds.is_empty() {
+                let sandbox = worlds.iter().all(|world| is_sandbox(world));
+                let stack = empty(name);
+                self.project.stacks.push(StackFile { sandbox, ..stack });
             }
         }
         Ok(self)
     }
 
-    fn add_empty(&mut self, name: Arc<str>) {
-        if self.project.stack(&name).is_none() {
-            self.project.stacks.push(StackFile {
-                path: PathBuf::from("stacks").join(format!("{name}.toml")),
-                name,
-                program: crate::program::Program::default(),
-                config: BTreeMap::new(),
-                secrets: BTreeMap::new(),
-                references: BTreeMap::new(),
-                key: None,
-                sandbox: false,
-            });
+    /// Also takes all stacks that have resources in that world, or in the sandbox, but no file any more.
+    pub(crate) async fn with_all_forgotten(mut self, simulated: bool) -> Result<Self, Error> {
+        for (location, recorded) in self.forgotten().await? {
+            let holds = recorded.is_none_or(|snapshot| !snapshot.is_empty());
+            if holds && is_sandbox(&location.world) == simulated {
+                let sandbox = simulated;
+                let stack = empty(location.stack);
+                self.project.stacks.push(StackFile { sandbox, ..stack });
+            }
         }
+        Ok(self)
+    }
+
+    /// The states of stacks that have no file any more, and what each holds, as far as that can be read.
+    pub(crate) async fn forgotten(&self) -> Result<Vec<(Location, Option<Snapshot>)>, Error> {
+        let mut found = Vec::new();
+        for location in self.store.list().await? {
+            if location.project == self.project.name && !self.has_file(&location.stack) {
+                let recorded = self.recorded(&location).await.ok();
+                found.push((location, recorded.map(|recorded| recorded.snapshot)));
+            }
+        }
+        Ok(found)
+    }
+
+    /// True for a stack that has a file, whatever is wrong with it.
+    pub(crate) fn has_file(&self, stack: &str) -> bool {
+        self.loaded.stacks().any(|name| **name == *stack)
     }
 
     /// The stacks whose files are wrong.

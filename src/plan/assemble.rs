@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use epid_provider::{Change, KindSchema, Path, Replace, Urn, Value};
+use epid_provider::{Change, KindSchema, Op, Path, Replace, Segment, Type, Urn, Value};
 
 use super::facts::facts;
 use super::planner::Planner;
@@ -144,7 +144,7 @@ fn cycle_problem(steps: &[Step], cycle: &[u32]) -> PlanProblem {
     let name = |id: &u32| {
         steps
             .get(*id as usize)
-            .map(|s| format!("{:?} {}", s.action, s.address))
+            .map(|s| format!("{} {}", doing(s.action), s.address))
             .unwrap_or_default()
     };
     let path: Vec<String> = cycle.iter().map(name).collect();
@@ -156,6 +156,23 @@ fn cycle_problem(steps: &[Step], cycle: &[u32]) -> PlanProblem {
     .hint("change the resources in two runs, or set deleteBeforeReplace on one of them")
 }
 
+/// What a step does, in a word for people.
+fn doing(action: Action) -> &'static str {
+    match action {
+        Action::Create => "create",
+        Action::Update | Action::Record => "change",
+        Action::Replace | Action::Decide => "replace",
+        Action::Vacate | Action::Delete => "delete",
+        Action::Refill => "make again",
+        Action::Read => "look up",
+        Action::Import => "import",
+        Action::Adopt => "take over",
+        Action::Forget | Action::Drop => "forget",
+        Action::Connect => "connect",
+        Action::Nothing => "keep",
+    }
+}
+
 /// Every top-level property as an addition.
 pub(super) fn leaves(schema: &KindSchema, desired: &Value) -> Vec<Change> {
     let mut changes =
@@ -164,6 +181,64 @@ pub(super) fn leaves(schema: &KindSchema, desired: &Value) -> Vec<Change> {
         change.replace = Replace::No;
     }
     changes
+}
+
+/// Everything that is declared of what is about to be made, leaf by leaf: it is shown, and promises all of the resource.
+pub(super) fn declared(schema: &KindSchema, desired: &Value) -> Vec<Change> {
+    let mut found = Vec::new();
+    for change in leaves(schema, desired) {
+        let field = match change.path.segments() {
+            [Segment::Key(name)] => schema.inputs.field(name),
+            _ => None,
+        };
+        let ty = field.map_or(&Type::Any, |field| &field.ty);
+        spread(ty, &change.path, &change.after, &mut found);
+    }
+    found
+}
+
+fn spread(ty: &Type, path: &Path, value: &Value, into: &mut Vec<Change>) {
+    match value {
+        Value::Map(map) if !map.is_empty() => {
+            for (key, value) in map.iter() {
+                let ty = match ty {
+                    Type::Object(object) => object.field(key).map_or(&Type::Any, |field| &field.ty),
+                    Type::Map(item) => item,
+                    _ => &Type::Any,
+                };
+                spread(ty, &path.join(Segment::Key(key.clone())), value, into);
+            }
+        }
+        Value::List(items)
+            if items
+                .iter()
+                .any(|item| matches!(item, Value::Map(_) | Value::List(_))) =>
+        {
+            for (at, item) in items.iter().enumerate() {
+                let by_index = (&Type::Any, Segment::Index(at));
+                let (ty, segment) = match ty {
+                    Type::Keyed(object, keys) => {
+                        match (&**keys, keys.first().and_then(|key| item.get(key))) {
+                            ([_], Some(Value::Str(name))) => {
+                                (&Type::Object(object.clone()), Segment::Element(name.clone()))
+                            }
+                            _ => (&Type::Object(object.clone()), Segment::Index(at)),
+                        }
+                    }
+                    Type::List(item) | Type::Set(item) => (&**item, Segment::Index(at)),
+                    _ => by_index,
+                };
+                spread(ty, &path.join(segment), item, into);
+            }
+        }
+        leaf => into.push(Change {
+            path: path.clone(),
+            op: Op::Add,
+            before: Value::Null,
+            after: leaf.clone(),
+            replace: Replace::No,
+        }),
+    }
 }
 
 pub(super) fn inputs(node: &Node, overrides: Vec<(Path, Value)>) -> PlannedInputs {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use epid_provider::{Change, Desired, Diff, Key, Observed, Path, Present, Record, Replace, Urn, Value};
 
-use super::assemble::{inputs, leaves};
+use super::assemble::{declared, inputs, leaves};
 use super::desired::{covered, shown, updated};
 use super::drift::{gone, settle};
 use super::facts::facts;
@@ -308,6 +308,7 @@ impl<'a> Planner<'a> {
                     .push(PlanProblem::new(Some(&node.urn), node.span, message).hint(hint));
                 Vec::new()
             }
+            (Action::Create, _) => declared(&node.schema, &desired),
             _ => leaves(&node.schema, &desired),
         };
         let target = self.next(node);

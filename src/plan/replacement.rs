@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use epid_provider::{Change, Diff, Op, Path, Provider, Replace, Urn, Value};
 
-use super::assemble::{inputs, leaves};
+use super::assemble::{declared, inputs};
 use super::desired::shown;
 use super::planner::{Decided, Outgoing, Planner, Replaced};
 use super::problem::PlanProblem;
@@ -72,7 +72,7 @@ impl<'a> Planner<'a> {
         let target = self.next(node);
         let mut step = self.step(node, Action::Create, target, after);
         step.desired = Some(inputs(node, Vec::new()));
-        step.changes = shown(&leaves(&node.schema, &desired));
+        step.changes = shown(&declared(&node.schema, &desired));
         step.takes.push(entry.key_of());
         let id = self.push(step);
         let known = unmade(&node.address, desired, &node.schema);

@@ -16,7 +16,17 @@ pub(crate) struct Cloud {
 
 impl Cloud {
     pub(crate) fn at_speed(speed: u32) -> Self {
-        let place = Place::with(&[("Epid.toml", "name = \"cloud\"\n")]);
+        Self::of(Place::with(&[("Epid.toml", "name = \"cloud\"\n")]), speed)
+    }
+
+    /// The same world, in which time passes otherwise.
+    pub(crate) fn again_at_speed(self, speed: u32) -> Self {
+        self._serving.signal("INT");
+        self._serving.end().ends(0);
+        Self::of(self.place, speed)
+    }
+
+    fn of(place: Place, speed: u32) -> Self {
         let mut serving = place.start(&format!("sandbox serve --port 0 --json --speed {speed}"));
         let line = serving.until(&["serving"]);
         let event: serde_json::Value = serde_json::from_str(&line).unwrap();

@@ -162,3 +162,66 @@ fn a_sandbox_that_is_served_is_shared_with_runs_and_kept_from_everything_else() 
         .run("preview --sandbox --expect-no-changes --refresh")
         .ends(0);
 }
+
+/// A run that waits for a stack, shown as it was; while it waits another one removes everything in it.
+fn overtaken(line: &str, up_to: &str) -> (Place, crate::place::Going) {
+    let place = Place::with(VALUES);
+    place.run("up --yes").ends(0);
+    let twin = place.twin();
+    twin.run("destroy --yes").ends(0);
+    place.write("stacks/one.toml", &VALUES[1].1.replace("\"3\"", "\"9\""));
+    let lock = File::open(place.state_file("one", "state").with_file_name("lock")).unwrap();
+    lock.lock().unwrap();
+    let mut command = std::process::Command::new("bash");
+    let program = env!("CARGO_BIN_EXE_epid");
+    command.args(["-c", &line.replace("epid", program)]);
+    place.surround(&mut command);
+    let mut going = crate::place::Going::new(command);
+    going.until(&[up_to]);
+    going.until(&["waiting: ", "is locked"]);
+    for below in [".epid/state", ".epid/seen"] {
+        for (name, bytes) in twin.files(below) {
+            place.write_bytes(&name, &bytes);
+        }
+        for name in place
+            .files(below)
+            .into_keys()
+            .filter(|name| !twin.path(name).exists())
+        {
+            std::fs::remove_file(place.path(&name)).unwrap();
+        }
+    }
+    drop(lock);
+    (place, going)
+}
+
+#[test]
+fn a_run_that_waited_plans_anew_and_does_what_it_shows() {
+    let (place, going) = overtaken("epid up --yes --wait 2>&1", "1 to update");
+    let ran = going.end().ends(0);
+    let anew = ran.out.split("has changed since that was shown").nth(1).unwrap();
+    let (shown, done) = anew.split_once("3 to create").unwrap();
+    assert!(shown.contains("+ a") && done.contains("3 created"), "{ran:?}");
+    place.run("preview --expect-no-changes").ends(0);
+}
+
+#[test]
+fn a_run_that_waited_asks_anew_about_what_it_did_not_show() {
+    // `script` gives a terminal; where there is none of it, nobody can be asked.
+    if std::process::Command::new("script")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        eprintln!("SKIPPED: there is no `script` here to make a terminal");
+        return;
+    }
+    for (answer, code) in [("no", 3), ("yes", 0)] {
+        let line = format!("printf 'yes\\n{answer}\\n' | script -qec 'epid up --wait' /dev/null");
+        let (place, going) = overtaken(&line, "1 to update");
+        let ran = going.end().ends(0).says("Do this instead?");
+        assert_eq!(ran.out.contains("nothing was done"), answer == "no", "{ran:?}");
+        assert_eq!(ran.out.contains("3 created"), answer == "yes", "{ran:?}");
+        place.run("preview --expect-no-changes").ends(code);
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -146,9 +146,13 @@ impl Place {
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {
+        self.write_bytes(name, text.as_bytes());
+    }
+
+    pub(crate) fn write_bytes(&self, name: &str, bytes: &[u8]) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        fs::write(path, bytes).unwrap();
     }
 
     /// With a variable in the environment of everything that is run here.
@@ -178,7 +182,8 @@ impl Place {
         ran(&mut command)
     }
 
-    fn surround(&self, command: &mut Command) {
+    /// The folder and the environment of everything that is run here.
+    pub(crate) fn surround(&self, command: &mut Command) {
         command
             .current_dir(self.dir.path())
             .env_clear()
@@ -258,7 +263,7 @@ fn collect(path: &Path, root: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
 /// A running epid. Killed where it is dropped.
 pub(crate) struct Going {
     child: Child,
-    out: BufReader<ChildStdout>,
+    out: Box<dyn std::io::BufRead>,
     err: BufReader<ChildStderr>,
     seen: String,
 }
@@ -268,7 +273,7 @@ impl Going {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         Self {
-            out: BufReader::new(child.stdout.take().unwrap()),
+            out: Box::new(BufReader::new(child.stdout.take().unwrap())),
             err: BufReader::new(child.stderr.take().unwrap()),
             child,
             seen: String::new(),
@@ -322,6 +327,20 @@ impl Going {
             .args([format!("-{name}"), self.pid().to_string()])
             .status();
         assert!(done.unwrap().success());
+    }
+
+    /// Reads nothing more of standard output, sends a signal, and waits for the end.
+    pub(crate) fn unheard(self, signal: &str) -> Ran {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(writer);
+        let mut going = self;
+        // What was its reader is dropped: every write fails from here on.
+        drop(std::mem::replace(
+            &mut going.out,
+            Box::new(BufReader::new(reader)),
+        ));
+        going.signal(signal);
+        going.end()
     }
 
     /// False once it has ended.

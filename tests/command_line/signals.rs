@@ -1,5 +1,7 @@
 //! Interrupts: gently, firmly, and as CI runners send them.
 
+use std::time::{Duration, Instant};
+
 use crate::endpoints::{Cloud, towards};
 use crate::place::{CLOUD, Going, Place, Ran};
 
@@ -17,7 +19,7 @@ fn under_way(cloud: &Cloud) -> (Place, Going) {
 fn goes_on(place: &Place, ran: Ran, cloud: Cloud) {
     let ran = ran.ends(130);
     assert!(
-        ran.out.contains("interrupted") && ran.out.contains("goes on"),
+        ran.out.contains("interrupted") && ran.out.contains("`epid up --yes` goes on from here"),
         "{ran:?}"
     );
     place.run("up --yes").ends(0);
@@ -40,7 +42,7 @@ fn the_first_interrupt_finishes_what_runs_and_says_what_is_left() {
         }
         let ran = going.end();
         assert!(
-            ran.out.contains("left:") && !ran.out.contains("cancelling"),
+            ran.out.contains("left: network/") && !ran.out.contains("cancelling"),
             "{ran:?}"
         );
         goes_on(&place, ran, cloud);
@@ -108,4 +110,58 @@ fn an_interrupt_between_stacks_leaves_the_later_ones_alone() {
     assert_eq!(place.run("state ls --stack after").ends(0).out, "");
     place.run("up --all --yes").ends(0);
     place.run("preview --all --expect-no-changes").ends(0);
+}
+
+/// What GitHub's runners do to a job that is cancelled: SIGINT, 7.5 s later SIGTERM, 2.5 s later SIGKILL. The call that runs takes
+/// longer than that.
+#[test]
+fn a_ci_runner_that_cancels_a_job_finds_it_ended_in_time_with_nothing_lost() {
+    let cloud = Cloud::at_speed(2);
+    let (place, mut going) = under_way(&cloud);
+    going.signal("INT");
+    going.until(&["stopping:"]);
+    // These are the times of the runner, not of what is waited for.
+    std::thread::sleep(Duration::from_secs(7));
+    assert!(going.goes_on(), "the call was not finished, or not waited for");
+    going.signal("TERM");
+    let told = Instant::now();
+    let ran = going.end();
+    assert!(
+        told.elapsed() < Duration::from_secs(2),
+        "it would have been killed"
+    );
+    let ran = ran.ends(130).says("1 cut short").says("goes on from here");
+    assert!(
+        !ran.out.contains("error") && !ran.out.contains("skipped"),
+        "{ran:?}"
+    );
+    let left = place.run("state ls").ends(0).out;
+    assert!(
+        left.contains("network/vpc ") && left.contains("network/nat1"),
+        "{left}"
+    );
+    // Nobody waits so long for the next one.
+    let (place, cloud) = (place, cloud.again_at_speed(200));
+    let place = towards(place, &cloud.address);
+    place.run("up --yes").ends(0).says("network/nat1");
+    place.run("preview --expect-no-changes --refresh").ends(0);
+    let clean = Place::with(CLOUD);
+    clean.run("up --sandbox --yes").ends(0);
+    assert_eq!(cloud.counts(), crate::place::Look::at(&clean).counts());
+}
+
+#[test]
+fn a_run_whose_reader_has_gone_says_on_stderr_that_it_stops() {
+    let cloud = Cloud::at_speed(100);
+    let (place, going) = under_way(&cloud);
+    let ran = going.unheard("INT");
+    assert_eq!(ran.code, Some(130), "{ran:?}");
+    for text in [
+        "stopping: the running call is finished first",
+        "left: network/",
+        "goes on from here",
+    ] {
+        assert!(ran.err.contains(text), "{text:?} is missing: {ran:?}");
+    }
+    place.run("up --yes").ends(0);
 }

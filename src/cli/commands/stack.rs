@@ -1,14 +1,18 @@
 //! `epid stack`.
 
-use super::locate;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{any_stack, locate};
 use crate::cli::args::{Consent, StackArgs, StackCommand};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
-use crate::cli::ui::{count, outputs, shown_json};
+use crate::cli::ui::{Terminal, count, outputs, shown_json};
 use crate::cli::waiting::{after_others, patiently};
 use crate::cli::workspace::Workspace;
 use crate::cli::world::World;
 use crate::cli::{Context, surroundings};
+use crate::state::{Location, Snapshot};
 
 pub(crate) async fn stack(context: &Context, command: StackCommand) -> Result<Exit, Error> {
     match command {
@@ -22,16 +26,27 @@ pub(crate) async fn stack(context: &Context, command: StackCommand) -> Result<Ex
     }
 }
 
+/// A stack as it is listed.
+struct Row {
+    stack: Arc<str>,
+    world: String,
+    /// What it holds.
+    state: Result<(u64, usize), Error>,
+    recorded: bool,
+    /// `good`, `wrong` or `gone`.
+    file: &'static str,
+}
+
 async fn ls(context: &Context, sandbox: bool) -> Result<Exit, Error> {
     let workspace = context.workspace()?;
-    let terminal = context.terminal;
-    let width = workspace
-        .project
-        .stacks
-        .iter()
-        .map(|s| s.name.chars().count())
-        .max()
-        .unwrap_or(0);
+    let workspace = if sandbox {
+        workspace.in_sandbox()
+    } else {
+        workspace
+    };
+    let broken: BTreeSet<Arc<str>> = workspace.broken().cloned().collect();
+    let workspace = workspace.with_broken();
+    let mut rows = Vec::new();
     for stack in &workspace.project.stacks {
         let world = if Workspace::simulated(stack, sandbox) {
             World::sandbox(&workspace, None)?
@@ -39,39 +54,87 @@ async fn ls(context: &Context, sandbox: bool) -> Result<Exit, Error> {
             World::cloud()
         };
         let location = workspace.location(&world, &stack.name);
-        let snapshot = workspace.recorded(&location).await?.snapshot;
+        let file = if broken.contains(&stack.name) {
+            "wrong"
+        } else {
+            "good"
+        };
+        rows.push(row(&workspace, location, file).await);
+    }
+    for (location, _) in workspace.forgotten().await? {
+        rows.push(row(&workspace, location, "gone").await);
+    }
+    rows.sort_by(|a, b| (&a.stack, &a.world).cmp(&(&b.stack, &b.world)));
+    list(context.terminal, &workspace, &rows);
+    for row in rows {
+        row.state?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn row(workspace: &Workspace, location: Location, file: &'static str) -> Row {
+    let recorded = workspace
+        .recorded(&location)
+        .await
+        .map(|recorded| recorded.snapshot);
+    let is_recorded = |snapshot: &Snapshot| !snapshot.header.lineage.is_empty();
+    Row {
+        recorded: recorded.as_ref().map_or(true, is_recorded),
+        state: recorded.map(|snapshot| (snapshot.header.serial, snapshot.entries.len())),
+        stack: location.stack,
+        world: location.world.to_string(),
+        file,
+    }
+}
+
+fn list(terminal: Terminal, workspace: &Workspace, rows: &[Row]) {
+    let widest = |cell: fn(&Row) -> &str| {
+        rows.iter()
+            .map(|row| cell(row).chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let (names, worlds) = (widest(|row| &row.stack), widest(|row| &row.world));
+    for row in rows {
         if terminal.json {
+            let (serial, resources) = row.state.as_ref().ok().copied().unzip();
             terminal.json(&serde_json::json!({
                 "event": "stack",
-                "stack": stack.name,
-                "world": world.id,
-                "serial": snapshot.header.serial,
-                "resources": snapshot.entries.len(),
+                "stack": row.stack,
+                "world": row.world,
+                "serial": serial,
+                "resources": resources,
+                "file": row.file,
             }));
             continue;
         }
-        let mark = if workspace.project.default_stack.as_ref() == Some(&stack.name) {
+        let mark = if workspace.project.default_stack.as_ref() == Some(&row.stack) {
             "*"
         } else {
             " "
         };
-        let state = if snapshot.header.lineage.is_empty() {
-            "nothing recorded yet".to_owned()
-        } else {
-            format!(
-                "state {}, {}",
-                snapshot.header.serial,
-                count(snapshot.entries.len(), "resource", "resources")
-            )
+        let state = match row.state {
+            Err(_) => "cannot be read".to_owned(),
+            Ok(_) if !row.recorded => "nothing recorded yet".to_owned(),
+            Ok((serial, resources)) => {
+                format!("state {serial}, {}", count(resources, "resource", "resources"))
+            }
         };
-        terminal.line(&format!("{mark} {:width$}   {}   {state}", stack.name, world.id));
-    }
-    for name in workspace.broken() {
-        terminal.note(&format!(
-            "! {name}   something is wrong with its file: `epid preview --stack {name}` tells"
+        let file = match row.file {
+            "wrong" => format!(
+                "   something is wrong with its file or program: `epid preview --stack {}` tells",
+                row.stack
+            ),
+            "gone" => "   no file".to_owned(),
+            _ => String::new(),
+        };
+        terminal.line(&format!(
+            "{mark} {:names$}   {:worlds$}   {state}{}",
+            row.stack,
+            row.world,
+            terminal.paint.yellow(&file)
         ));
     }
-    Ok(Exit::Done)
 }
 
 async fn output(
@@ -80,7 +143,7 @@ async fn output(
     name: Option<&str>,
     secrets: bool,
 ) -> Result<Exit, Error> {
-    let workspace = context.workspace()?;
+    let workspace = any_stack(context, args).await?;
     let (stack, location, _) = locate(&workspace, args)?;
     let terminal = context.terminal;
     if secrets {
@@ -139,7 +202,7 @@ fn bare(value: &epid_provider::Value) -> String {
 }
 
 async fn rm(context: &Context, args: &StackArgs, consent: Consent) -> Result<Exit, Error> {
-    let workspace = context.workspace()?;
+    let workspace = any_stack(context, args).await?;
     let (stack, location, _) = locate(&workspace, args)?;
     after_others(context, &workspace, &location, consent.wait).await?;
     let snapshot = workspace.recorded(&location).await?.snapshot;
@@ -148,21 +211,21 @@ async fn rm(context: &Context, args: &StackArgs, consent: Consent) -> Result<Exi
         return Err(Error::invalid(format!("stack `{}` still has {left}", stack.name))
             .hint(format!("`epid destroy --stack {}` first", stack.name)));
     }
-    if !context
-        .terminal
-        .agrees(consent.yes, "Remove the state and its history?")
-    {
-        return Err(Error::invalid("nothing was removed").hint("add --yes to remove it without being asked"));
+    let question = "Remove the state and its history?";
+    if !context.terminal.consents(consent.yes, question)? {
+        return Ok(Exit::Done);
     }
     // Nobody is kept from going by a stack that is gone.
-    workspace.withdraw(&location).await?;
+    workspace.withdraw(&location, &BTreeSet::new()).await?;
     let holder = surroundings::holder(&context.command);
     let remove = async || Ok(workspace.store.remove(&location, holder.clone()).await?);
     patiently(context.terminal, consent.wait, remove).await?;
-    context.terminal.done(&format!(
-        "the state of `{}` is removed; {} stays",
-        stack.name,
-        stack.path.display()
-    ));
+    let stays = if workspace.has_file(&stack.name) {
+        format!("; {} stays", stack.path.display())
+    } else {
+        String::new()
+    };
+    let done = format!("the state of `{}` is removed{stays}", stack.name);
+    context.terminal.done(&done);
     Ok(Exit::Done)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use epid_provider::Value;
 
-use super::{copies, locate, migrate, records};
+use super::{any_stack, copies, locate, migrate, records};
 use crate::cli::Context;
 use crate::cli::args::{StackArgs, StateCommand};
 use crate::cli::error::Error;
@@ -73,7 +73,7 @@ fn role(role: Role) -> &'static str {
 }
 
 async fn ls(context: &Context, args: &StackArgs) -> Result<Exit, Error> {
-    let workspace = context.workspace()?;
+    let workspace = any_stack(context, args).await?;
     let (_, location, _) = locate(&workspace, args)?;
     let snapshot = workspace.recorded(&location).await?.snapshot;
     let terminal = context.terminal;
@@ -161,7 +161,7 @@ pub(super) fn find(snapshot: &Snapshot, name: &str) -> Result<Vec<Arc<Entry>>, E
 }
 
 async fn show(context: &Context, args: &StackArgs, resource: &str) -> Result<Exit, Error> {
-    let workspace = context.workspace()?;
+    let workspace = any_stack(context, args).await?;
     let (_, location, _) = locate(&workspace, args)?;
     let snapshot = workspace.recorded(&location).await?.snapshot;
     let terminal = context.terminal;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::{Planned, Running};
 use crate::apply::{Event, Executor, Outcome, PlanRefused, Stop};
+use crate::cli::bound::beyond;
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::saved_plan::SavedPlan;
-use crate::cli::ui::{Listener, summary};
+use crate::cli::ui::{Listener, is_told_alike, summary};
 use crate::cli::waiting::patiently;
 use crate::cli::workspace::Workspace;
 use crate::cli::world::World;
@@ -20,10 +21,10 @@ use crate::state::{Location, Opening, Run, Session};
 
 impl Running<'_> {
     /// Opens the stack and executes what was shown; where something has changed since, what a new plan says, if it stays
-    /// within that.
-    pub(super) async fn execute(&self, shown: Planned<'_>) -> Result<Exit, Error> {
+    /// within that or is agreed to. `None` where somebody said no.
+    pub(super) async fn execute(&self, shown: Planned<'_>) -> Result<Option<Exit>, Error> {
         if shown.plan.header.lineage.is_empty() && shown.plan.is_empty() && shown.plan.outputs.is_empty() {
-            return Ok(Exit::Done);
+            return Ok(Some(Exit::Done));
         }
         if self.control.stop() > Stop::No {
             return Err(Error::interrupted());
@@ -36,26 +37,51 @@ impl Running<'_> {
         Ok(exit)
     }
 
-    pub(super) async fn execute_in(&self, session: &Arc<Session>, shown: Planned<'_>) -> Result<Exit, Error> {
+    async fn execute_in(&self, session: &Arc<Session>, shown: Planned<'_>) -> Result<Option<Exit>, Error> {
         let (stack, location) = (shown.stack, shown.location.clone());
         self.begin(session, stack, &location).await?;
-        let done = self.execute_shown(session, shown).await;
-        self.end(session, stack, &location, done).await
+        let done = async {
+            let Some(plan) = self.still(session, shown).await? else {
+                return Ok(None);
+            };
+            self.apply(session, stack, plan).await.map(Some)
+        };
+        let done = done.await;
+        let through = matches!(done, Ok(Some(Exit::Done)));
+        self.end(session, stack, &location, through).await?;
+        done
     }
 
-    pub(super) async fn execute_shown(
-        &self,
-        session: &Arc<Session>,
-        shown: Planned<'_>,
-    ) -> Result<Exit, Error> {
-        let stack = shown.stack;
-        let plan = if self.holds(session, &shown).await? {
+    /// What was shown, or what takes its place now that nobody else can write.
+    async fn still(&self, session: &Session, shown: Planned<'_>) -> Result<Option<Plan>, Error> {
+        if self.holds(session, &shown).await? {
             self.refuse_loss(&shown.location, &shown.plan).await?;
-            shown.plan
-        } else {
-            self.plan_again(session, shown).await?
-        };
-        self.apply(session, stack, plan).await
+            return Ok(Some(shown.plan));
+        }
+        let fresh = self.plan_again(session, &shown).await?;
+        let beyond = beyond(&shown.plan, &fresh.plan);
+        if self.asked.wait && !is_told_alike(&shown.plan, &fresh.plan) {
+            // Whoever waits for others takes what they leave.
+            let name = &fresh.stack.name;
+            self.context.terminal.note(&format!(
+                "stack `{name}` has changed since that was shown; now it is:"
+            ));
+            self.show(std::slice::from_ref(&fresh));
+            if !beyond.is_empty() && !self.agreed("Do this instead?").await? {
+                return Ok(None);
+            }
+            return Ok(Some(fresh.plan));
+        }
+        if beyond.is_empty() {
+            return Ok(Some(fresh.plan));
+        }
+        let names: Vec<&str> = beyond.iter().map(|urn| urn.path()).take(5).collect();
+        let message = format!(
+            "{}: more would change than was shown: {}",
+            fresh.stack.name,
+            names.join(", ")
+        );
+        Err(Error::failed(message).hint("nothing of this stack was done; run it again to see what changes"))
     }
 
     /// Executes a plan in an open session and shows what happens.
@@ -119,15 +145,34 @@ impl Running<'_> {
             return;
         }
         if !(plan.is_empty() && outcome.is_success()) {
-            terminal.print(&summary(outcome, plan, took, terminal));
+            let text = summary(outcome, plan, took, &self.goes_on(stack), terminal);
+            if outcome.interrupted {
+                terminal.tell(text.trim_end());
+            } else {
+                terminal.print(&text);
+            }
         }
-        if self.asked.mode == Mode::Up && !outcome.outputs.is_empty() {
+        if self.asked.mode == Mode::Up && !outcome.outputs.is_empty() && !outcome.interrupted {
             terminal.print(&crate::cli::ui::outputs(
                 &outcome.outputs,
                 terminal.paint,
                 terminal.width,
             ));
         }
+    }
+
+    /// The command that goes on with a run that was interrupted. A saved plan is only of the state it was made from.
+    fn goes_on(&self, stack: &StackFile) -> String {
+        if !self.context.command.contains("--plan") {
+            return self.context.command.clone();
+        }
+        let command = if self.asked.mode == Mode::Destroy {
+            "destroy"
+        } else {
+            "up"
+        };
+        let sandbox = if self.world.simulated { " --sandbox" } else { "" };
+        format!("epid {command} --stack {}{sandbox}", stack.name)
     }
 
     /// Executes a saved plan.
@@ -152,7 +197,9 @@ impl Running<'_> {
                 self.apply(&session, stack, plan).await
             };
             let done = done.await;
-            self.end(&session, stack, &location, done).await
+            let through = matches!(done, Ok(Exit::Done));
+            self.end(&session, stack, &location, through).await?;
+            done
         };
         let done = done.await;
         let closed = session.close().await;

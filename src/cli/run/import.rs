@@ -221,6 +221,8 @@ impl Running<'_> {
         let shown = Shown {
             paint: terminal.paint,
             width: terminal.width,
+            cuts: terminal.cuts,
+            details: false,
             recorded: trial.entries.len(),
             component: &component,
         };

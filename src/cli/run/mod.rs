@@ -24,7 +24,7 @@ use crate::cli::args::{Destroy, Drifted, Preview, Refresh as RefreshCommand, Sel
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::saved_plan::SavedPlan;
-use crate::cli::ui::{Shown, count, document, principal, render_plan};
+use crate::cli::ui::{Shown, count, document, is_long, principal, render_plan};
 use crate::cli::waiting::patiently;
 use crate::cli::workspace::{Pending, Workspace};
 use crate::cli::world::World;
@@ -53,6 +53,8 @@ pub(super) struct Asked {
     reads: bool,
     /// Wait for a stack that another run holds.
     wait: bool,
+    /// Show what is declared of every new resource.
+    details: bool,
 }
 
 impl Asked {
@@ -82,6 +84,7 @@ impl Asked {
             copy: false,
             reads: false,
             wait: false,
+            details: false,
         })
     }
 
@@ -222,6 +225,7 @@ pub(crate) async fn up(
     let mut asked = Asked::new(Mode::Up, &args.selection, &args.replace)?.reading(args.refresh);
     asked.parallel = args.parallel;
     asked.copy = args.copy;
+    asked.details = args.details;
     asked.wait = args.wait;
     let stacks = match &saved {
         Some(saved) => {
@@ -247,7 +251,7 @@ pub(crate) async fn up(
     };
     let exit = match (saved, stacks.as_slice()) {
         (Some(saved), [stack]) => run.saved(stack, saved).await,
-        _ => run.all(&stacks).await,
+        _ => run.all(&args.stacks, &stacks).await,
     };
     world.close()?;
     exit
@@ -274,10 +278,10 @@ fn planned_stack<'a>(
 /// `epid destroy`.
 pub(crate) async fn destroy(context: &Context, workspace: Workspace, args: &Destroy) -> Result<Exit, Error> {
     let control = heard();
-    let workspace = workspace.with_forgotten(args.stacks.one.stack.as_deref()).await?;
-    let mut stacks = choose(&workspace, &args.stacks)?;
-    stacks.reverse();
+    let workspace = leaving(workspace, &args.stacks).await?;
+    let stacks = choose(&workspace, &args.stacks)?;
     let world = taken_world(context, &workspace, &stacks, &args.stacks, (args.wait, &control)).await?;
+    let stacks = sharing::users_first(&workspace, &world, stacks).await?;
     let mut asked = Asked::new(Mode::Destroy, &args.selection, &[])?;
     asked.parallel = args.parallel;
     asked.wait = args.wait;
@@ -289,20 +293,46 @@ pub(crate) async fn destroy(context: &Context, workspace: Workspace, args: &Dest
         control,
         yes: args.yes,
     };
-    let exit = run.all(&stacks).await;
+    let exit = run.all(&args.stacks, &stacks).await;
     world.close()?;
     exit
 }
 
-/// `epid preview`.
-pub(crate) async fn preview(context: &Context, workspace: &Workspace, args: &Preview) -> Result<Exit, Error> {
-    let mut stacks = choose(workspace, &args.stacks)?;
-    let mode = if args.destroy { Mode::Destroy } else { Mode::Up };
-    if mode == Mode::Destroy {
-        stacks.reverse();
+/// A project for removing stacks: those count, too, that have no file any more.
+async fn leaving(workspace: Workspace, args: &StacksArgs) -> Result<Workspace, Error> {
+    if args.all {
+        let simulated = is_simulated(&workspace, args)?;
+        return workspace.with_all_forgotten(simulated).await;
     }
+    let asked = args.one.sandbox;
+    let workspace = workspace.with_forgotten(args.one.stack.as_deref()).await?;
+    let stack = workspace.stack(args.one.stack.as_deref())?;
+    if stack.sandbox && !asked && !workspace.has_file(&stack.name) {
+        // Time passes as it does outside, until it is known that nothing else is meant.
+        return Err(
+            Error::invalid(format!("stack `{}` is recorded in the sandbox only", stack.name))
+                .hint("add --sandbox; its file, which could say so, is gone"),
+        );
+    }
+    Ok(workspace)
+}
+
+/// `epid preview`.
+pub(crate) async fn preview(context: &Context, workspace: Workspace, args: &Preview) -> Result<Exit, Error> {
+    let mode = if args.destroy { Mode::Destroy } else { Mode::Up };
+    let workspace = if mode == Mode::Destroy {
+        leaving(workspace, &args.stacks).await?
+    } else {
+        workspace
+    };
+    let workspace = &workspace;
+    let mut stacks = choose(workspace, &args.stacks)?;
     let world = world(context, workspace, &stacks, &args.stacks, false)?;
-    let asked = Asked::new(mode, &args.selection, &args.replace)?.reading(args.refresh);
+    if mode == Mode::Destroy {
+        stacks = sharing::users_first(workspace, &world, stacks).await?;
+    }
+    let mut asked = Asked::new(mode, &args.selection, &args.replace)?.reading(args.refresh);
+    asked.details = args.details;
     let run = Running {
         context,
         workspace,
@@ -316,6 +346,7 @@ pub(crate) async fn preview(context: &Context, workspace: &Workspace, args: &Pre
         // A plan holds the values that it sends.
         run.require_secrets(&stacks).await?;
     }
+    run.tell_forgotten(&args.stacks).await?;
     let mut planned = run.plan_all(&stacks).await?;
     run.show(&planned);
     run.show_unclear(&planned);
@@ -383,6 +414,8 @@ async fn refresh_all(
     args: &RefreshCommand,
 ) -> Result<Exit, Error> {
     let mut exit = Exit::Done;
+    run.tell_forgotten(&args.stacks).await?;
+    run.check_before_recovery(stacks).await?;
     for stack in stacks {
         run.recover(stack).await?;
         let none = Pending::new();
@@ -422,7 +455,7 @@ async fn refresh_all(
             if planned.plan.is_empty() || !run.agreed("Record this?").await? {
                 continue;
             }
-            exit = exit.or(run.execute(planned).await?);
+            exit = exit.or(run.execute(planned).await?.unwrap_or(Exit::Done));
         }
     }
     Ok(exit)
@@ -479,8 +512,10 @@ impl Running<'_> {
     }
 
     /// Plans every stack, shows the plans, asks, and executes them one after the other.
-    async fn all(&self, stacks: &[&StackFile]) -> Result<Exit, Error> {
+    async fn all(&self, args: &StacksArgs, stacks: &[&StackFile]) -> Result<Exit, Error> {
+        self.tell_forgotten(args).await?;
         self.require_secrets(stacks).await?;
+        self.check_before_recovery(stacks).await?;
         for stack in stacks {
             self.recover(stack).await?;
         }
@@ -508,9 +543,9 @@ impl Running<'_> {
                 terminal.line(&terminal.paint.bold(&title));
             }
             let done = self.execute(next).await?;
-            if done != Exit::Done {
+            if done != Some(Exit::Done) {
                 self.tell_left(planned.as_slice());
-                return Ok(done);
+                return Ok(done.unwrap_or(Exit::Done));
             }
         }
         Ok(Exit::Done)
@@ -554,6 +589,8 @@ impl Running<'_> {
         let shown = Shown {
             paint: terminal.paint,
             width: terminal.width,
+            cuts: terminal.cuts,
+            details: self.asked.details,
             recorded: planned.recorded,
             component: &component,
         };
@@ -602,6 +639,10 @@ impl Running<'_> {
                 let gap = if at > 0 { "\n" } else { "" };
                 terminal.print(&format!("{gap}{}", self.text(planned)));
             }
+        }
+        if !terminal.json && !self.asked.details && planned.iter().any(|planned| is_long(&planned.plan)) {
+            let line = "--details shows what is declared of new resources";
+            terminal.line(&format!("  {}", terminal.paint.dim(line)));
         }
     }
 }

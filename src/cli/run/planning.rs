@@ -6,13 +6,12 @@ use std::sync::Arc;
 use epid_provider::{Map, Observed, Urn, Value};
 
 use super::{Basis, Planned, Running};
-use crate::cli::bound::beyond;
 use crate::cli::derivations::Derivations;
 use crate::cli::error::Error;
 use crate::cli::workspace::{Pending, Recorded};
 use crate::graph::ResourceGraph;
 use crate::observe::{Depth, Looking, Seen, observe};
-use crate::plan::{Mode, Plan, Refresh, Request, Selection, plan};
+use crate::plan::{Mode, Refresh, Request, Selection, plan};
 use crate::program::StackFile;
 use crate::state::{JournalEntry, Location, Session, StateError};
 
@@ -52,6 +51,69 @@ impl Running<'_> {
             planned.push(one);
         }
         Ok(planned)
+    }
+
+    /// Tells everything that is wrong with the programs before what earlier runs left is looked into, where they left
+    /// something: that is the first thing that a run writes down.
+    pub(super) async fn check_before_recovery(&self, stacks: &[&StackFile]) -> Result<(), Error> {
+        if self.asked.mode == Mode::Destroy || !self.left_unclear(stacks).await? {
+            return Ok(());
+        }
+        let mut pending = Pending::new();
+        for stack in stacks {
+            // What runs before says something else then, perhaps.
+            let outputs = stack.program.outputs.iter();
+            let unknown = outputs.map(|output| {
+                let origin = format!("stacks.{}.{}", stack.name, output.name);
+                (output.name.clone(), Value::unknown(&origin))
+            });
+            pending.insert(stack.name.clone(), unknown.collect());
+        }
+        let mut problems = Vec::new();
+        for stack in stacks {
+            match self.check(stack, &pending).await {
+                Err(Error::Input(found, _)) => {
+                    for problem in found {
+                        if !problems.contains(&problem) {
+                            problems.push(problem);
+                        }
+                    }
+                }
+                checked => checked?,
+            }
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(self.workspace.input(problems))
+        }
+    }
+
+    async fn left_unclear(&self, stacks: &[&StackFile]) -> Result<bool, Error> {
+        for stack in stacks {
+            let location = self.workspace.location(self.world, &stack.name);
+            if !self
+                .workspace
+                .recorded(&location)
+                .await?
+                .snapshot
+                .intents
+                .is_empty()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn check(&self, stack: &StackFile, pending: &Pending) -> Result<(), Error> {
+        let location = self.workspace.location(self.world, &stack.name);
+        let recorded = self.workspace.recorded(&location).await?;
+        let derivations = Derivations::of(&recorded);
+        let references = self.references(stack, pending, &derivations).await?;
+        self.workspace
+            .graph(stack, self.world, references, &derivations)?;
+        Ok(())
     }
 
     pub(super) async fn plan<'a>(
@@ -141,29 +203,23 @@ impl Running<'_> {
         Ok(references == basis.references)
     }
 
-    /// Plans again on what is recorded now, within what was shown.
-    pub(super) async fn plan_again(&self, session: &Session, shown: Planned<'_>) -> Result<Plan, Error> {
+    /// Plans again on what is recorded now.
+    pub(super) async fn plan_again<'a>(
+        &self,
+        session: &Session,
+        shown: &Planned<'a>,
+    ) -> Result<Planned<'a>, Error> {
         let recorded = Recorded {
             snapshot: session.snapshot(),
             keys: Some(session.keys().clone()),
         };
         let nothing_pends = Pending::new();
-        let fresh = self.plan_from(shown.stack, shown.location, &recorded, &nothing_pends);
-        let mut plan = self.unless_stopped(fresh).await?.plan;
+        let fresh = self.plan_from(shown.stack, shown.location.clone(), &recorded, &nothing_pends);
+        let mut fresh = self.unless_stopped(fresh).await?;
         if self.asked.refresh == Refresh::Record {
-            plan = plan.records_alone();
+            fresh.plan = fresh.plan.records_alone();
         }
-        let beyond = beyond(&shown.plan, &plan);
-        if beyond.is_empty() {
-            return Ok(plan);
-        }
-        let names: Vec<&str> = beyond.iter().map(|urn| urn.path()).take(5).collect();
-        let message = format!(
-            "{}: more would change than was shown: {}",
-            shown.stack.name,
-            names.join(", ")
-        );
-        Err(Error::failed(message).hint("nothing of this stack was done; run it again to see what changes"))
+        Ok(fresh)
     }
 
     /// What the secrets of a stack come to, as things stand; only a run that opens them can tell.

@@ -6,14 +6,95 @@ use std::sync::Arc;
 use epid_provider::Urn;
 
 use super::{Planned, Running};
+use crate::cli::args::StacksArgs;
 use crate::cli::error::Error;
-use crate::cli::exit::Exit;
-use crate::cli::ui::principal;
+use crate::cli::ui::{count, principal};
+use crate::cli::workspace::Workspace;
+use crate::cli::world::World;
 use crate::plan::{Action, Mode, Plan, PlannedChange, PlannedOutput};
 use crate::program::StackFile;
 use crate::state::{Location, Outputs, Session, Snapshot, StateError};
 
+/// The stacks, each after those that use its outputs: by their files, and by the marks of those whose files say nothing.
+pub(super) async fn users_first<'a>(
+    workspace: &Workspace,
+    world: &World,
+    stacks: Vec<&'a StackFile>,
+) -> Result<Vec<&'a StackFile>, Error> {
+    let mut users: BTreeMap<&str, BTreeSet<Arc<str>>> = BTreeMap::new();
+    for stack in &stacks {
+        for (producer, _) in stack.references.values() {
+            users.entry(producer).or_default().insert(stack.name.clone());
+        }
+        let marked = workspace
+            .store
+            .consumers(&workspace.location(world, &stack.name))
+            .await?;
+        let marked = marked.into_iter().map(|consumer| consumer.stack);
+        users.entry(&stack.name).or_default().extend(marked);
+    }
+    // Those of a round of broken files come as they are.
+    let mut order: Vec<&StackFile> = Vec::new();
+    let mut waiting: Vec<&StackFile> = stacks.into_iter().rev().collect();
+    while !waiting.is_empty() {
+        let is_used = |stack: &&StackFile| {
+            let users = users.get(&*stack.name);
+            let waits = |other: &&StackFile| {
+                other.name != stack.name && users.is_some_and(|u| u.contains(&other.name))
+            };
+            waiting.iter().any(waits)
+        };
+        let next = waiting.iter().position(|stack| !is_used(stack)).unwrap_or(0);
+        order.push(waiting.remove(next));
+    }
+    Ok(order)
+}
+
 impl Running<'_> {
+    /// Names the stacks that have resources here and no file any more, where all stacks were asked for.
+    pub(super) async fn tell_forgotten(&self, args: &StacksArgs) -> Result<(), Error> {
+        if !args.all {
+            return Ok(());
+        }
+        let mut found = self.workspace.forgotten().await?;
+        found.retain(|(location, recorded)| {
+            *location.world == *self.world.id && recorded.as_ref().is_none_or(|snapshot| !snapshot.is_empty())
+        });
+        if found.is_empty() {
+            return Ok(());
+        }
+        let terminal = self.context.terminal;
+        let destroyed = self.asked.mode == Mode::Destroy;
+        if terminal.json {
+            let names: Vec<&str> = found.iter().map(|(location, _)| &*location.stack).collect();
+            terminal.json(&serde_json::json!({
+                "event": "stacksWithoutFile", "stacks": names, "included": destroyed,
+            }));
+            return Ok(());
+        }
+        for (location, recorded) in found {
+            let holds = recorded.map_or_else(
+                || "what it holds cannot be read".to_owned(),
+                |snapshot| {
+                    count(
+                        snapshot.entries.len(),
+                        "resource is recorded",
+                        "resources are recorded",
+                    )
+                },
+            );
+            let stack = &location.stack;
+            let sandbox = if self.world.simulated { " --sandbox" } else { "" };
+            let next = if destroyed {
+                "it is destroyed with the rest".to_owned()
+            } else {
+                format!("it is left as it is; `epid destroy --stack {stack}{sandbox}` removes it")
+            };
+            terminal.warn(&format!("stack `{stack}` has no file any more ({holds}): {next}"));
+        }
+        Ok(())
+    }
+
     /// Refuses a plan that was made with other outputs of other stacks.
     pub(super) async fn refuse_stale(
         &self,
@@ -156,29 +237,30 @@ impl Running<'_> {
         }
     }
 
-    /// Tells the stacks around this one what became of that.
+    /// Tells the stacks around this one what became of that, and whether all of it was done.
     pub(super) async fn end(
         &self,
         session: &Arc<Session>,
         stack: &StackFile,
         location: &Location,
-        done: Result<Exit, Error>,
-    ) -> Result<Exit, Error> {
+        through: bool,
+    ) -> Result<(), Error> {
         match self.asked.mode {
             Mode::Destroy => {
                 if session.with(Snapshot::is_empty) {
-                    self.workspace.withdraw(location).await?;
+                    self.workspace.withdraw(location, &BTreeSet::new()).await?;
                     self.workspace.store.unpublish(location).await?;
                 }
                 session.stop_closing().await?;
             }
             // What was made of another stack's outputs may be there until a run went through without them.
-            Mode::Up if matches!(done, Ok(Exit::Done)) && !self.asked.is_limited() => {
-                self.forget_unused(stack, location).await?;
+            Mode::Up if through && !self.asked.is_limited() => {
+                let used = stack.references.values().map(|(producer, _)| &**producer);
+                self.workspace.withdraw(location, &used.collect()).await?;
             }
             Mode::Up => {}
         }
-        done
+        Ok(())
     }
 
     /// Leaves a marker with every stack that this one refers to, then makes sure that none is being destroyed.
@@ -186,21 +268,6 @@ impl Running<'_> {
         for (producer, _) in stack.references.values() {
             let producer = self.workspace.location(self.world, producer);
             self.workspace.store.add_consumer(&producer, location).await?;
-        }
-        Ok(())
-    }
-
-    /// Takes the markers away that were left with stacks that this one does not refer to any more.
-    pub(super) async fn forget_unused(&self, stack: &StackFile, location: &Location) -> Result<(), Error> {
-        for other in &self.workspace.project.stacks {
-            if !stack
-                .references
-                .values()
-                .any(|(producer, _)| *producer == other.name)
-            {
-                let producer = self.workspace.location(self.world, &other.name);
-                self.workspace.store.remove_consumer(&producer, location).await?;
-            }
         }
         Ok(())
     }

@@ -42,6 +42,14 @@ pub(crate) fn document(plan: &Plan) -> serde_json::Value {
     })
 }
 
+/// True where two plans show the same changes.
+pub(crate) fn is_told_alike(one: &Plan, other: &Plan) -> bool {
+    let [one, other] = [document(one), document(other)];
+    ["steps", "drift"]
+        .iter()
+        .all(|part| one.get(part) == other.get(part))
+}
+
 /// A value as JSON. Secrets are `"(secret)"` unless they were asked for; what is not known is `null`.
 pub(crate) fn shown_json(value: &Value, secrets: bool) -> serde_json::Value {
     match value {

@@ -3,16 +3,19 @@
 //! Only this room and `src/main.rs` print. Everything else returns data.
 
 mod json;
+mod leaves;
 mod outputs;
 mod plan;
 mod progress;
 mod remaining;
 mod style;
+mod summary;
 mod terminal;
 
-pub(crate) use json::{document, shown_json};
+pub(crate) use json::{document, is_told_alike, shown_json};
 pub(crate) use outputs::{outputs, value_lines};
-pub(crate) use plan::{Shown, principal, render_plan};
-pub(crate) use progress::{Listener, summary};
+pub(crate) use plan::{Shown, is_long, principal, render_plan};
+pub(crate) use progress::Listener;
 pub(crate) use style::{count, cut, duration, moment, plain};
+pub(crate) use summary::summary;
 pub(crate) use terminal::Terminal;

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use epid_provider::{Kind, Replace, Urn};
 
+use super::leaves::{change, declared, is_whole};
 use super::style::{Paint, count, cut, duration, mark, plain, width};
-use crate::plan::{Action, Estimate, Found, LostMark, Mode, Plan, PlannedChange, Step, estimate};
+use crate::plan::{Action, Estimate, Found, LostMark, Mode, Plan, Step, estimate};
 
 /// What to show of a plan besides its steps.
 #[derive(Clone, Copy)]
@@ -14,12 +15,39 @@ pub(crate) struct Shown<'a> {
     pub(crate) paint: Paint,
     /// Columns.
     pub(crate) width: usize,
+    /// What is too long for a line is cut.
+    pub(crate) cuts: bool,
+    /// What is declared of new resources is shown however many there are.
+    pub(crate) details: bool,
     /// How many resources the state holds.
     pub(crate) recorded: usize,
     /// The kind of a component by its address, where there is one.
     pub(crate) component: &'a dyn Fn(&str) -> Option<Kind>,
 }
 
+impl Shown<'_> {
+    /// `text` in so many columns.
+    pub(super) fn fitted(self, text: &str, columns: usize) -> String {
+        if self.cuts {
+            cut(text, columns)
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// A kind in so many columns: its own name says most.
+    fn fitted_kind(self, kind: &str, columns: usize) -> String {
+        match kind.rsplit_once(':') {
+            Some((family, name)) if width(kind) > columns && width(name) + 12 <= columns => {
+                format!("{}:{name}", self.fitted(family, columns - width(name) - 1))
+            }
+            _ => self.fitted(kind, columns),
+        }
+    }
+}
+
+/// What is declared of new resources is shown unasked up to so many lines: a plan that makes much is read as a tree.
+const UNASKED: usize = 60;
 /// Columns that are left for the shortest notes, `~12:00 min`.
 const NOTE: usize = 14;
 
@@ -60,6 +88,8 @@ pub(crate) struct Tally {
 /// The plan as text, with a trailing newline.
 pub(crate) fn render_plan(plan: &Plan, shown: Shown<'_>) -> String {
     let steps = principal(plan);
+    let details = shown.details || !is_long(plan);
+    let shown = Shown { details, ..shown };
     let tally = tally(plan, &steps);
     let mut out = title(plan, shown);
     let mut root = Branch::default();
@@ -86,6 +116,14 @@ pub(crate) fn render_plan(plan: &Plan, shown: Shown<'_>) -> String {
         out.push_str(&format!("  {}\n", shown.paint.dim(&line)));
     }
     out
+}
+
+/// True where too much is made to show unasked what is declared of it.
+pub(crate) fn is_long(plan: &Plan) -> bool {
+    let new = principal(plan)
+        .into_iter()
+        .filter(|step| step.action == Action::Create);
+    new.map(|step| step.changes.len()).sum::<usize>() > UNASKED
 }
 
 /// The one step of each resource that says what happens to it, and those that remove what earlier runs left over. What
@@ -293,12 +331,13 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown<'_>) -> 
         notes.push(format!("~{}", duration(step.expected)));
     }
     let action = shown_action(step);
-    let bare = matches!(action, Action::Create | Action::Delete | Action::Read);
-    let details = if bare {
-        Vec::new()
-    } else {
-        let leaves = step.changes.iter().filter(|c| !is_whole(c));
-        leaves.flat_map(|c| change(c, depth, shown)).collect()
+    let details = match action {
+        Action::Create if shown.details => declared(&step.changes, depth, shown),
+        Action::Create | Action::Delete | Action::Read => Vec::new(),
+        _ => {
+            let leaves = step.changes.iter().filter(|c| !is_whole(c));
+            leaves.flat_map(|c| change(c, depth, shown)).collect()
+        }
     };
     Row {
         depth,
@@ -327,58 +366,6 @@ fn why(step: &Step) -> String {
         }
         None => format!("replaced: {} cannot change in place", paths.join(", ")),
     }
-}
-
-/// How a secret shows.
-const SECRET: &str = "(secret)";
-
-/// True for the change that stands for the resource as a whole.
-fn is_whole(change: &PlannedChange) -> bool {
-    change.path.segments().is_empty()
-}
-
-/// A leaf that changes: on one line where it fits, else on three.
-fn change(change: &PlannedChange, depth: usize, shown: Shown<'_>) -> Vec<String> {
-    let indent = " ".repeat(2 * depth + 6);
-    let path = plain(&change.path.to_string());
-    let (before, after) = (plain(&change.before), plain(&change.after));
-    let arrow = shown.paint.dim("→");
-    let (old, new) = match (
-        before.is_empty() || before == "null",
-        after.is_empty() || after == "null",
-    ) {
-        (true, _) => (String::new(), after.clone()),
-        (_, true) => (before.clone(), "(removed)".to_owned()),
-        _ if before == SECRET && after == SECRET => (String::new(), "(secret changed)".to_owned()),
-        _ => (before.clone(), after.clone()),
-    };
-    let whole = if old.is_empty() {
-        width(&new)
-    } else {
-        width(&old) + 3 + width(&new)
-    };
-    let room = shown.width.saturating_sub(width(&indent) + width(&path) + 3);
-    if whole <= room {
-        let values = if old.is_empty() {
-            shown.paint.green(&new)
-        } else {
-            format!("{old} {arrow} {new}")
-        };
-        return vec![format!("{indent}{path}   {values}")];
-    }
-    let room = shown.width.saturating_sub(width(&indent) + 4).max(16);
-    let mut lines = vec![format!("{indent}{path}")];
-    if !old.is_empty() {
-        lines.push(format!(
-            "{indent}  {}",
-            shown.paint.red(&format!("- {}", cut(&old, room)))
-        ));
-    }
-    lines.push(format!(
-        "{indent}  {}",
-        shown.paint.green(&format!("+ {}", cut(&new, room)))
-    ));
-    lines
 }
 
 fn drift_rows(plan: &Plan, rows: &mut Vec<Row>, paint: Paint) {
@@ -425,7 +412,7 @@ fn write_rows(rows: &[Row], shown: Shown<'_>, out: &mut String) {
             .action
             .map_or_else(|| shown.paint.yellow("!"), |a| shown.paint.mark(a));
         let name_room = column.saturating_sub(2 * row.depth + 6).max(8);
-        let name = cut(&row.name, name_room);
+        let name = shown.fitted(&row.name, name_room);
         let pad = " ".repeat(column.saturating_sub(2 * row.depth + 4 + width(&name)));
         let mut line = format!("{}{sign} ", " ".repeat(2 * row.depth + 2));
         line.push_str(&if row.heading {
@@ -434,7 +421,7 @@ fn write_rows(rows: &[Row], shown: Shown<'_>, out: &mut String) {
             name
         });
         let room = shown.width.saturating_sub(column);
-        let kind = cut(&row.kind, room);
+        let kind = shown.fitted_kind(&row.kind, room);
         let rest = room.saturating_sub(kinds.max(width(&kind) + 3));
         if !kind.is_empty() || !row.note.is_empty() {
             line.push_str(&pad);
@@ -454,7 +441,7 @@ fn write_rows(rows: &[Row], shown: Shown<'_>, out: &mut String) {
                 let indent = " ".repeat(2 * row.depth + 6);
                 under = Some(format!(
                     "{indent}{}",
-                    cut(&row.note, shown.width.saturating_sub(width(&indent)))
+                    shown.fitted(&row.note, shown.width.saturating_sub(width(&indent)))
                 ));
             }
         }
@@ -542,5 +529,5 @@ fn time(plan: &Plan, estimate: &Estimate, shown: Shown<'_>) -> Option<String> {
         line.push_str("; longest path ");
         line.push_str(&names.join(" → "));
     }
-    Some(cut(&line, shown.width.saturating_sub(2)))
+    Some(shown.fitted(&line, shown.width.saturating_sub(2)))
 }

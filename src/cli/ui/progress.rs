@@ -1,24 +1,23 @@
 //! A run as it goes: drawn on a terminal, as plain lines, or as JSON.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use epid_provider::Urn;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use console::Term;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
 
 use super::remaining::Remaining;
 use super::style::{count, cut, duration, past, plain};
 use super::terminal::Terminal;
-use crate::apply::{Did, Event, Fate, Outcome, Trouble};
-use crate::plan::{Action, Plan, Step, StepId};
+use crate::apply::{Did, Event, Fate, Stop};
+use crate::plan::{Action, Plan, StepId};
 
 /// At most so many running steps are drawn.
 const DRAWN: usize = 12;
 /// Longer names are cut.
 const NAME: usize = 60;
-/// At most so many steps are named that were not begun.
-const NAMED: usize = 8;
 
 /// Hears the events of a run and shows them.
 pub(crate) struct Listener {
@@ -34,6 +33,10 @@ pub(crate) struct Listener {
     phrases: HashMap<StepId, String>,
     /// How long it will still take; kept up for a drawing only.
     remaining: Remaining,
+    /// The steps that run.
+    running: HashSet<StepId>,
+    /// How far it was told to stop.
+    stopping: Stop,
 }
 
 struct Live {
@@ -68,6 +71,8 @@ impl Listener {
             silent,
             phrases: HashMap::new(),
             remaining: Remaining::of(steps),
+            running: HashSet::new(),
+            stopping: Stop::No,
         }
     }
 
@@ -118,6 +123,7 @@ impl Listener {
                 ..
             } if !self.is_silent(*step) => {
                 self.remaining.started(*step, *at);
+                self.running.insert(*step);
                 let (name, verb) = (self.padded(*step), doing(*action));
                 match &mut self.live {
                     Some(live) => live.start(*step, name, verb, *expected),
@@ -172,18 +178,20 @@ impl Listener {
                 step, problem, took, ..
             } => {
                 self.finish(*step);
-                let text = plain(&problem.message);
-                let line = format!(
-                    "  {} {}   {text} ({})",
-                    paint.red("✗"),
-                    self.padded(*step),
-                    duration(*took)
-                );
+                let (mark, text) = if problem.is_cut_short() {
+                    // It may come back before anybody has said that it was cancelled.
+                    self.stopping = Stop::Cancel;
+                    (paint.yellow("✗"), "cut short".to_owned())
+                } else {
+                    (paint.red("✗"), plain(&problem.message))
+                };
+                let line = format!("  {mark} {}   {text} ({})", self.padded(*step), duration(*took));
                 self.line(&line);
             }
             Event::StepSkipped { step, urn, because } => {
                 self.finish(*step);
-                if !self.is_silent(*step) {
+                // After an interrupt the end says what is left.
+                if !self.is_silent(*step) && self.stopping < Stop::Cancel {
                     let why = if because == urn {
                         "not made again".to_owned()
                     } else {
@@ -193,14 +201,14 @@ impl Listener {
                     self.line(&line);
                 }
             }
-            Event::Stopping { cancel, running, .. } => {
-                let calls = count(*running, "call", "calls");
-                let text = if *cancel {
-                    format!("cancelling {calls}; what is unclear is looked into by the next run")
-                } else {
-                    format!("stopping: {calls} running are finished first (again to cancel)")
-                };
-                self.line(&format!("  {} {text}", paint.yellow("!")));
+            Event::Stopping { cancel, .. } => {
+                self.stopping = if *cancel { Stop::Cancel } else { Stop::Drain };
+                let text = stopping(*cancel, self.running.len());
+                let text = format!("  {} {text}", paint.yellow("!"));
+                match &self.live {
+                    Some(live) => drop(live.all.println(text)),
+                    None => self.terminal.tell(&text),
+                }
             }
             Event::RunDone { .. } => self.end(),
             Event::StepStarted { .. } => {}
@@ -212,6 +220,7 @@ impl Listener {
         if !self.is_silent(step) {
             self.over += 1;
         }
+        self.running.remove(&step);
         if let Some(live) = &mut self.live
             && let Some(bar) = live.bars.remove(&step)
         {
@@ -221,16 +230,26 @@ impl Listener {
     }
 
     fn foot(&mut self) {
-        if let Some(live) = &self.live {
-            let left = self.remaining.time();
-            let left = if left.as_secs() < 2 {
-                String::new()
-            } else {
-                format!(", about {} left", duration(left))
-            };
-            live.foot
-                .set_message(format!("{} of {} done{left}", self.over, self.total));
-        }
+        let Some(live) = &self.live else { return };
+        let running = self.running.len();
+        let undrawn = match running.saturating_sub(live.bars.len()) {
+            0 => String::new(),
+            n => format!(", {n} more running"),
+        };
+        let text = match self.stopping {
+            Stop::No => {
+                let left = self.remaining.time();
+                let left = if left.as_secs() < 2 {
+                    String::new()
+                } else {
+                    format!(", about {} left", duration(left))
+                };
+                format!("{} of {} done{undrawn}{left}", self.over, self.total)
+            }
+            Stop::Drain => format!("stopping: {} still running", count(running, "call", "calls")),
+            Stop::Cancel => format!("cancelling {}", count(running, "call", "calls")),
+        };
+        live.foot.set_message(text);
     }
 
     /// Takes the drawing away.
@@ -244,7 +263,8 @@ impl Listener {
 
 impl Live {
     fn new(terminal: Terminal) -> Self {
-        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stdout_with_hz(12));
+        let screen = Box::new(Screen(Term::buffered_stdout()));
+        let all = MultiProgress::with_draw_target(ProgressDrawTarget::term_like_with_hz(screen, 12));
         let foot = all.add(ProgressBar::new_spinner());
         let template = if terminal.paint.on() {
             "  {msg:.dim}"
@@ -254,6 +274,8 @@ impl Live {
         foot.set_style(
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner()),
         );
+        // Drawn from the first line on: the cursor rests in it.
+        foot.tick();
         Self {
             all,
             bars: BTreeMap::new(),
@@ -294,6 +316,71 @@ impl Live {
     }
 }
 
+/// A terminal whose cursor rests at the start of the last line that is drawn: at its end, where it would be, a `^C` goes into
+/// the next line, and the drawing is taken away a line too low.
+#[derive(Debug)]
+struct Screen(Term);
+
+impl TermLike for Screen {
+    fn width(&self) -> u16 {
+        self.0.size().1
+    }
+
+    fn height(&self) -> u16 {
+        self.0.size().0
+    }
+
+    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_up(n)
+    }
+
+    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_down(n)
+    }
+
+    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_right(n)
+    }
+
+    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
+        self.0.move_cursor_left(n)
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.0.write_line(text)
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.0.write_str(text)
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.0.clear_line()
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.0.write_str("\r")?;
+        self.0.flush()
+    }
+}
+
+/// What is said when a run is told to stop.
+fn stopping(cancel: bool, running: usize) -> String {
+    match (cancel, running) {
+        (false, 0) => "stopping: nothing new is started".to_owned(),
+        (false, 1) => "stopping: the running call is finished first; interrupt again to cancel it".to_owned(),
+        (false, n) => {
+            format!("stopping: {n} running calls are finished first; interrupt again to cancel them")
+        }
+        (true, 0) => "stopping at once".to_owned(),
+        (true, n) => format!(
+            "cancelling {}; the next run finds out what became of {}",
+            count(n, "call", "calls"),
+            if n == 1 { "it" } else { "them" }
+        ),
+    }
+}
+
 /// What a step is at, while nothing else is known of it.
 fn doing(action: Action) -> &'static str {
     match action {
@@ -321,134 +408,4 @@ fn recovered(fate: &Fate) -> String {
         Fate::Partial { incomplete } => format!("was half done; still missing: {}", incomplete.join(", ")),
         Fate::Unclear { problem } => format!("is unclear: {}", plain(&problem.message)),
     }
-}
-
-/// What a run came to, with a trailing newline.
-pub(crate) fn summary(outcome: &Outcome, plan: &Plan, took: Duration, terminal: Terminal) -> String {
-    let paint = terminal.paint;
-    let mut out = String::new();
-    for failure in &outcome.failed {
-        let address = plan
-            .step(failure.step)
-            .map_or_else(|| failure.urn.path().to_owned(), |s| s.address.to_string());
-        out.push_str(&format!(
-            "\n{}: {}: {}\n",
-            paint.error(),
-            paint.bold(&address),
-            plain(&failure.trouble.message)
-        ));
-        if let Some(source) = &failure.source {
-            out.push_str(&format!("  {} {source}\n", paint.cyan("-->")));
-        }
-        out.push_str(&cause(&failure.trouble, &failure.urn, paint));
-    }
-    if let Some(error) = &outcome.journal {
-        out.push_str(&format!("\n{}: {error}\n", paint.error()));
-    }
-    // After a failure or an interrupt it is clear why something is not known.
-    for (name, reason) in outcome
-        .unknown_outputs
-        .iter()
-        .filter(|_| outcome.failed.is_empty() && !outcome.interrupted)
-    {
-        out.push_str(&format!(
-            "\n{}: output `{name}`: {}\n",
-            paint.error(),
-            plain(reason)
-        ));
-    }
-    let mut parts: Vec<String> = Vec::new();
-    let over: HashSet<StepId> = outcome
-        .failed
-        .iter()
-        .map(|f| f.step)
-        .chain(outcome.skipped.iter().map(|(id, _)| *id))
-        .chain(outcome.left.iter().copied())
-        .collect();
-    let done = plan.steps.iter().filter(|s| !over.contains(&s.id));
-    let with_container = |s: &Step| {
-        if s.action == Action::Delete {
-            s.takes.len()
-        } else {
-            0
-        }
-    };
-    let taken: usize = done.map(with_container).sum();
-    for (did, n) in &outcome.done {
-        let quiet = match did {
-            Did::Nothing | Did::Connected | Did::Read => true,
-            Did::Dropped => !plan.steps.iter().any(|step| step.gone),
-            _ => false,
-        };
-        // What was made again is told as replaced.
-        if !quiet && (*did != Did::Vacated || !over.is_empty()) {
-            let n = if *did == Did::Deleted { n + taken } else { *n };
-            parts.push(format!("{n} {}", past(*did)));
-        }
-    }
-    if !outcome.failed.is_empty() {
-        parts.push(paint.red(&format!("{} failed", outcome.failed.len())));
-    }
-    if !outcome.skipped.is_empty() {
-        parts.push(paint.yellow(&format!("{} skipped", outcome.skipped.len())));
-    }
-    if !outcome.left.is_empty() {
-        parts.push(paint.yellow(&format!("{} not started", outcome.left.len())));
-    }
-    if parts.is_empty() {
-        parts.push("nothing to do".to_owned());
-    }
-    out.push_str(&format!(
-        "\n  {}   {}\n",
-        parts.join(", "),
-        paint.dim(&duration(took))
-    ));
-    if outcome.interrupted {
-        out.push_str(&interrupted(outcome, plan));
-    }
-    out
-}
-
-/// What an interrupted run has not begun, and how to go on.
-fn interrupted(outcome: &Outcome, plan: &Plan) -> String {
-    let left = outcome.left.iter().filter_map(|id| plan.step(*id));
-    let left: Vec<&str> = left
-        .filter(|step| step.action.touches_cloud())
-        .map(|step| &*step.address)
-        .collect();
-    let mut out = String::from("\n  interrupted; what was done is recorded\n");
-    if let Some((first, _)) = left
-        .split_at_checked(NAMED.min(left.len()))
-        .filter(|_| !left.is_empty())
-    {
-        let more = match left.len() - first.len() {
-            0 => String::new(),
-            n => format!(" and {n} more"),
-        };
-        out.push_str(&format!("  left: {}{more}\n", first.join(", ")));
-    }
-    out.push_str("  the same command again goes on from here\n");
-    out
-}
-
-fn cause(trouble: &Trouble, urn: &Urn, paint: super::style::Paint) -> String {
-    let mut out = String::new();
-    let mut detail = Vec::new();
-    if !trouble.code.is_empty() {
-        detail.push(trouble.code.clone());
-    }
-    detail.extend(trouble.request_id.iter().map(|id| format!("request {id}")));
-    if !detail.is_empty() {
-        out.push_str(&format!("  {}\n", paint.dim(&detail.join(", "))));
-    }
-    if let Some(hint) = &trouble.hint {
-        out.push_str(&format!("  {} {}\n", paint.cyan("help:"), plain(hint)));
-    }
-    if trouble.unclear {
-        let resource = urn.path();
-        out.push_str(&format!(
-            "  whether it took effect is not known; the next run looks for {resource} first\n"
-        ));
-    }
-    out
 }

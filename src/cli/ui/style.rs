@@ -62,6 +62,13 @@ impl Paint {
         self.with(Style::new().bold().fg_color(Some(AnsiColor::Red.into())), "error")
     }
 
+    pub(crate) fn warning(self) -> String {
+        self.with(
+            Style::new().bold().fg_color(Some(AnsiColor::Yellow.into())),
+            "warning",
+        )
+    }
+
     /// The mark of an action, in its colour.
     pub(crate) fn mark(self, action: Action) -> String {
         let mark = mark(action);
@@ -105,10 +112,12 @@ pub(crate) fn past(did: Did) -> &'static str {
     }
 }
 
-/// A duration as a person says it: `0.3 s`, `8 s`, `6:02`, `1:04:00 h`.
+/// A duration as a person says it: `40 ms`, `0.3 s`, `8 s`, `6:02`, `1:04:00 h`.
 pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
-    if time < Duration::from_millis(950) {
+    if time < Duration::from_millis(95) {
+        format!("{} ms", time.as_millis())
+    } else if time < Duration::from_millis(950) {
         format!("{:.1} s", time.as_secs_f64())
     } else if seconds < 60 {
         format!("{} s", time.as_secs_f64().round())
@@ -169,7 +178,8 @@ mod tests {
     #[test]
     fn durations_read_like_speech() {
         let say = |millis| duration(Duration::from_millis(millis));
-        assert_eq!(say(40), "0.0 s");
+        assert_eq!(say(40), "40 ms");
+        assert_eq!(say(300), "0.3 s");
         assert_eq!(say(8_400), "8 s");
         assert_eq!(say(362_000), "6:02 min");
         assert_eq!(say(3_840_000), "1:04:00 h");

@@ -13,6 +13,10 @@ pub(crate) struct Terminal {
     pub(crate) paint: Paint,
     /// Columns; 100 where output is no terminal.
     pub(crate) width: usize,
+    /// Columns of errors, which may go elsewhere.
+    pub(crate) error_width: usize,
+    /// What is too long for a line is cut: only where somebody looks.
+    pub(crate) cuts: bool,
     /// Standard output is a terminal that can be drawn on.
     pub(crate) live: bool,
     /// Somebody can be asked.
@@ -32,12 +36,15 @@ impl Terminal {
             Color::Never => false,
             Color::Auto => (tty && !dumb && !set("NO_COLOR")) || (set("CLICOLOR_FORCE") && !set("NO_COLOR")),
         };
-        let columns = console::Term::stdout()
-            .size_checked()
-            .map_or(100, |(_, columns)| columns);
+        let columns = |term: console::Term| match term.size_checked() {
+            Some((_, columns)) if term.features().is_attended() => usize::from(columns).max(40),
+            _ => 100,
+        };
         Self {
             paint: Paint::new(on && !json),
-            width: if tty { usize::from(columns).max(40) } else { 100 },
+            width: columns(console::Term::stdout()),
+            error_width: columns(console::Term::stderr()),
+            cuts: tty,
             live: tty && !dumb && !json,
             asks: io::stdin().is_terminal() && !json,
             json,
@@ -54,9 +61,22 @@ impl Terminal {
         self.print(&format!("{text}\n"));
     }
 
+    /// Prints one line that somebody has to hear, wherever they listen.
+    pub(crate) fn tell(self, text: &str) {
+        let mut out = io::stdout().lock();
+        if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+            self.note(text);
+        }
+    }
+
     /// Prints what is no result: warnings, errors, questions.
     pub(crate) fn note(self, text: &str) {
         drop(writeln!(io::stderr().lock(), "{text}"));
+    }
+
+    /// Prints what is not wrong yet.
+    pub(crate) fn warn(self, text: &str) {
+        self.note(&format!("{}: {text}", self.paint.warning()));
     }
 
     /// Asks a question; anything but `yes` or `y` is no.
@@ -65,11 +85,6 @@ impl Terminal {
         let mut answer = String::new();
         let read = io::stdin().read_line(&mut answer);
         read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
-    }
-
-    /// True where `yes` was given, or where somebody says so.
-    pub(crate) fn agrees(self, yes: bool, question: &str) -> bool {
-        yes || (self.asks && self.confirm(question))
     }
 
     /// Whether somebody says yes, or has said so; a no is acknowledged.
@@ -81,7 +96,7 @@ impl Terminal {
             return Err(Error::invalid("there is nobody to ask whether to do this")
                 .hint("add --yes, or run it in a terminal"));
         }
-        let agreed = self.agrees(yes, question);
+        let agreed = yes || self.confirm(question);
         if !agreed {
             self.note("nothing was done");
         }

@@ -1,0 +1,129 @@
+//! What a plan shows of new resources.
+
+use crate::place::{Place, VALUES};
+
+/// Something in Kubernetes that is declared deeply, with a secret in it.
+const DEEP: &str = r#"
+[config.password]
+type = "string"
+secret = true
+[providers.k]
+type = "kubernetes"
+properties.kubeconfig = "/nowhere"
+[resources.key]
+type = "epid:tls:SelfSignedCertificate"
+properties.commonName = "x"
+[resources.app]
+type = "kubernetes:apps/v1:Deployment"
+options.provider = "k"
+[resources.app.properties.metadata]
+name = "app"
+namespace = "default"
+annotations.certificate = "${key.certificate}"
+annotations.password = "${config.password}"
+[resources.app.properties.spec]
+replicas = 2
+selector.matchLabels.app = "app"
+template.metadata.labels.app = "app"
+template.spec.containers = [{ name = "web", image = "example/web:1", args = ["LONG"] }]
+"#;
+
+#[test]
+fn a_short_plan_lists_what_is_declared_leaf_by_leaf() {
+    let place = Place::with(VALUES);
+    let long = "x".repeat(300);
+    place.write("stacks/programs/deep.toml", &DEEP.replace("LONG", &long));
+    place.write("stacks/deep.toml", "program = \"programs/deep.toml\"\n");
+    place
+        .run("config set --secret password hunter2 --stack deep")
+        .ends(0);
+    let shown = place.run("preview --offline --stack deep").ends(0);
+    for (path, value) in [
+        ("commonName", "\"x\""),
+        (
+            "metadata.annotations.certificate",
+            "(known after key.certificate)",
+        ),
+        ("metadata.annotations.password", "(secret)"),
+        ("spec.replicas", "2"),
+        ("spec.template.spec.containers[web].image", "\"example/web:1\""),
+        // Nothing is cut where nobody looks.
+        (
+            "spec.template.spec.containers[web].args",
+            &format!("[\"{long}\"]"),
+        ),
+    ] {
+        let line = shown.out.lines().find(|line| line.trim().starts_with(path));
+        let line = line.unwrap_or_else(|| panic!("no {path} in {shown:?}"));
+        assert!(line.trim_end().ends_with(value), "{line}");
+    }
+    assert!(!shown.out.contains("--details"), "nothing is left out: {shown:?}");
+    let events = place
+        .run("preview --offline --stack deep --json")
+        .ends(0)
+        .events();
+    let steps = events[0]["steps"].as_array().unwrap();
+    let app = steps
+        .iter()
+        .find(|step| step["kind"] == "kubernetes:apps/v1:Deployment");
+    let changes = app.unwrap()["changes"].as_array().unwrap();
+    let of = |path: &str| changes.iter().find(|c| c["path"] == path).unwrap()["after"].clone();
+    assert_eq!(of("spec.replicas"), "2");
+    assert_eq!(of("metadata.annotations.password"), "(secret)");
+}
+
+#[test]
+fn a_long_plan_is_a_tree_unless_its_details_are_asked_for() {
+    let place = Place::with(VALUES);
+    let mut text = String::new();
+    for n in 0..70 {
+        let value = format!("[resources.r{n}]\ntype = \"epid:data:Value\"\nproperties.value = \"v{n}\"\n");
+        text.push_str(&value);
+    }
+    place.write("stacks/long.toml", &text);
+    let tree = place
+        .run("preview --stack long")
+        .ends(0)
+        .says("--details shows what");
+    assert!(!tree.out.contains("\"v1\""), "{tree:?}");
+    for line in [
+        "preview --stack long --details",
+        "up --stack long --details --yes",
+    ] {
+        let all = place.run(line).ends(0);
+        assert_eq!(
+            all.out
+                .lines()
+                .filter(|line| line.trim().starts_with("value   \"v"))
+                .count(),
+            70,
+            "{all:?}"
+        );
+        assert!(!all.out.contains("--details shows"), "{all:?}");
+    }
+    // Ten more are no long plan, however many there are already.
+    place.write(
+        "stacks/long.toml",
+        &(text + "[resources.more]\ntype = \"epid:data:Value\"\nproperties.value = \"new\"\n"),
+    );
+    place.run("preview --stack long").ends(0).says("value   \"new\"");
+}
+
+#[test]
+fn no_name_of_the_engine_is_in_what_people_are_told() {
+    let place = Place::with(VALUES);
+    place.write(
+        "stacks/one.toml",
+        "[resources.a]\ntype = \"kubernetes:v1:ConfigMap\"\nproperties.metadata.name = \"a\"\n\
+         options.provider = \"k\"\n[providers.k]\ntype = \"kubernetes\"\nproperties.kubeconfig = \"/nowhere\"\n",
+    );
+    let told = place.run("up --yes").ends(1).says("/nowhere");
+    let events = place.run("up --yes --json").ends(1).events();
+    let failed = events
+        .iter()
+        .find(|event| event["event"] == "stepFailed")
+        .unwrap();
+    // Programs have the code; people have the sentence.
+    let code = failed["problem"]["code"].as_str().unwrap();
+    assert!(!code.is_empty() && !told.out.contains(code), "{code} in {told:?}");
+}
