@@ -158,7 +158,7 @@ impl Store {
             let Some(bytes) = self.blobs.get(&name).await? else {
                 continue;
             };
-            let run = read_run(&bytes, &loaded.keys).map_err(|damage| {
+            let run = read_run(&bytes, &name, &loaded.keys).map_err(|damage| {
                 damage.of(
                     self.blobs.describe(&name),
                     "move it away; nothing but this run's history is lost",
@@ -307,10 +307,17 @@ impl Store {
     }
 }
 
-pub(super) fn read_run(bytes: &[u8], keys: &StackKeys) -> Result<RunRecord, Damage> {
+/// The run that the file `name` of a history holds.
+pub(super) fn read_run(bytes: &[u8], name: &str, keys: &StackKeys) -> Result<RunRecord, Damage> {
     let _: RunHead = document::head(bytes, RUN)?;
     let clear = document::open(bytes, keys.state(), RUN_PURPOSE)?;
-    serde_json::from_slice(&clear).map_err(|e| Damage::at(0, format!("its content cannot be read: {e}")))
+    let run: RunRecord = serde_json::from_slice(&clear)
+        .map_err(|e| Damage::at(0, format!("its content cannot be read: {e}")))?;
+    if names::number(name) == Some(run.serial) {
+        Ok(run)
+    } else {
+        Err(Damage::at(0, format!("it is the history of run {}", run.serial)))
+    }
 }
 
 /// Does work that blocks, or takes long, beside the runtime.
