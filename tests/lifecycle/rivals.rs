@@ -16,7 +16,7 @@ fn a_read_that_fails_is_never_taken_for_gone() {
         stack.up(text).await;
         stack
             .world
-            .fault(Fault::new(Effect::Refuse).api(Api::Observe).path("a"));
+            .fault(Fault::new(Effect::Refuse).api(Api::Observe).path("a").nth(0));
         let graph = stack.graph(text);
         let seen = stack.look(&graph, Depth::Refresh).await;
         let failed: Vec<&str> = seen.failed.iter().map(|(urn, _)| urn.path()).collect();
