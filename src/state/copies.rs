@@ -4,6 +4,7 @@ use super::amend::Refused;
 use super::error::StateError;
 use super::format::Damage;
 use super::format::journal::Position;
+use super::keys::StackKeys;
 use super::load::{self, Loaded, PREVIOUS, STATE, StateHead};
 use super::location::Location;
 use super::names;
@@ -137,7 +138,7 @@ impl Store {
                 )
             };
             match self.blobs.get(&name).await {
-                Ok(Some(bytes)) => match one_run(&bytes, &name, loaded) {
+                Ok(Some(bytes)) => match one_run(&bytes, &name, loaded, &loaded.keys) {
                     Ok(()) => runs += 1,
                     Err(damage) => problems.push(damaged(damage)),
                 },
@@ -215,8 +216,11 @@ fn is_same(a: &Snapshot, b: &Snapshot) -> bool {
     a.is_same(b)
 }
 
-fn one_run(bytes: &[u8], name: &str, loaded: &Loaded) -> Result<(), Damage> {
-    let run = read_run(bytes, name, &loaded.keys)?;
+fn one_run(bytes: &[u8], name: &str, loaded: &Loaded, keys: &StackKeys) -> Result<(), Damage> {
+    let run = read_run(bytes, keys)?;
+    if names::number(name) != Some(run.serial) {
+        return Err(Damage::at(0, format!("it is the history of run {}", run.serial)));
+    }
     let at = loaded.snapshot.header.serial;
     if run.serial > at {
         let what = format!("it is of run {}, and the state is at run {at}", run.serial);

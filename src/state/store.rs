@@ -158,7 +158,11 @@ impl Store {
             let Some(bytes) = self.blobs.get(&name).await? else {
                 continue;
             };
-            let run = read_run(&bytes, &name, &loaded.keys).map_err(|damage| {
+            let read = read_run(&bytes, &loaded.keys).and_then(|run| match names::number(&name) {
+                Some(number) if number == run.serial => Ok(run),
+                _ => Err(Damage::at(0, format!("it is the history of run {}", run.serial))),
+            });
+            let run = read.map_err(|damage| {
                 damage.of(
                     self.blobs.describe(&name),
                     "move it away; nothing but this run's history is lost",
@@ -307,17 +311,10 @@ impl Store {
     }
 }
 
-/// The run that the file `name` of a history holds.
-pub(super) fn read_run(bytes: &[u8], name: &str, keys: &StackKeys) -> Result<RunRecord, Damage> {
+pub(super) fn read_run(bytes: &[u8], keys: &StackKeys) -> Result<RunRecord, Damage> {
     let _: RunHead = document::head(bytes, RUN)?;
     let clear = document::open(bytes, keys.state(), RUN_PURPOSE)?;
-    let run: RunRecord = serde_json::from_slice(&clear)
-        .map_err(|e| Damage::at(0, format!("its content cannot be read: {e}")))?;
-    if names::number(name) == Some(run.serial) {
-        Ok(run)
-    } else {
-        Err(Damage::at(0, format!("it is the history of run {}", run.serial)))
-    }
+    serde_json::from_slice(&clear).map_err(|e| Damage::at(0, format!("its content cannot be read: {e}")))
 }
 
 /// Does work that blocks, or takes long, beside the runtime.

@@ -1,16 +1,13 @@
 //! EC2's kinds against the simulated service, in the process and in virtual time.
 
-#[path = "support/network.rs"]
-mod network;
-mod support;
-
 use std::time::Duration;
 
 use epid_provider::{Intent, Operation, Outcome, Query, Recovered, Retry, Token, Value};
 use epid_sandbox::FaultScript;
 use epid_sandbox::faults::{Fault, Rule, When};
-use network::Ground;
-use support::{Lag, Rig, filled, resolved, urn, value};
+
+use crate::network::Ground;
+use crate::rig::{Lag, Rig, filled, resolved, urn, value};
 
 const VPC: &str = "aws:ec2:Vpc";
 const NETWORK: &str = r#"{"cidrBlock":"10.0.0.0/16"}"#;
