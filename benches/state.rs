@@ -1,6 +1,10 @@
 //! How fast a state is written, read and replayed, on the disk of the temporary directory. Prints figures.
 //!
-//!     cargo bench --bench state
+//!     cargo bench --bench state                the journal and its closing
+//!     cargo bench --bench state -- replay      the replay alone, beside two peers
+//!
+//! The peers of a replay have the same 50,001 records to read: as one file of plain JSON, parsed and nothing else, which is the
+//! least that a tool with its state in such a file must do; and, where there is a `terraform`, its own `terraform state list`.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -8,8 +12,11 @@
 )]
 
 use std::error::Error;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use epid::state::blobs::FolderBlobs;
 use epid::state::{
@@ -95,6 +102,121 @@ async fn steps(store: &Store, location: &Location, steps: u64, wide: u64) -> Res
     Ok(session)
 }
 
+/// Resources of the state that is replayed; each has a `begin` and an `end` in the journal.
+const REPLAYED: u64 = 50_001;
+/// How often each is measured.
+const ROUNDS: usize = 5;
+
+/// The median of what `work` takes.
+fn median<R>(mut work: impl FnMut() -> Result<R, Box<dyn Error>>) -> Result<Duration, Box<dyn Error>> {
+    let mut took = Vec::new();
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        std::hint::black_box(work()?);
+        took.push(start.elapsed());
+    }
+    took.sort();
+    Ok(took[ROUNDS / 2])
+}
+
+/// The records as Terraform keeps them.
+fn plain() -> Result<Vec<u8>, Box<dyn Error>> {
+    let record = |number: u64| {
+        let properties = (0..8).map(|n| (format!("property{n}"), "a text of about thirty bytes ...".into()));
+        let input: serde_json::Map<String, serde_json::Value> = properties.collect();
+        serde_json::json!({
+            "mode": "managed",
+            "type": "terraform_data",
+            "name": format!("v{number}"),
+            "provider": "provider[\"terraform.io/builtin/terraform\"]",
+            "instances": [{
+                "schema_version": 0,
+                "attributes": {
+                    "id": format!("vpc-{number:017}"),
+                    "input": {"value": input, "type": "dynamic"},
+                    "output": null,
+                    "triggers_replace": null,
+                },
+                "sensitive_attributes": [],
+            }],
+        })
+    };
+    let state = serde_json::json!({
+        "version": 4,
+        "terraform_version": "1.0.0",
+        "serial": 1,
+        "lineage": "00000000-0000-0000-0000-000000000000",
+        "outputs": {},
+        "resources": (0..REPLAYED).map(record).collect::<Vec<_>>(),
+    });
+    Ok(serde_json::to_vec(&state)?)
+}
+
+/// What `terraform state list` takes; `None` where there is none.
+fn terraform(folder: &Path) -> Result<Option<Duration>, Box<dyn Error>> {
+    let list = || {
+        Command::new("terraform")
+            .args(["state", "list"])
+            .current_dir(folder)
+            .stdout(Stdio::null())
+            .status()
+    };
+    if list().is_err() {
+        return Ok(None);
+    }
+    median(|| match list()?.success() {
+        true => Ok(()),
+        false => Err("terraform state list failed".into()),
+    })
+    .map(Some)
+}
+
+/// The replay of a journal beside its peers.
+async fn replay(store: impl Fn() -> Store, folder: &Path) -> Outcome {
+    let location = Location::new("cloud", "p", "replay");
+    let session = steps(&store(), &location, REPLAYED - 1, 1_000).await?;
+    for ticket in make(REPLAYED - 1)?.map(|entry| session.append(entry)) {
+        session.durable(ticket?).await?;
+    }
+    drop(session);
+    let mut took = Vec::new();
+    for _ in 0..ROUNDS {
+        // Whoever has read it before would not read it again.
+        let store = store();
+        let start = Instant::now();
+        let read = store.read(&location).await?;
+        took.push(start.elapsed());
+        let records = read.map(|(state, _)| state.entries.len());
+        if records != usize::try_from(REPLAYED).ok() {
+            return Err(format!("{records:?} records came back").into());
+        }
+    }
+    took.sort();
+    let ours = took[ROUNDS / 2];
+    let row = |what: &str, took: Duration| {
+        let times = took.as_secs_f64() / ours.as_secs_f64();
+        println!("{what:<60} {:>9.3} s {times:>8.2} ×", took.as_secs_f64());
+    };
+    row(
+        &format!("replay of {} entries to {REPLAYED} records", REPLAYED * 2),
+        ours,
+    );
+    let text = plain()?;
+    row(
+        &format!(
+            "the records in plain JSON ({} MB), parsed",
+            text.len() / 1_000_000
+        ),
+        median(|| Ok(serde_json::from_slice::<serde_json::Value>(&text)?))?,
+    );
+    fs::write(folder.join("terraform.tfstate"), &text)?;
+    match terraform(folder)? {
+        Some(took) => row("terraform state list", took),
+        None => println!("there is no `terraform` here"),
+    }
+    Ok(())
+}
+
 fn main() -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     runtime.block_on(async {
@@ -103,11 +225,12 @@ fn main() -> Outcome {
             getrandom::fill(bytes).map_err(|error| std::io::Error::other(error.to_string()))
         });
         let keys = KeyRing::new(folder.path().join("keys"));
-        let store = Store::new(
-            Arc::new(FolderBlobs::new(folder.path().join("state"))),
-            keys,
-            entropy,
-        );
+        let blobs = Arc::new(FolderBlobs::new(folder.path().join("state")));
+        let store = || Store::new(blobs.clone(), keys.clone(), entropy.clone());
+        if std::env::args().any(|argument| argument == "replay") {
+            return replay(store, folder.path()).await;
+        }
+        let store = store();
         for wide in [1, 10, 100] {
             let location = Location::new("cloud", "p", &format!("wide{wide}"));
             steps(&store, &location, if wide == 1 { 1_000 } else { 10_000 }, wide).await?;
@@ -115,21 +238,11 @@ fn main() -> Outcome {
         let location = Location::new("cloud", "p", "large");
         let session = steps(&store, &location, 50_000, 1_000).await?;
         let start = Instant::now();
-        let last = make(50_000)?.map(|line| session.append(line));
-        for ticket in last {
+        for ticket in make(50_000)?.map(|entry| session.append(entry)) {
             session.durable(ticket?).await?;
         }
         said("the last of them durable", start);
         drop(session);
-        let start = Instant::now();
-        let entries = store.read(&location).await?.map(|(state, _)| state.entries.len());
-        said(
-            &format!(
-                "replay of 100,002 entries to {} records",
-                entries.unwrap_or_default()
-            ),
-            start,
-        );
         let session = Session::open(&store, &location, opening()).await?;
         let start = Instant::now();
         session.close().await?;

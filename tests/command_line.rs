@@ -32,6 +32,8 @@ mod migrate;
 mod place;
 #[path = "command_line/references.rs"]
 mod references;
+#[path = "command_line/rivals.rs"]
+mod rivals;
 #[cfg(feature = "aws")]
 #[path = "command_line/s3.rs"]
 mod s3;

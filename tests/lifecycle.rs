@@ -12,18 +12,24 @@ mod basics;
 mod builtin;
 #[path = "lifecycle/crashes.rs"]
 mod crashes;
+#[path = "lifecycle/durability.rs"]
+mod durability;
 #[path = "lifecycle/faults.rs"]
 mod faults;
 #[path = "lifecycle/interrupts.rs"]
 mod interrupts;
 #[path = "lifecycle/leaving.rs"]
 mod leaving;
+#[path = "objects/mod.rs"]
+mod objects;
 #[path = "lifecycle/oracle/mod.rs"]
 mod oracle;
 #[path = "lifecycle/properties.rs"]
 mod properties;
 #[path = "lifecycle/replacement.rs"]
 mod replacement;
+#[path = "lifecycle/rivals.rs"]
+mod rivals;
 #[path = "lifecycle/selection.rs"]
 mod selection;
 #[path = "lifecycle/stack.rs"]

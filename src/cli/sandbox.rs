@@ -293,12 +293,15 @@ pub(crate) async fn reset(context: &Context, consent: Consent) -> Result<Exit, E
         Err(error) => return Err(error),
     }
     let holder = surroundings::holder(&context.command);
-    for location in workspace.store.list().await? {
-        if location.world.starts_with("sandbox:") && location.project == workspace.project.name {
-            let discard = async || Ok(workspace.store.discard(&location, &holder).await?);
+    let (store, project) = (&workspace.store, &workspace.project.name);
+    let is_gone = |world: &str| world.starts_with("sandbox:");
+    for location in store.list().await? {
+        if is_gone(&location.world) && location.project == *project {
+            let discard = async || Ok(store.discard(&location, &holder).await?);
             patiently(terminal, consent.wait, discard).await?;
         }
     }
+    store.forget_worlds(project, is_gone).await;
     terminal.done("the sandbox is empty, and the states of stacks in it are gone");
     Ok(Exit::Done)
 }

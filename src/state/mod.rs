@@ -12,6 +12,7 @@
 //! | `store`, `sharing` | all states of a backend, and what they have of one another |
 //! | `session` | the one writer of a state |
 //! | `seen` | how far each state was when it was last written from here |
+//! | `files` | writing a file as one |
 //! | `copies` | a state in one file outside; the state before the last run; reading every file there is |
 //! | `rotation` | sealing states and outputs with another key |
 //! | `migration`, `notice` | moving states to another place, and what the old one says afterwards |
@@ -23,6 +24,7 @@ mod copies;
 mod disk;
 mod entry;
 mod error;
+pub(crate) mod files;
 mod format;
 mod integrity;
 mod journal_entry;

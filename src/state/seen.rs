@@ -170,6 +170,17 @@ impl Store {
         }
     }
 
+    /// Removes the notes of all states of a project in worlds that are gone, whoever removed those states. What cannot be
+    /// removed refuses the next run of its stack, and says so then.
+    pub async fn forget_worlds(&self, project: &str, is_gone: impl Fn(&str) -> bool) {
+        let Some(notes) = &self.notes.project else { return };
+        for name in notes.list("").await.unwrap_or_default() {
+            if names::stack_of(&name).is_some_and(|of| *of.project == *project && is_gone(&of.world)) {
+                drop(notes.delete(&name).await);
+            }
+        }
+    }
+
     /// Notes how far a state is.
     pub(super) async fn note_seen(&self, location: &Location, lineage: &Arc<str>, serial: u64) {
         let seen = Seen {

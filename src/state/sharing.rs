@@ -329,13 +329,12 @@ impl Store {
             let Some(bytes) = self.blobs.get(&name).await? else {
                 continue;
             };
-            let marker =
-                document::head::<Marker>(&[&bytes[..], b"\n"].concat(), "consumer").map_err(|damage| {
-                    damage.of(
-                        self.blobs.describe(&name),
-                        "delete it if that stack does not use these outputs any more",
-                    )
-                })?;
+            let marker = read_marker(&bytes, &name, producer).map_err(|damage| {
+                damage.of(
+                    self.blobs.describe(&name),
+                    "delete it if that stack does not use these outputs any more; while it does, its next run writes it anew",
+                )
+            })?;
             markers.push(marker);
         }
         Ok(markers)
@@ -355,13 +354,14 @@ impl Store {
         self.blobs
             .put(&names::file(location, CLOSING), b"epid closing 1\n".to_vec())
             .await?;
-        let consumers = self.consumers(location).await?;
-        if consumers.is_empty() {
+        let consumers = self.consumers(location).await;
+        if consumers.as_ref().is_ok_and(Vec::is_empty) {
             return Ok(());
         }
         if !already {
             self.stop_closing(location).await?;
         }
+        let consumers = consumers?;
         let name = |consumer: &Location| format!("{}/{}", consumer.project, consumer.stack);
         Err(StateError::InUse {
             location: location.clone(),
@@ -373,5 +373,16 @@ impl Store {
     /// Says that a stack is not being destroyed after all.
     pub(super) async fn stop_closing(&self, location: &Location) -> Result<(), StateError> {
         Ok(self.blobs.delete(&names::file(location, CLOSING)).await?)
+    }
+}
+
+/// The mark that the file `name` holds.
+fn read_marker(bytes: &[u8], name: &str, producer: &Location) -> Result<Marker, Damage> {
+    let marker: Marker = document::head(&[bytes, b"\n"].concat(), "consumer")?;
+    let of = Location::new(&producer.world, &marker.project, &marker.stack);
+    if name == names::consumer(producer, &of) {
+        Ok(marker)
+    } else {
+        Err(Damage::at(0, format!("it is the mark of {of}")))
     }
 }

@@ -180,7 +180,11 @@ impl Store {
             let Some(bytes) = self.blobs.get(&name).await? else {
                 continue;
             };
-            let run = read_run(&bytes, &loaded.keys).map_err(|damage| {
+            let read = read_run(&bytes, &loaded.keys).and_then(|run| match names::number(&name) {
+                Some(number) if number == run.serial => Ok(run),
+                _ => Err(Damage::at(0, format!("it is the history of run {}", run.serial))),
+            });
+            let run = read.map_err(|damage| {
                 damage.of(
                     self.blobs.describe(&name),
                     "move it away; nothing but this run's history is lost",

@@ -188,6 +188,19 @@ fn a_sandbox_without_its_key_or_with_damage_is_told() {
     }
 }
 
+#[test]
+fn a_reset_sandbox_forgets_states_that_were_removed_by_hand_too() {
+    let place = Place::with(CLOUD);
+    place.run("up --sandbox --yes").ends(0);
+    fs::remove_dir_all(place.path(".epid/state")).unwrap();
+    place.run("up --sandbox --yes").ends(1).says("is gone from");
+    place.run("sandbox reset --yes").ends(0);
+    let notes: Vec<String> = place.files(".epid/seen").into_keys().collect();
+    assert!(notes.is_empty(), "{notes:?}");
+    place.run("up --sandbox --yes").ends(0);
+    place.run("preview --sandbox --expect-no-changes").ends(0);
+}
+
 /// Runs a line where no file may grow beyond some blocks of 1 KiB.
 fn limited(place: &Place, blocks: u32, line: &str) -> Ran {
     // Ignored, the signal becomes an error of the write.

@@ -3,7 +3,7 @@
 use crate::place::{CLOUD, Look, Place, ROLE, VALUES};
 
 /// A place whose role exists and is not recorded.
-fn forgotten() -> Place {
+pub(crate) fn forgotten() -> Place {
     let place = Place::with(ROLE);
     place.run("up --sandbox --yes").ends(0);
     place.run("state rm role --sandbox --yes").ends(0);

@@ -170,3 +170,120 @@ fn a_migration_that_was_cut_short_is_told_completed_or_given_up() {
     place.run("preview --expect-no-changes").ends(0);
     assert!(manifest(&place).ends_with("[backend]\ntype = \"local\"\npath = \"other\"\n"));
 }
+
+/// After a kill: nobody begins anew or goes on in two places, and the same command completes the move.
+#[track_caller]
+fn completes(place: &Place, when: &str) {
+    let up = place.run("up --yes");
+    match up.code {
+        // Not begun, or done.
+        Some(0) => assert!(up.out.contains("no changes"), "{when}: {up:?}"),
+        // On their way, or there already.
+        Some(2 | 4) => assert!(up.err.contains("epid state migrate --to "), "{when}: {up:?}"),
+        _ => panic!("{when}: {up:?}"),
+    }
+    place.run("state migrate --to other --yes").ends(0);
+    assert!(manifest(place).ends_with("path = \"other\"\n"), "{when}");
+    place.run("preview --expect-no-changes").ends(0);
+    place.run("state verify --all").ends(0);
+    place.run("stack output b").ends(0).says("1-2");
+    let history = place.run("history --json").ends(0).events();
+    let ran = |command: &str| {
+        let of = |run: &&serde_json::Value| run.to_string().contains(command);
+        history.iter().filter(of).count()
+    };
+    assert_eq!(ran("epid up --yes"), 1, "{when}: {history:?}");
+    assert!(ran("epid state migrate") > 0, "{when}: {history:?}");
+    let mut left: Vec<String> = place.files(".epid/state/cloud").into_keys().collect();
+    // What was being written aside when it was killed has no name yet.
+    left.retain(|name| !name.contains("/."));
+    assert_eq!(
+        left,
+        [
+            ".epid/state/cloud/values/notice.json",
+            ".epid/state/cloud/values/notice.lock"
+        ],
+        "{when}"
+    );
+}
+
+fn said(place: &Place, part: &str) -> String {
+    fs::read_to_string(place.path(part).join("cloud/values/notice.json")).unwrap_or_default()
+}
+
+#[test]
+fn a_migration_that_is_killed_once_a_file_is_there_is_completed_by_the_same_command() {
+    let whole = Place::with(VALUES);
+    whole.run("up --yes").ends(0);
+    whole.run("state migrate --to other --yes").ends(0);
+    let mut copied: Vec<String> = whole.files("other/cloud/values/one").into_keys().collect();
+    assert!(copied.len() > 4, "{copied:?}");
+    copied.push("other/cloud/values/notice.json".to_owned());
+    type Moment = Box<dyn Fn(&Place) -> bool>;
+    let there = |name: String| -> (String, Moment) {
+        (
+            name.clone(),
+            Box::new(move |place: &Place| place.path(&name).exists()),
+        )
+    };
+    let mut moments: Vec<(String, Moment)> = copied.into_iter().map(there).collect();
+    moments.extend([
+        (
+            "leaving".to_owned(),
+            Box::new(|place: &Place| said(place, ".epid/state").contains("leaving")) as Moment,
+        ),
+        (
+            "left".to_owned(),
+            Box::new(|place: &Place| said(place, ".epid/state").contains("left")),
+        ),
+        (
+            "arrived".to_owned(),
+            Box::new(|place: &Place| {
+                said(place, ".epid/state").contains("left") && said(place, "other").is_empty()
+            }),
+        ),
+        (
+            "the old state is gone".to_owned(),
+            Box::new(|place: &Place| !place.path(".epid/state/cloud/values/one/state").exists()),
+        ),
+        (
+            "the manifest says so".to_owned(),
+            Box::new(|place: &Place| manifest(place).contains("other")),
+        ),
+    ]);
+    for (when, reached) in moments {
+        let place = Place::with(VALUES);
+        place.run("up --yes").ends(0);
+        let mut going = place.start("state migrate --to other --yes");
+        while !reached(&place) && going.goes_on() {
+            std::hint::spin_loop();
+        }
+        going.kill();
+        assert!(reached(&place), "{when}: it never came to that");
+        completes(&place, &when);
+    }
+}
+
+#[test]
+fn a_migration_that_is_killed_amid_the_copy_is_completed_by_the_same_command() {
+    let place = Place::with(VALUES);
+    place.run("up --yes").ends(0);
+    // Something that is copied, and whose bytes never come.
+    let pipe = place.path(".epid/state/cloud/values/one/pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let mut going = place.start("state migrate --to other --yes");
+    let others = ["state", "state.previous", "outputs", "history/0000000001"];
+    while !others
+        .iter()
+        .all(|name| place.path("other/cloud/values/one").join(name).exists())
+    {
+        assert!(going.goes_on(), "{:?}", going.end());
+        std::hint::spin_loop();
+    }
+    assert!(going.goes_on(), "it waits for the bytes");
+    going.kill();
+    fs::remove_file(&pipe).unwrap();
+    assert!(said(&place, ".epid/state").contains("leaving") && said(&place, "other").contains("arriving"));
+    completes(&place, "amid the copy");
+}

@@ -4,7 +4,7 @@
     reason = "these commands exist to edit stack files"
 )]
 
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 
 use epid_provider::Value;
@@ -18,6 +18,7 @@ use crate::cli::workspace::Workspace;
 use crate::cli::{Context, surroundings};
 use crate::program::{ConfigType, EditError, StackFile, set_config, set_secret, unset};
 use crate::state::StateError;
+use crate::state::files::{Access, replace};
 
 pub(crate) fn config(context: &Context, command: ConfigCommand) -> Result<Exit, Error> {
     match command {
@@ -56,22 +57,9 @@ pub(super) fn read(path: &Path) -> Result<String, Error> {
 pub(super) fn write(path: &Path, text: &str) -> Result<(), Error> {
     let failed =
         |error: std::io::Error| Error::failed(format!("{} cannot be written: {error}", path.display()));
-    let target = path.canonicalize().map_err(failed)?;
-    let fresh = target.with_extension(format!("toml.{}.new", std::process::id()));
-    let done = (|| {
-        let permissions = std::fs::metadata(&target)?.permissions();
-        let mut file = std::fs::File::create_new(&fresh)?;
-        file.set_permissions(permissions)?;
-        file.write_all(text.as_bytes())?;
-        // The new text is on the disk before the name leads to it.
-        file.sync_all()?;
-        std::fs::rename(&fresh, &target)
-    })();
-    if done.is_err() {
-        // What is in the way is not worth a second message.
-        drop(std::fs::remove_file(&fresh));
-    }
-    done.map_err(failed)
+    path.canonicalize()
+        .and_then(|target| replace(&target, text.as_bytes(), Access::Kept))
+        .map_err(failed)
 }
 
 /// An error of editing; where the file is no TOML, what is wrong with it at its place.

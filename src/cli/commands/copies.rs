@@ -4,7 +4,6 @@
     reason = "these commands exist to read and write the file they are given"
 )]
 
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,6 +18,7 @@ use crate::cli::exit::Exit;
 use crate::cli::ui::{count, plain, shown_json};
 use crate::cli::waiting::after_others;
 use crate::cli::{Context, surroundings};
+use crate::state::files::{Access, replace};
 use crate::state::{Location, Opening, Snapshot, Verified};
 
 /// `epid state verify`.
@@ -127,7 +127,7 @@ pub(super) async fn export(
         workspace.store.export(&location).await?.ok_or_else(nothing)?
     };
     let path = context.folder.join(file);
-    write(&path, &bytes)
+    replace(&path, &bytes, Access::Owner)
         .map_err(|error| Error::failed(format!("{} cannot be written: {error}", path.display())))?;
     let how = match plain {
         None => "encrypted with its key",
@@ -137,27 +137,6 @@ pub(super) async fn export(
     let text = format!("the state of `{}` is in {}, {how}", stack.name, file.display());
     context.terminal.done(&text);
     Ok(Exit::Done)
-}
-
-/// Writes a file that only its owner can read; one that is there is replaced once the new one is whole.
-fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let fresh = path.with_file_name(name);
-    let mut options = std::fs::File::options();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let done = options.open(&fresh).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&fresh, path)
-    });
-    if done.is_err() {
-        // What is in the way is not worth a second message.
-        drop(std::fs::remove_file(&fresh));
-    }
-    done
 }
 
 /// A state for people.

@@ -134,24 +134,24 @@ impl Bucket {
         }
     }
 
-    /// The lease of this process that a blob is written under.
-    fn lease(&self, name: &str) -> Option<Arc<Lease>> {
+    /// The leases of this process that a blob is written under, that of the outermost folder first: who moves the states of a
+    /// project holds one for all of them and one for each.
+    fn leases(&self, name: &str) -> Vec<Arc<Lease>> {
         let memory = self.memory();
-        let mut folders = memory.held.iter();
-        folders
-            .find(|(folder, _)| {
-                name.strip_prefix(folder.as_str())
-                    .is_some_and(|rest| rest.starts_with('/'))
-            })
-            .map(|(_, lease)| lease.clone())
+        let above = |folder: &str| {
+            name.strip_prefix(folder)
+                .is_some_and(|rest| rest.starts_with('/'))
+        };
+        let held = memory.held.iter().filter(|(folder, _)| above(folder));
+        held.map(|(_, lease)| lease.clone()).collect()
     }
 
-    /// Looks whether this process still has the lease that a blob is written under, where there is one.
+    /// Looks whether this process still has every lease that a blob is written under.
     async fn confirm(&self, name: &str) -> Result<(), BlobError> {
-        match self.lease(name) {
-            Some(lease) => lease.confirm().await,
-            None => Ok(()),
+        for lease in self.leases(name) {
+            lease.confirm().await?;
         }
+        Ok(())
     }
 
     fn remember(&self, name: &str, tag: Option<String>) {
@@ -195,9 +195,9 @@ impl Bucket {
         Ok(Some(bytes))
     }
 
-    /// Writes a blob that only the holder of the lease writes, in place of the version this process knows. Where there is
+    /// Writes a blob that only the holder of a lease writes, in place of the version this process knows. Where there is
     /// another, it is the late write of an earlier holder, or this process is the earlier one: the lease tells.
-    async fn put_leased(&self, lease: &Lease, name: &str, bytes: &[u8]) -> Result<(), BlobError> {
+    async fn put_leased(&self, name: &str, bytes: &[u8]) -> Result<(), BlobError> {
         let key = self.key(name);
         let mut known = self.memory().tags.get(name).cloned();
         for _ in 0..ROUNDS {
@@ -206,7 +206,7 @@ impl Bucket {
                 None => self.objects.get(&key).await?.map(|object| object.tag),
             };
             // After the tag was read: whoever takes over from here on writes another version, and this one is not written.
-            lease.confirm().await?;
+            self.confirm(name).await?;
             let condition = tag.map_or(Condition::Absent, Condition::Tagged);
             if let Some(tag) = self.objects.put(&key, bytes, &condition).await?.tag() {
                 self.remember(name, Some(tag));
@@ -241,8 +241,8 @@ impl Blobs for BucketBlobs {
     }
 
     async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), BlobError> {
-        if let Some(lease) = self.0.lease(name) {
-            return self.0.put_leased(&lease, name, &bytes).await;
+        if !self.0.leases(name).is_empty() {
+            return self.0.put_leased(name, &bytes).await;
         }
         // Marks of other stacks: whoever writes last is right.
         let key = self.0.key(name);
@@ -380,9 +380,7 @@ impl Log for BucketLog {
             return Ok(());
         }
         // Says who has taken over.
-        if let Some(lease) = self.bucket.lease(&self.name) {
-            lease.confirm().await?;
-        }
+        self.bucket.confirm(&self.name).await?;
         let what = "something else has its place; nothing more is started";
         let key = self.bucket.key(&self.name);
         Err(self.bucket.objects.error("write", &key, io::Error::other(what)))

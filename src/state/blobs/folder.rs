@@ -5,12 +5,12 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 
 use super::{BlobError, Blobs, Guard, Lock, Log};
 use crate::state::Holder;
+use crate::state::files::{Access, create, make_parent, replace, sync_above, sync_parent};
 
 /// What Git is told of a folder, with the reason.
 const IGNORED: &str = "\
@@ -114,7 +114,8 @@ impl Blobs for FolderBlobs {
             if let Some(folder) = ignored {
                 ignore(&folder)?;
             }
-            replace(path, &bytes)
+            make_parent(path)?;
+            replace(path, &bytes, Access::Owner)
         })
         .await
     }
@@ -224,35 +225,6 @@ impl Log for FolderLog {
     }
 }
 
-/// A file that is not yet what it will be; removed where it never comes to that.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn write(target: &Path, bytes: &[u8]) -> io::Result<Self> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        make_parent(target)?;
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let path = target.with_file_name(format!(".{name}.{}.{count}", std::process::id()));
-        let mut options = File::options();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&path)?;
-        let temporary = Self(path);
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        Ok(temporary)
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // After a rename it is gone already.
-        drop(fs::remove_file(&self.0));
-    }
-}
-
 /// Tells Git to leave a folder alone, unless it has been told something about it. The folder is made where there is none.
 ///
 /// # Errors
@@ -263,61 +235,6 @@ pub fn ignore(folder: &Path) -> io::Result<()> {
         return Ok(());
     }
     create(&file, IGNORED.as_bytes()).map(drop)
-}
-
-/// Writes a file, in place of the one there is, at once.
-pub(in crate::state) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = Temporary::write(path, bytes)?;
-    fs::rename(&temporary.0, path)?;
-    sync_parent(path)
-}
-
-/// Writes a file that was not there, at once; false where it was.
-pub(in crate::state) fn create(path: &Path, bytes: &[u8]) -> io::Result<bool> {
-    let temporary = Temporary::write(path, bytes)?;
-    match fs::hard_link(&temporary.0, path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
-        Err(_) if path.exists() => return Ok(false),
-        // File systems without links. Nobody else makes this file: the caller holds the lock of the stack, or drew the name.
-        Err(_) => fs::rename(&temporary.0, path)?,
-    }
-    sync_parent(path)?;
-    Ok(true)
-}
-
-fn make_parent(path: &Path) -> io::Result<()> {
-    let Some(parent) = path.parent().filter(|parent| !parent.is_dir()) else {
-        return Ok(());
-    };
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(parent)?;
-    // The new folder's own name must survive a crash too.
-    sync_above(parent)
-}
-
-/// Makes the name of a file durable, and those of the folders it is in, as far as the state's go.
-fn sync_above(path: &Path) -> io::Result<()> {
-    path.ancestors()
-        .skip(1)
-        .take(5)
-        .filter(|a| a.is_dir())
-        .try_for_each(sync_directory)
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), sync_directory)
-}
-
-/// Makes names in a directory durable; only Unix has that.
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(directory)?.sync_all()?;
-    }
-    Ok(())
 }
 
 fn absent_is_none<R>(result: io::Result<R>) -> io::Result<Option<R>> {

@@ -14,7 +14,7 @@
 //! Names are relative paths of `[a-z0-9%._-]` segments joined by `/`; no segment is `.` or `..` or begins with a dot.
 
 mod bucket;
-pub(in crate::state) mod folder;
+mod folder;
 mod lease;
 mod memory;
 mod objects;

@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "this room owns the key files")]
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::cipher::{Entropy, SecretKey, fingerprint, hex, random};
 use super::key::Key;
-use crate::state::blobs::folder::{create, replace};
 use crate::state::error::StateError;
+use crate::state::files::{Access, create, replace, sync_parent};
 
 const FIRST_LINE: &str = "epid key 1";
 const PART_LINE: &str = "epid key 1, state part";
@@ -91,22 +91,14 @@ impl KeyDirectory {
     pub(super) fn note(&self, name: &str, id: &str) -> Result<(), StateError> {
         self.make()?;
         let path = self.directory.join(name);
-        let fresh = self.directory.join(format!("{name}.new"));
-        File::create(&fresh)
-            .and_then(|mut file| {
-                writeln!(file, "{id}")?;
-                file.sync_all()
-            })
-            .and_then(|()| fs::rename(&fresh, &path))
-            .and_then(|()| sync_directory(&self.directory))
-            .map_err(|e| failed("write", &path, e))
+        replace(&path, format!("{id}\n").as_bytes(), Access::Owner).map_err(|e| failed("write", &path, e))
     }
 
     /// What is written down under one name is from now on under another.
     pub(super) fn promote(&self, from: &str, to: &str) -> Result<(), StateError> {
         let path = self.directory.join(to);
         fs::rename(self.directory.join(from), &path)
-            .and_then(|()| sync_directory(&self.directory))
+            .and_then(|()| sync_parent(&path))
             .map_err(|e| failed("write", &path, e))
     }
 
@@ -210,7 +202,7 @@ fn hide(directory: &Path) -> Result<(), StateError> {
     if fs::read(&ignore).is_ok_and(|text| text == IGNORED) {
         return Ok(());
     }
-    replace(&ignore, IGNORED).map_err(|e| failed("write", &ignore, e))
+    replace(&ignore, IGNORED, Access::Owner).map_err(|e| failed("write", &ignore, e))
 }
 
 /// Writes a file that is not there yet, for its owner alone. Cut anywhere, it is whole or not there.
@@ -236,14 +228,6 @@ pub(super) fn failed(action: &'static str, file: &Path, error: io::Error) -> Sta
         file: file.display().to_string(),
         source: Arc::new(error),
     }
-}
-
-/// Makes names in a directory durable; only Unix has that.
-pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(directory)?.sync_all()?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -2,17 +2,18 @@
 #![expect(clippy::disallowed_methods, reason = "this room owns the file of keys")]
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
-use super::directory::{failed, is_id, sync_directory};
+use super::directory::{failed, is_id};
 use super::provider::WrappedKey;
 use crate::state::error::StateError;
+use crate::state::files::{Access, replace};
 
 const FORMAT: u32 = 1;
 const COMMENT: &str = "\
@@ -79,15 +80,7 @@ impl Records {
     /// Replaces the file: whoever reads it sees the old text or the new one.
     pub(super) fn write(&self, file: &Path) -> Result<(), StateError> {
         let text = toml::to_string(self).map_err(|error| StateError::Abandoned(error.to_string()))?;
-        let fresh = PathBuf::from(format!("{}.new", file.display()));
-        File::create(&fresh)
-            .and_then(|mut file| {
-                file.write_all(COMMENT.as_bytes())?;
-                file.write_all(text.as_bytes())?;
-                file.sync_all()
-            })
-            .and_then(|()| fs::rename(&fresh, file))
-            .and_then(|()| file.parent().map_or(Ok(()), sync_directory))
+        replace(file, format!("{COMMENT}{text}").as_bytes(), Access::Kept)
             .map_err(|e| failed("write", file, e))
     }
 

@@ -414,3 +414,40 @@ async fn a_writer_that_comes_back_does_not_disturb_the_one_that_took_over() {
         session.close().await.unwrap();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_holds_a_lease_of_the_project_and_one_of_the_stack_writes_under_both() {
+    const LOCKS: [&str; 2] = ["cloud/p/notice.lock", "cloud/p/dev/lock"];
+    for lost in LOCKS {
+        let (process, other) = (Process::default(), Process::default());
+        let (blobs, others) = (process.blobs(), other.blobs());
+        let mut held = Vec::new();
+        for lock in LOCKS {
+            held.extend(blobs.lock(lock, &holder()).await.unwrap().taken());
+        }
+        assert_eq!(held.len(), 2);
+        blobs.put("cloud/p/dev/state", b"1".to_vec()).await.unwrap();
+        let log = blobs.start_log("cloud/p/dev/journal/1", b"1".to_vec()).await;
+        assert!(log.unwrap().is_some());
+        // As after a standstill: one of them is somebody else's now.
+        let _theirs = others.lock(lost, &holder()).await.unwrap();
+        let theirs = others.get(lost).await.unwrap().unwrap();
+        process.overwrite(&format!("team/{lost}"), &theirs);
+        let tried = [
+            blobs.put("cloud/p/dev/state", b"2".to_vec()).await,
+            blobs.delete("cloud/p/dev/outputs").await,
+            blobs
+                .start_log("cloud/p/dev/journal/2", b"2".to_vec())
+                .await
+                .map(drop),
+        ];
+        for tried in tried {
+            let error = tried.unwrap_err().to_string();
+            assert!(error.contains("another epid has taken over"), "{lost}: {error}");
+        }
+        assert_eq!(blobs.get("cloud/p/dev/state").await.unwrap(), Some(b"1".to_vec()));
+        // What is beside the stack is written under the project's alone.
+        let beside = blobs.put("cloud/p/notice.json", b"1".to_vec()).await;
+        assert_eq!(beside.is_ok(), lost == LOCKS[1], "{beside:?}");
+    }
+}

@@ -1,6 +1,6 @@
 //! What happens to an object on its way in, beyond defaults: admission and allocation.
 
-use super::api::Call;
+use super::call::Call;
 use super::failure::{Cause, Refused};
 use super::json::{self, int, list, text, texts};
 use super::resource::Resource;

@@ -9,6 +9,7 @@
 
 mod admission;
 mod api;
+mod call;
 mod columns;
 mod controllers;
 mod defaults;

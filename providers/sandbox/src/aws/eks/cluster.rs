@@ -3,11 +3,11 @@
 use super::access::Entry;
 use super::addon::Addon;
 use super::fargate::Profile;
+use super::network::{self, Network};
 use super::page::page;
 use super::update::Update;
 use super::{Effect, duration, in_use, invalid_parameter, invalid_request, text, text_map, texts, versions};
 use crate::Timestamp;
-use crate::aws::facts::{InterfaceRequest, SubnetFacts};
 use crate::aws::policy::{Conditions, trusts};
 use crate::aws::sts::usable_role;
 use crate::aws::{ApiError, Aws, Call, IAM_PROPAGATION, Reply, Tags};
@@ -17,11 +17,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Zones in which EKS places no control plane (user guide, "VPC and subnet requirements").
-const FORBIDDEN_ZONES: [&str; 3] = ["use1-az3", "usw1-az2", "cac1-az3"];
-/// Free addresses that every subnet must have when a cluster is made, and when it is upgraded.
-const ADDRESSES_TO_CREATE: u32 = 6;
-pub(super) const ADDRESSES_TO_UPGRADE: u32 = 5;
 const CLUSTER_POLICY: &str = "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy";
 const LOG_TYPES: [&str; 5] = ["api", "audit", "authenticator", "controllerManager", "scheduler"];
 const AUTHENTICATION_MODES: [&str; 3] = ["CONFIG_MAP", "API_AND_CONFIG_MAP", "API"];
@@ -70,24 +65,11 @@ pub(crate) struct Cluster {
     token: Option<String>,
     request: Value,
     pub(super) tags: Tags,
-    interfaces: Vec<String>,
+    pub(super) interfaces: Vec<String>,
     pub(super) updates: Vec<Update>,
     pub(super) profiles: BTreeMap<String, Profile>,
     pub(super) addons: BTreeMap<String, Addon>,
     pub(super) entries: BTreeMap<String, Entry>,
-}
-
-/// The network side of a cluster.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Network {
-    pub vpc_id: String,
-    pub subnets: Vec<String>,
-    pub groups: Vec<String>,
-    /// The security group that EKS made.
-    pub cluster_group: String,
-    pub public: bool,
-    pub private: bool,
-    pub public_cidrs: Vec<String>,
 }
 
 impl Cluster {
@@ -281,7 +263,7 @@ pub(super) fn create(aws: &mut Aws, now: Timestamp, call: &Call) -> Result<Reply
     }
     let role_arn = text(json, "roleArn").unwrap_or_default();
     check_role(aws, now, name, role_arn)?;
-    let network = network(aws, name, json.get("resourcesVpcConfig").unwrap_or(&Value::Null))?;
+    let network = network::read(aws, name, json.get("resourcesVpcConfig").unwrap_or(&Value::Null))?;
     let kubernetes = json.get("kubernetesNetworkConfig").unwrap_or(&Value::Null);
     if text(kubernetes, "ipFamily").is_some_and(|family| family != "ipv4") {
         return Err(ApiError::not_simulated("eks", "CreateCluster with ipFamily ipv6"));
@@ -299,7 +281,7 @@ pub(super) fn create(aws: &mut Aws, now: Timestamp, call: &Call) -> Result<Reply
     let id = aws.ids.hex("", 32).to_ascii_uppercase();
     let service_cidr = match text(kubernetes, "serviceIpv4Cidr") {
         Some(cidr) => cidr.to_owned(),
-        None if network_overlaps_ten(aws, &network.vpc_id) => "172.20.0.0/16".to_owned(),
+        None if network::overlaps_ten(aws, &network.vpc_id) => "172.20.0.0/16".to_owned(),
         None => "10.100.0.0/16".to_owned(),
     };
     let mut cluster = Cluster {
@@ -334,7 +316,7 @@ pub(super) fn create(aws: &mut Aws, now: Timestamp, call: &Call) -> Result<Reply
         let entry = Entry::creator(aws, now, &cluster, &creator);
         cluster.entries.insert(creator, entry);
     }
-    build_network(aws, now, &mut cluster);
+    network::build(aws, now, &mut cluster);
     if json.get("bootstrapSelfManagedAddons") != Some(&json!(false)) {
         // The self-managed set: vpc-cni and kube-proxy run nothing without nodes, coredns stays pending.
         cluster.request["selfManaged"] = json!(true);
@@ -423,7 +405,7 @@ pub(super) fn advance(aws: &mut Aws, now: Timestamp, name: &str) {
                 }
             }
             Status::Deleting => {
-                dismantle_network(aws, now, &cluster);
+                network::dismantle(aws, now, &cluster);
                 return;
             }
             Status::Active | Status::Updating => {}
@@ -460,7 +442,7 @@ pub(super) fn same_request(first: &Value, second: &Value) -> bool {
     bare(first) == bare(second)
 }
 
-fn check_role(aws: &Aws, now: Timestamp, cluster: &str, arn: &str) -> Result<(), ApiError> {
+pub(super) fn check_role(aws: &Aws, now: Timestamp, cluster: &str, arn: &str) -> Result<(), ApiError> {
     let trusted = usable_role(aws, now, arn).filter(|role| {
         trusts(
             &role.trust,
@@ -487,148 +469,6 @@ fn check_role(aws: &Aws, now: Timestamp, cluster: &str, arn: &str) -> Result<(),
         return Err(invalid_parameter(cluster, message));
     }
     Ok(())
-}
-
-/// Looks subnets up and checks what CreateCluster and subnet updates demand of them.
-pub(super) fn check_subnets(
-    aws: &Aws,
-    cluster: &str,
-    ids: &[String],
-    free: u32,
-) -> Result<Vec<SubnetFacts>, ApiError> {
-    let mut subnets = Vec::new();
-    for id in ids {
-        let Some(subnet) = aws.ec2.subnet(id) else {
-            let message = format!(
-                "The subnet ID '{id}' does not exist (Service: AmazonEC2; Status Code: 400; Error Code: InvalidSubnetID.NotFound)"
-            );
-            return Err(invalid_parameter(cluster, message));
-        };
-        subnets.push(subnet);
-    }
-    if let Some(bad) = subnets
-        .iter()
-        .find(|subnet| FORBIDDEN_ZONES.contains(&subnet.zone_id.as_str()))
-    {
-        let vpc = aws.ec2.subnets_of(&bad.vpc_id);
-        let zones: BTreeSet<&str> = vpc
-            .iter()
-            .filter(|subnet| !FORBIDDEN_ZONES.contains(&subnet.zone_id.as_str()))
-            .map(|subnet| subnet.zone.as_str())
-            .collect();
-        let zones: Vec<&str> = zones.into_iter().collect();
-        let message = format!(
-            "Cannot create cluster '{cluster}' because {}, the targeted availability zone, does not currently have \
-             sufficient capacity to support the cluster. Retry and choose from these availability zones: {}",
-            bad.zone,
-            zones.join(", ")
-        );
-        return Err(ApiError::bad("UnsupportedAvailabilityZoneException", message)
-            .with("clusterName", cluster)
-            .with("validZones", json!(zones)));
-    }
-    if let [first, rest @ ..] = subnets.as_slice()
-        && rest.iter().any(|subnet| subnet.vpc_id != first.vpc_id)
-    {
-        return Err(invalid_parameter(cluster, "Subnets are not in the same VPC"));
-    }
-    let zones: BTreeSet<&str> = subnets.iter().map(|subnet| subnet.zone.as_str()).collect();
-    if zones.len() < 2 {
-        return Err(invalid_parameter(
-            cluster,
-            "Subnets specified must be in at least two different AZs",
-        ));
-    }
-    if let Some(full) = subnets.iter().find(|subnet| subnet.available_addresses < free) {
-        let message = format!(
-            "Provided subnets {} Free IPs: {} , need at least {free} IPs in each subnet to be free for this operation",
-            full.id, full.available_addresses
-        );
-        return Err(invalid_parameter(cluster, message));
-    }
-    Ok(subnets)
-}
-
-/// # Errors
-/// More than four groups, or one that is not in the VPC.
-pub(super) fn check_groups(
-    aws: &Aws,
-    cluster: &str,
-    vpc_id: &str,
-    groups: &[String],
-) -> Result<(), ApiError> {
-    if groups.len() > 4 {
-        return Err(invalid_parameter(
-            cluster,
-            "A maximum of 4 security groups can be specified",
-        ));
-    }
-    match groups
-        .iter()
-        .find(|id| aws.ec2.security_group_vpc(id).as_deref() != Some(vpc_id))
-    {
-        Some(bad) => {
-            let message =
-                format!("Security group(s) {bad} are not in the same VPC as the subnets, or do not exist");
-            Err(invalid_parameter(cluster, message))
-        }
-        None => Ok(()),
-    }
-}
-
-/// # Errors
-/// Neither endpoint, or CIDR blocks for a public endpoint that does not exist.
-pub(super) fn check_endpoints(
-    cluster: &str,
-    public: bool,
-    private: bool,
-    cidrs: &[String],
-) -> Result<(), ApiError> {
-    if !public && !private {
-        return Err(invalid_parameter(
-            cluster,
-            "Private and public endpoint access cannot be false",
-        ));
-    }
-    if cidrs.len() > 40 {
-        return Err(invalid_parameter(
-            cluster,
-            "A maximum of 40 publicAccessCidrs can be specified",
-        ));
-    }
-    Ok(())
-}
-
-fn network(aws: &Aws, name: &str, config: &Value) -> Result<Network, ApiError> {
-    let subnets = texts(config, "subnetIds").unwrap_or_default();
-    if subnets.is_empty() {
-        return Err(invalid_parameter(name, "subnets should not be empty"));
-    }
-    let facts = check_subnets(aws, name, &subnets, ADDRESSES_TO_CREATE)?;
-    let vpc_id = facts
-        .first()
-        .map(|subnet| subnet.vpc_id.clone())
-        .unwrap_or_default();
-    let groups = texts(config, "securityGroupIds").unwrap_or_default();
-    check_groups(aws, name, &vpc_id, &groups)?;
-    let public = config.get("endpointPublicAccess") != Some(&json!(false));
-    let private = config.get("endpointPrivateAccess") == Some(&json!(true));
-    let cidrs = texts(config, "publicAccessCidrs").filter(|cidrs| !cidrs.is_empty());
-    let public_cidrs = cidrs.unwrap_or_else(|| vec!["0.0.0.0/0".to_owned()]);
-    check_endpoints(name, public, private, &public_cidrs)?;
-    Ok(Network {
-        vpc_id,
-        subnets,
-        groups,
-        cluster_group: String::new(),
-        public,
-        private,
-        public_cidrs,
-    })
-}
-
-fn network_overlaps_ten(aws: &Aws, vpc_id: &str) -> bool {
-    aws.ec2.vpc(vpc_id).is_some_and(|vpc| vpc.cidr.starts_with("10."))
 }
 
 /// Applies a `logging` member to a set of enabled types.
@@ -665,63 +505,4 @@ pub(super) fn support_type(cluster: &str, json: &Value) -> Result<Option<String>
         Some(kind @ ("STANDARD" | "EXTENDED")) => Ok(Some(kind.to_owned())),
         Some(other) => Err(invalid_parameter(cluster, format!("Invalid supportType {other}"))),
     }
-}
-
-/// Puts what EKS makes into the VPC: the cluster security group and an interface in the first subnet of each zone.
-fn build_network(aws: &mut Aws, now: Timestamp, cluster: &mut Cluster) {
-    let name = cluster.name.clone();
-    let suffix = aws.ids.next() % 1_000_000_000;
-    let group_name = format!("eks-cluster-sg-{name}-{suffix}");
-    let tags = Tags::from([
-        ("Name".to_owned(), group_name.clone()),
-        ("aws:eks:cluster-name".to_owned(), name.clone()),
-        (format!("kubernetes.io/cluster/{name}"), "owned".to_owned()),
-    ]);
-    let description = "EKS created security group applied to ENI that is attached to EKS Control Plane master nodes, as well as any managed workloads.";
-    let Aws { ec2, ids, .. } = aws;
-    let group = ec2.service_security_group(
-        ids,
-        &cluster.network.vpc_id,
-        &group_name,
-        description,
-        tags,
-        true,
-        &[],
-    );
-    cluster.network.cluster_group.clone_from(&group);
-    place_interfaces(aws, now, cluster);
-}
-
-/// Places the control plane's interfaces anew, as creation and subnet or group updates do.
-pub(super) fn place_interfaces(aws: &mut Aws, now: Timestamp, cluster: &mut Cluster) {
-    for interface in std::mem::take(&mut cluster.interfaces) {
-        aws.ec2.delete_interface(&interface);
-    }
-    let mut groups = cluster.network.groups.clone();
-    groups.push(cluster.network.cluster_group.clone());
-    for subnet in &cluster.network.subnets {
-        let request = InterfaceRequest {
-            subnet_id: subnet.clone(),
-            groups: groups.clone(),
-            description: format!("Amazon EKS {}", cluster.name),
-            requester: "eks".to_owned(),
-            public: false,
-            tags: Tags::from([("cluster.k8s.amazonaws.com/name".to_owned(), cluster.name.clone())]),
-        };
-        let Aws { ec2, ids, .. } = aws;
-        cluster.interfaces.push(ec2.create_interface(ids, now, request).0);
-    }
-}
-
-/// Removes what EKS made; without its role EKS cannot, and leaves interfaces and group behind.
-fn dismantle_network(aws: &mut Aws, now: Timestamp, cluster: &Cluster) {
-    if check_role(aws, now, &cluster.name, &cluster.role_arn).is_err() {
-        return;
-    }
-    for interface in &cluster.interfaces {
-        aws.ec2.delete_interface(interface);
-    }
-    // A group that other groups' rules refer to stays behind, as on AWS.
-    aws.ec2
-        .delete_service_security_group(&cluster.network.cluster_group);
 }

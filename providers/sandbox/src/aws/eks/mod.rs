@@ -8,6 +8,7 @@ mod access;
 mod addon;
 mod cluster;
 mod fargate;
+mod network;
 mod page;
 mod tags;
 mod update;

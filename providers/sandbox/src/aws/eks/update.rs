@@ -1,6 +1,7 @@
 //! Updates of clusters: one at a time, one kind per call, applied when they are done.
 
 use super::cluster::{self, Cluster, Status};
+use super::network;
 use super::page::page;
 use super::{Effect, duration, invalid_parameter, invalid_request, text, texts, versions};
 use crate::Timestamp;
@@ -120,11 +121,11 @@ pub(super) fn version(aws: &mut Aws, now: Timestamp, call: &Call) -> Result<Repl
         let message = format!("Unsupported Kubernetes minor version update from {current} to {wanted}");
         return Err(invalid_parameter(name, message));
     }
-    cluster::check_subnets(
+    network::check_subnets(
         aws,
         name,
         &cluster.network().subnets,
-        cluster::ADDRESSES_TO_UPGRADE,
+        network::ADDRESSES_TO_UPGRADE,
     )?;
     let params = vec![
         ("Version".to_owned(), wanted.to_owned()),
@@ -187,7 +188,7 @@ fn plan(aws: &Aws, cluster: &Cluster, json: &Value) -> Result<Vec<Planned>, ApiE
             private.unwrap_or(network.private),
         );
         let cidrs = cidrs.unwrap_or_else(|| network.public_cidrs.clone());
-        cluster::check_endpoints(name, public, private, &cidrs)?;
+        network::check_endpoints(name, public, private, &cidrs)?;
         let params = vec![
             param("EndpointPublicAccess", public.to_string()),
             param("EndpointPrivateAccess", private.to_string()),
@@ -270,7 +271,7 @@ fn check_placement(
     groups: &[String],
 ) -> Result<(), ApiError> {
     let name = &cluster.name;
-    let facts = cluster::check_subnets(aws, name, subnets, 0)?;
+    let facts = network::check_subnets(aws, name, subnets, 0)?;
     if facts
         .iter()
         .any(|subnet| subnet.vpc_id != cluster.network().vpc_id)
@@ -293,7 +294,7 @@ fn check_placement(
             "Provided subnets must belong to the set of AZs that were provided during cluster creation",
         ));
     }
-    cluster::check_groups(aws, name, &cluster.network().vpc_id, groups)
+    network::check_groups(aws, name, &cluster.network().vpc_id, groups)
 }
 
 /// Refuses what changes nothing, and steps back of the authentication mode.
@@ -447,7 +448,7 @@ pub(super) fn advance(aws: &mut Aws, cluster: &mut Cluster, now: Timestamp) {
             Change::Subnets { subnets, groups } => {
                 cluster.network.subnets = subnets;
                 cluster.network.groups = groups;
-                cluster::place_interfaces(aws, now, cluster);
+                network::place_interfaces(aws, now, cluster);
             }
             Change::Authentication(mode) => cluster.authentication_mode = mode,
             Change::Support(support) => cluster.support_type = support,

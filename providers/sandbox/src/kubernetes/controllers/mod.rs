@@ -9,9 +9,11 @@ mod deployment;
 mod endpoints;
 mod event;
 mod garbage;
+mod obstacle;
 mod pod;
 mod replica;
 mod start;
+mod status;
 
 use super::Cluster;
 use super::failure::Refused;

@@ -1,16 +1,13 @@
 //! EC2's kinds against the simulated service, in the process and in virtual time.
 
-#[path = "support/network.rs"]
-mod network;
-mod support;
-
 use std::time::Duration;
 
 use epid_provider::{Intent, Observed, Operation, Outcome, Query, Recovered, Retry, Token, Value};
 use epid_sandbox::FaultScript;
 use epid_sandbox::faults::{Fault, Rule, When};
-use network::Ground;
-use support::{Lag, Rig, filled, resolved, urn, value};
+
+use crate::network::Ground;
+use crate::rig::{Lag, Rig, filled, resolved, urn, value};
 
 const VPC: &str = "aws:ec2:Vpc";
 const NETWORK: &str = r#"{"cidrBlock":"10.0.0.0/16"}"#;
@@ -200,7 +197,7 @@ async fn one_that_is_gone_does_not_hide_the_others() {
     let answers = rig.connection.observe(&rig.call(&here.urn), &queries).await;
     let found: Vec<bool> = answers
         .into_iter()
-        .map(|answer| matches!(answer.unwrap(), epid_provider::Observed::Present(_)))
+        .map(|answer| matches!(answer.unwrap(), Observed::Present(_)))
         .collect();
     assert_eq!(found, [false, true, false]);
 }

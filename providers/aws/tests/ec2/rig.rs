@@ -1,12 +1,5 @@
 //! A connection of the provider to the sandbox, or to an emulator over HTTP, on a clock of its own.
 
-#![allow(
-    dead_code,
-    clippy::allow_attributes,
-    clippy::unwrap_used,
-    reason = "support of tests, of which each binary uses its part"
-)]
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};

@@ -3,7 +3,7 @@
 use epid_fake::conformance::{Case, case, conformance};
 use epid_provider::{Token, Urn, Value};
 
-use crate::support::{Rig, filled};
+use crate::rig::{Rig, filled};
 
 /// What the cases stand on.
 pub(crate) struct Ground {

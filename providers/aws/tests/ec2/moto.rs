@@ -1,6 +1,6 @@
 //! EC2's kinds against moto, over HTTP: another reading of the same service.
 //!
-//! `EPID_MOTO_ENDPOINT=$(tests/moto/up.sh) cargo test -p epid-aws --test ec2_moto -- --ignored`.
+//! `EPID_MOTO_ENDPOINT=$(tests/moto/up.sh) cargo test -p epid-aws --test ec2 -- --ignored`.
 //!
 //! What moto 5.2 does otherwise than EC2, and so does not test.
 //!
@@ -13,12 +13,8 @@
 //! | DescribeNatGateways ignores filters by tag | it lists only those that match |
 //! | `DryRun` really creates | `DryRunOperation` |
 
-#[path = "support/network.rs"]
-mod network;
-mod support;
-
-use network::Ground;
-use support::Rig;
+use crate::network::Ground;
+use crate::rig::Rig;
 
 #[tokio::test]
 #[ignore = "needs a moto server, whose URL stands in EPID_MOTO_ENDPOINT"]

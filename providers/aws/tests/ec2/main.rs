@@ -1,0 +1,8 @@
+//! EC2's kinds: in the sandbox, and against moto where there is one.
+
+#![expect(clippy::unwrap_used, reason = "what fails in a test fails it")]
+
+mod moto;
+mod network;
+mod rig;
+mod sandbox;
