@@ -462,7 +462,7 @@ proptest! {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, replaced(text.to_string().as_bytes(), place, &bytes, insert)).unwrap();
         let store = Store::new(Arc::new(FolderBlobs::new(&state)), WORLD.keys(), entropy())
-            .noting(Arc::new(FolderBlobs::new(&seen)));
+            .noting(Arc::new(FolderBlobs::new(&seen)), None, |_| ());
         match runtime().block_on(store.read(&WORLD.location)) {
             Ok(read) => prop_assert!(read.is_some_and(|(state, _)| state == WORLD.whole(false)[0])),
             Err(error) => prop_assert!(note && matches!(error, StateError::Older { .. }), "{}", error),
