@@ -309,9 +309,10 @@ fn verify_gives_the_advice_that_a_run_gives() {
     const AWAY: &str = "move it away and try again";
     const BACKUP: &str = "restore";
     const HOLDS: &str = "nothing is lost: `state` holds";
+    /// What is spoiled, what is said of it, and whether a run goes on nevertheless.
+    type Case = (&'static [(&'static str, bool)], &'static str, bool);
     let whole = used();
-    // What is spoiled, what is said of it, and whether a run goes on nevertheless.
-    let cases: &[(&[(&str, bool)], &str, bool)] = &[
+    let cases: &[Case] = &[
         (&[("state", true)], AWAY, false),
         (
             &[("state", false)],
