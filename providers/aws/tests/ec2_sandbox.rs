@@ -200,7 +200,7 @@ async fn one_that_is_gone_does_not_hide_the_others() {
     let answers = rig.connection.observe(&rig.call(&here.urn), &queries).await;
     let found: Vec<bool> = answers
         .into_iter()
-        .map(|answer| matches!(answer.unwrap(), epid_provider::Observed::Present(_)))
+        .map(|answer| matches!(answer.unwrap(), Observed::Present(_)))
         .collect();
     assert_eq!(found, [false, true, false]);
 }
