@@ -70,12 +70,12 @@ fn dies_everywhere(machine: &Machine, recorded: &Recorded, least: usize) {
 
 #[test]
 fn a_platform_that_dies_while_it_is_made_is_made_once() {
-    dies_everywhere(&MACHINE, &PLATFORM, 60);
+    dies_everywhere(&MACHINE, &PLATFORM, 40);
 }
 
 #[test]
 fn a_service_that_dies_while_it_is_made_is_made_once() {
-    dies_everywhere(&MACHINE, &DEV, 12);
+    dies_everywhere(&MACHINE, &DEV, 8);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_platform_that_dies_while_it_is_updated_is_not_made_again() {
     // With what runs on it.
     let updated = recorded(&machine, DEV.last(), up("platform"));
     assert_eq!(updated.wanted.difference(&DEV.wanted), Vec::<String>::new());
-    dies_everywhere(&machine, &updated, 6);
+    dies_everywhere(&machine, &updated, 5);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_platform_that_dies_while_it_is_replaced_is_made_once() {
             .missing(&PLATFORM.wanted.same(&PLATFORM.wanted))
             .is_empty()
     );
-    dies_everywhere(&machine, &replaced, 120);
+    dies_everywhere(&machine, &replaced, 70);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_service_that_dies_while_its_image_changes_is_not_made_again() {
     let machine = edited(&image);
     let updated = recorded(&machine, DEV.last(), up("dev"));
     assert_eq!(updated.wanted.difference(&DEV.wanted), Vec::<String>::new());
-    dies_everywhere(&machine, &updated, 4);
+    dies_everywhere(&machine, &updated, 3);
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_service_that_dies_while_it_is_renamed_is_there_once() {
         changes.contains(&"services default/curators-dev: 1, not 0".to_owned()),
         "{changes:?}"
     );
-    dies_everywhere(&machine, &renamed, 10);
+    dies_everywhere(&machine, &renamed, 6);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_service_that_dies_while_it_is_destroyed_goes_alone() {
         destroyed.wanted.difference(&PLATFORM.wanted),
         Vec::<String>::new()
     );
-    dies_everywhere(&MACHINE, &destroyed, 10);
+    dies_everywhere(&MACHINE, &destroyed, 6);
 }
 
 #[test]
@@ -159,5 +159,5 @@ fn a_platform_that_dies_while_it_is_destroyed_leaves_nothing() {
     let nothing = Moment::beginning(On::Sandbox);
     let nothing = recorded(&MACHINE, &nothing, Goal::Destroyed("dev".into())).wanted;
     assert_eq!(destroyed.wanted.difference(&nothing), Vec::<String>::new());
-    dies_everywhere(&MACHINE, &destroyed, 40);
+    dies_everywhere(&MACHINE, &destroyed, 30);
 }

@@ -75,13 +75,21 @@ async fn a_journal_cut_anywhere_gives_the_state_of_its_last_whole_frame() {
 async fn an_append_of_which_a_disk_wrote_some_sectors_only_was_never_acknowledged() {
     const SECTOR: usize = 512;
     let (mut short_begins, mut short_ends) = (0, 0);
-    for more in 0..120 {
+    for more in 0..400 {
+        if short_begins > 0 && short_ends > 0 {
+            return;
+        }
         let sample = Sample::new();
-        let (short, long) = ("b".repeat(1 + more), "n".repeat(300 + more));
+        let (short, long) = ("b".repeat(1 + more), "n".repeat(300 + more * 37 % 251));
         let states = unclosed(&sample, &["a", &short, &long]).await;
         let [_, (before, old), (whole, _)] = &states[..] else {
             panic!("three frames");
         };
+        // What another frame follows was written once.
+        let mut bytes = whole.clone();
+        bytes[before.len() - 60..before.len()].fill(0);
+        sample.blobs.overwrite(FIRST, Some(bytes));
+        assert!(matches!(read(&sample).await, Err(StateError::Corrupt { .. })));
         let ends = (before.len() / SECTOR + 1..=whole.len() / SECTOR).map(|n| n * SECTOR);
         let edges: Vec<usize> = std::iter::once(before.len())
             .chain(ends.filter(|end| *end < whole.len()))
@@ -103,13 +111,8 @@ async fn an_append_of_which_a_disk_wrote_some_sectors_only_was_never_acknowledge
             let state = read(&sample).await.unwrap();
             assert_eq!(state, *old, "{unwritten:b} of {sectors:?}");
         }
-        // What another frame follows was written once.
-        let mut bytes = whole.clone();
-        bytes[before.len() - 60..before.len()].fill(0);
-        sample.blobs.overwrite(FIRST, Some(bytes));
-        assert!(matches!(read(&sample).await, Err(StateError::Corrupt { .. })));
     }
-    assert!(short_begins > 0 && short_ends > 0, "{short_begins}, {short_ends}");
+    panic!("no append began or ended with a few bytes in a sector");
 }
 
 #[tokio::test]
