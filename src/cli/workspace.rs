@@ -189,6 +189,9 @@ impl Workspace {
             let problem = Error::invalid(format!("there is no stack `{name}`"));
             match epid_provider::check::nearest(name, all.iter().copied()) {
                 Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                None if all.is_empty() => {
+                    problem.hint(format!("the project has none; write stacks/{name}.toml"))
+                }
                 None => problem.hint(format!("there are {}", names())),
             }
         })

@@ -100,10 +100,9 @@ fn a_selection_leaves_every_other_record_as_it_was() {
     place.run("up --yes --exclude b").ends(0).says("1 updated");
     assert_eq!(shown("c"), c);
     assert_ne!(shown("a"), a);
-    place
-        .run("up --yes --replace c --exclude b")
-        .ends(0)
-        .says("1 replaced");
+    let replaced = place.run("up --yes --replace c --exclude b").ends(0);
+    let told = replaced.says("1 replaced").says("old one deleted");
+    assert!(!told.out.contains("1 deleted"), "{told:?}");
     place.run("up --yes").ends(0).says("1 updated");
     place.run("up --yes --target nothing").ends(2).says("nothing");
     place.run("destroy --yes --target c").ends(0).says("1 deleted");

@@ -134,6 +134,29 @@ fn a_stack_without_a_file_is_listed_warned_of_and_destroyed_with_all() {
 }
 
 #[test]
+fn a_project_without_any_stack_says_so_and_what_it_still_holds() {
+    let place = Place::with(VALUES);
+    place.run("up --yes").ends(0);
+    remove(&place, "stacks/one.toml");
+    for line in ["up --all --yes", "preview --all", "refresh --all"] {
+        place
+            .run(line)
+            .ends(2)
+            .says("stack `one` has no file any more (3 resources are recorded)")
+            .says("the project has no stacks");
+    }
+    place
+        .run("preview --stack two")
+        .ends(2)
+        .says("write stacks/two.toml");
+    place.run("destroy --all --yes").ends(0).says("3 deleted");
+    place
+        .run("destroy --all --yes")
+        .ends(2)
+        .says("the project has no stacks");
+}
+
+#[test]
 fn a_broken_program_is_told_before_anything_is_recovered() {
     let place = Place::with(crate::place::CLOUD);
     let mut going: Going = place.start("up --sandbox --yes --json");

@@ -118,7 +118,7 @@ impl Running<'_> {
             Ok(())
         };
         // What was done is said first, whatever became of the rest.
-        self.report(stack, &plan, &outcome, took);
+        self.report(stack, &plan, &outcome, took, listener.old_deleted());
         told.map(|()| exit(&outcome))
     }
 
@@ -128,7 +128,7 @@ impl Running<'_> {
         self.note_derived(session, stack).await
     }
 
-    pub(super) fn report(&self, stack: &StackFile, plan: &Plan, outcome: &Outcome, took: Duration) {
+    fn report(&self, stack: &StackFile, plan: &Plan, outcome: &Outcome, took: Duration, old_deleted: usize) {
         let terminal = self.context.terminal;
         if terminal.json {
             let left = outcome.left.iter().filter_map(|id| plan.step(*id));
@@ -145,7 +145,7 @@ impl Running<'_> {
             return;
         }
         if !(plan.is_empty() && outcome.is_success()) {
-            let text = summary(outcome, plan, took, &self.goes_on(stack), terminal);
+            let text = summary(outcome, plan, took, &self.goes_on(stack), old_deleted, terminal);
             if outcome.interrupted {
                 terminal.tell(text.trim_end());
             } else {

@@ -180,10 +180,9 @@ fn world(
     args: &StacksArgs,
     writes: bool,
 ) -> Result<World, Error> {
-    if stacks
-        .iter()
-        .all(|stack| Workspace::simulated(stack, args.one.sandbox))
-    {
+    let asked = args.one.sandbox;
+    let simulated = |stack: &&StackFile| Workspace::simulated(stack, asked);
+    if asked || (!stacks.is_empty() && stacks.iter().all(simulated)) {
         let holder = surroundings::holder(&context.command).to_string();
         World::sandbox(workspace, writes.then_some(&*holder))
     } else {
@@ -346,7 +345,7 @@ pub(crate) async fn preview(context: &Context, workspace: Workspace, args: &Prev
         // A plan holds the values that it sends.
         run.require_secrets(&stacks).await?;
     }
-    run.tell_forgotten(&args.stacks).await?;
+    run.tell_forgotten(&args.stacks, &stacks).await?;
     let mut planned = run.plan_all(&stacks).await?;
     run.show(&planned);
     run.show_unclear(&planned);
@@ -414,7 +413,7 @@ async fn refresh_all(
     args: &RefreshCommand,
 ) -> Result<Exit, Error> {
     let mut exit = Exit::Done;
-    run.tell_forgotten(&args.stacks).await?;
+    run.tell_forgotten(&args.stacks, stacks).await?;
     run.check_before_recovery(stacks).await?;
     for stack in stacks {
         run.recover(stack).await?;
@@ -513,7 +512,7 @@ impl Running<'_> {
 
     /// Plans every stack, shows the plans, asks, and executes them one after the other.
     async fn all(&self, args: &StacksArgs, stacks: &[&StackFile]) -> Result<Exit, Error> {
-        self.tell_forgotten(args).await?;
+        self.tell_forgotten(args, stacks).await?;
         self.require_secrets(stacks).await?;
         self.check_before_recovery(stacks).await?;
         for stack in stacks {

@@ -52,10 +52,17 @@ pub(super) async fn users_first<'a>(
 
 impl Running<'_> {
     /// Names the stacks that have resources here and no file any more, where all stacks were asked for.
-    pub(super) async fn tell_forgotten(&self, args: &StacksArgs) -> Result<(), Error> {
-        if !args.all {
-            return Ok(());
+    pub(super) async fn tell_forgotten(&self, args: &StacksArgs, stacks: &[&StackFile]) -> Result<(), Error> {
+        if args.all {
+            self.tell_all_forgotten().await?;
+            if stacks.is_empty() {
+                return Err(Error::invalid("the project has no stacks").hint("write one: stacks/dev.toml"));
+            }
         }
+        Ok(())
+    }
+
+    async fn tell_all_forgotten(&self) -> Result<(), Error> {
         let mut found = self.workspace.forgotten().await?;
         found.retain(|(location, recorded)| {
             *location.world == *self.world.id && recorded.as_ref().is_none_or(|snapshot| !snapshot.is_empty())

@@ -8,6 +8,7 @@ use std::time::Duration;
 use console::Term;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
 
+use super::plan::principal;
 use super::remaining::Remaining;
 use super::style::{count, cut, duration, past, plain};
 use super::terminal::Terminal;
@@ -35,6 +36,9 @@ pub(crate) struct Listener {
     remaining: Remaining,
     /// The steps that run.
     running: HashSet<StepId>,
+    /// The steps that remove what others replace, and how many did.
+    old: HashSet<StepId>,
+    old_deleted: usize,
     /// How far it was told to stop.
     stopping: Stop,
 }
@@ -72,6 +76,8 @@ impl Listener {
             phrases: HashMap::new(),
             remaining: Remaining::of(steps),
             running: HashSet::new(),
+            old: plan.map(old_ones).unwrap_or_default(),
+            old_deleted: 0,
             stopping: Stop::No,
         }
     }
@@ -159,6 +165,8 @@ impl Listener {
             } => {
                 self.remaining.over(*step, *at);
                 self.finish(*step);
+                let is_old = *did == Did::Deleted && self.old.contains(step);
+                self.old_deleted += usize::from(is_old);
                 if !self.is_silent(*step) && *did != Did::Nothing {
                     let time = if *took >= Duration::from_millis(100) {
                         duration(*took)
@@ -169,7 +177,7 @@ impl Listener {
                         "  {} {}   {:9} {time}",
                         paint.green("✓"),
                         self.padded(*step),
-                        past(*did)
+                        if is_old { "old one deleted" } else { past(*did) }
                     );
                     self.line(text.trim_end());
                 }
@@ -250,6 +258,11 @@ impl Listener {
             Stop::Cancel => format!("cancelling {}", count(running, "call", "calls")),
         };
         live.foot.set_message(text);
+    }
+
+    /// How many were deleted because their replacement was made.
+    pub(crate) fn old_deleted(&self) -> usize {
+        self.old_deleted
     }
 
     /// Takes the drawing away.
@@ -362,6 +375,14 @@ impl TermLike for Screen {
         self.0.write_str("\r")?;
         self.0.flush()
     }
+}
+
+/// The steps that remove what others of the plan replace.
+fn old_ones(plan: &Plan) -> HashSet<StepId> {
+    let told: HashSet<StepId> = principal(plan).into_iter().map(|step| step.id).collect();
+    let deletes = plan.steps.iter().filter(|step| step.action == Action::Delete);
+    let old = deletes.filter(|step| !told.contains(&step.id));
+    old.map(|step| step.id).collect()
 }
 
 /// What is said when a run is told to stop.

@@ -13,12 +13,14 @@ use crate::plan::{Action, Plan, Step, StepId};
 /// At most so many steps are named that were not begun.
 const NAMED: usize = 8;
 
-/// What a run came to, with a trailing newline; `next` is the command that goes on with one that was interrupted.
+/// What a run came to, with a trailing newline; `next` is the command that goes on with one that was
+/// interrupted. So many of the deleted were replaced, and are told as that.
 pub(crate) fn summary(
     outcome: &Outcome,
     plan: &Plan,
     took: Duration,
     next: &str,
+    old_deleted: usize,
     terminal: Terminal,
 ) -> String {
     let paint = terminal.paint;
@@ -82,8 +84,14 @@ pub(crate) fn summary(
         };
         // What was made again is told as replaced.
         if !quiet && (*did != Did::Vacated || !over.is_empty()) {
-            let n = if *did == Did::Deleted { n + taken } else { *n };
-            parts.push(format!("{n} {}", past(*did)));
+            let n = if *did == Did::Deleted {
+                (n + taken).saturating_sub(old_deleted)
+            } else {
+                *n
+            };
+            if n > 0 {
+                parts.push(format!("{n} {}", past(*did)));
+            }
         }
     }
     let mut skipped: Vec<&str> = named(plan, outcome.skipped.iter().map(|(id, _)| *id));
