@@ -160,7 +160,11 @@ pub(super) async fn load(store: &Store, location: &Location) -> Result<Option<Lo
         let (keys, entropy) = (store.keys.clone(), store.entropy.clone());
         let error = match off_thread(move || decode(files, &keys, &entropy)).await {
             Ok(loaded) => {
-                store.check_seen(location, noted.as_ref(), &loaded.snapshot.header)?;
+                if let Err(older) = store.check_seen(location, noted.as_ref(), &loaded.snapshot.header) {
+                    // States that have left, and whose files are not removed yet, are older than those in the new place.
+                    store.stays(location).await?;
+                    return Err(older);
+                }
                 store.remember(location, version, &loaded);
                 return Ok(Some(loaded));
             }
