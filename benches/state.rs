@@ -159,6 +159,7 @@ fn terraform(folder: &Path) -> Result<Option<Duration>, Box<dyn Error>> {
             .args(["state", "list"])
             .current_dir(folder)
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .status()
     };
     if list().is_err() {

@@ -167,10 +167,15 @@ pub(super) async fn load(store: &Store, location: &Location) -> Result<Option<Lo
                 if !was_noted {
                     of_person = store.noted_of(location, &header.lineage).await;
                 }
-                match Store::check_seen(location, [noted.as_ref(), of_person.as_ref()], header) {
+                let notes = [noted.as_ref(), of_person.as_ref()];
+                if let Err(older) = Store::check_seen(location, notes, header) {
                     // Somebody may have written both since: only what is read from now on tells.
-                    Err(_) if !was_noted && of_person.is_some() => continue,
-                    checked => checked?,
+                    if !was_noted && of_person.is_some() {
+                        continue;
+                    }
+                    // States that have left, and whose files are not removed yet, are older than those in the new place.
+                    store.stays(location).await?;
+                    return Err(older);
                 }
                 store.remember(location, version, &loaded);
                 return Ok(Some(loaded));
