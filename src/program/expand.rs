@@ -1,6 +1,7 @@
 //! Components, `forEach` and `if` become plain instances.
 
 mod early;
+mod former;
 mod walk;
 
 #[cfg(test)]

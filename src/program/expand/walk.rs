@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use epid_provider::check::check;
-use epid_provider::{Kind, Problem, Urn, Value};
+use epid_provider::{Problem, Value};
 
 use super::early::{Each, Early, each_value};
+use super::former::{aliases, keyed, path_of, within_part};
 use super::{Expanded, Instance, Setting, instance_address};
 use crate::expression::{Located, Span, Template, TemplateError};
 use crate::program::component::{Component, Expansion};
@@ -110,7 +111,7 @@ impl<'a> Walk<'a> {
             Some(parent) => format!("{parent}/{}", declaration.name).into(),
             None => declaration.name.clone(),
         };
-        let mut aliases = aliases(declaration, place);
+        let mut aliases = aliases(declaration, place.parent.as_deref(), &place.parent_aliases);
         let (own, mut parts) = within_part(&place.part_aliases, &declaration.name);
         aliases.extend(own);
         parts.extend(declaration.options.part_aliases.iter().cloned());
@@ -544,83 +545,6 @@ fn inherited(options: &Options) -> Options {
 /// True for what can stand in an address.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c.is_control() || matches!(c, '"' | '\\' | '`' | '[' | ']'))
-}
-
-/// What a declaration was called before: its own aliases within its component, and its name in what the component was
-/// called before.
-fn aliases(declaration: &Declaration, place: &Place) -> Vec<Arc<str>> {
-    let mut all: Vec<Arc<str>> = Vec::new();
-    let mut add = |alias: Arc<str>| {
-        if !all.contains(&alias) {
-            all.push(alias);
-        }
-    };
-    for own in &declaration.options.aliases {
-        match &place.parent {
-            Some(parent) if Urn::parse(own).is_err() => add(format!("{parent}/{own}").into()),
-            _ => add(own.clone()),
-        }
-    }
-    for parent in &place.parent_aliases {
-        add(within(parent, &declaration.name, &declaration.kind));
-        for own in declaration
-            .options
-            .aliases
-            .iter()
-            .filter(|own| Urn::parse(own).is_err())
-        {
-            add(within(parent, own, &declaration.kind));
-        }
-    }
-    all
-}
-
-/// A name in what a component was called before.
-fn within(parent: &str, name: &str, kind: &Kind) -> Arc<str> {
-    match Urn::parse(parent) {
-        Ok(urn) => {
-            let path = format!("{}/{name}", urn.path());
-            Arc::from(Urn::new(urn.project(), urn.stack(), kind, &path).as_str())
-        }
-        Err(_) => format!("{parent}/{name}").into(),
-    }
-}
-
-/// What one instance of a `forEach` was called where that was said of all of them: a name with a key is that of the instance
-/// of that key, any other has this one's. An only instance has them all.
-fn keyed(alias: &Arc<str>, address: &str, key: &str, only: bool) -> Vec<Arc<str>> {
-    let mut all = Vec::new();
-    if alias.ends_with(']') {
-        let same = alias.ends_with(&format!("[\"{key}\"]"));
-        all.extend((same || only).then(|| alias.clone()));
-        return all;
-    }
-    if path_of(alias) != address {
-        all.push(instance_address(alias, key).into());
-    }
-    all.extend(only.then(|| alias.clone()));
-    all
-}
-
-/// The path of an address or a URN.
-fn path_of(alias: &str) -> String {
-    Urn::parse(alias).map_or_else(|_| alias.to_owned(), |urn| urn.path().to_owned())
-}
-
-/// Of what was said of parts: what one of them was called, and what was said of its parts.
-fn within_part(all: &[PartAlias], part: &str) -> (std::vec::IntoIter<Arc<str>>, Vec<PartAlias>) {
-    let (mut own, mut parts) = (Vec::new(), Vec::new());
-    for alias in all {
-        match alias.way.split_first() {
-            Some((first, [])) if **first == *part => own.push(alias.before.clone()),
-            Some((first, rest)) if **first == *part => parts.push(PartAlias {
-                way: rest.to_vec(),
-                before: alias.before.clone(),
-            }),
-            _ => {}
-        }
-    }
-    (own.into_iter(), parts)
 }
 
 /// True where configuration is missing in a value.
