@@ -8,9 +8,12 @@ use epid::state::blobs::{BucketBlobs, Condition, Object, ObjectError, ObjectStor
 use epid_provider::Timestamp;
 use tokio::time::Instant;
 
+/// What is under a key, and its tag.
+type Contents = BTreeMap<String, (Vec<u8>, String)>;
+
 /// A bucket. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Bucket(Arc<Mutex<BTreeMap<String, (Vec<u8>, String)>>>);
+pub(crate) struct Bucket(Arc<Mutex<Contents>>);
 
 impl Bucket {
     /// Its blobs below `team/` as a new process sees them, which begins `at` that millisecond by its wall clock.
@@ -32,7 +35,7 @@ impl Bucket {
         tag
     }
 
-    fn objects(&self) -> MutexGuard<'_, BTreeMap<String, (Vec<u8>, String)>> {
+    fn objects(&self) -> MutexGuard<'_, Contents> {
         self.0.lock().unwrap()
     }
 }
