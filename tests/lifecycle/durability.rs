@@ -262,6 +262,7 @@ async fn watched(
                 go = run.recv() => go.unwrap(),
             };
             // This clock moves on once nobody can go on: whoever does not wait for the write has made their call.
+            #[expect(clippy::disallowed_methods, reason = "the clock of this test, which jumps")]
             tokio::time::sleep(Duration::from_secs(60)).await;
             if kept == Kept::All {
                 durable = place.durable().await;
