@@ -38,10 +38,10 @@ impl Store {
     pub async fn verify(&self, location: &Location) -> Result<Verified, StateError> {
         let mut attempt = 1;
         loop {
-            let before = self.mark(location).await?;
+            let before = self.version_of_files(location).await?;
             let verified = self.verify_once(location).await?;
             // What a writer was about to finish is no damage.
-            let settled = verified.problems.is_empty() || before == self.mark(location).await?;
+            let settled = verified.problems.is_empty() || before == self.version_of_files(location).await?;
             if settled || attempt == ATTEMPTS {
                 return Ok(verified);
             }
@@ -50,7 +50,10 @@ impl Store {
     }
 
     /// What changes while somebody writes.
-    async fn mark(&self, location: &Location) -> Result<(Vec<String>, Option<Vec<u8>>), StateError> {
+    async fn version_of_files(
+        &self,
+        location: &Location,
+    ) -> Result<(Vec<String>, Option<Vec<u8>>), StateError> {
         let files = self.blobs.list(&names::folder(location)).await?;
         // One that cannot be read is told by reading it for good.
         let state = self

@@ -10,7 +10,7 @@ use super::journal_entry::{JournalEntry, Run, RunRecord, RunResult};
 use super::keys::StackKeys;
 use super::keys::cipher::{hex, random};
 use super::load::{self, Loaded, PREVIOUS, STATE, StateHead, note_run};
-use super::location::Location;
+use super::location::{Location, is_sandbox};
 use super::names;
 use super::session::Opening;
 use super::snapshot::{Header, Snapshot};
@@ -18,8 +18,6 @@ use super::store::{Store, off_thread};
 
 /// How often a stack is taken over from a writer who goes on writing.
 const ROUNDS: usize = 8;
-/// The worlds that count for nothing when a stack begins in another one.
-const SANDBOX: &str = "sandbox:";
 
 /// The files of an open state.
 #[derive(Debug)]
@@ -377,10 +375,7 @@ async fn may_begin(store: &Store, location: &Location, opening: &Opening) -> Res
     }
     // Going from a sandbox to a cloud is the ordinary way; the way back is a slip.
     let others = store.worlds(&location.project, &location.stack).await?;
-    let others: Vec<String> = others
-        .into_iter()
-        .filter(|world| !world.starts_with(SANDBOX))
-        .collect();
+    let others: Vec<String> = others.into_iter().filter(|world| !is_sandbox(world)).collect();
     if others.is_empty() {
         Ok(())
     } else {
