@@ -312,7 +312,8 @@ impl Disk {
         self.settle(snapshot, keys).await.map(drop)
     }
 
-    /// Takes the data keys before a rotation away, and with them all that they open.
+    /// Takes the data keys before a rotation away, and with them all that they open. The snapshot is the one of the head: nobody
+    /// writes an entry before this is done. Its place in the journal stays too, because a session goes on from there.
     async fn settle(&mut self, snapshot: Snapshot, keys: StackKeys) -> Result<StackKeys, StateError> {
         self.store.reseal_history(&self.location, &keys).await?;
         let what = format!("the state of {}", self.location);
@@ -410,7 +411,7 @@ async fn create(store: &Store, location: &Location, opening: Opening) -> Result<
     let mut header = Header::new(&location.project, &location.stack, &location.world, &lineage);
     header.key = Arc::from(keys.id());
     header.serial = serial;
-    let head = StateHead::new(&header, wrapped, Position::default(), 0);
+    let head = StateHead::new(&header, wrapped.clone(), Position::default(), 0);
     let snapshot = Snapshot::new(header);
     let bytes = load::write(&head, &snapshot, &keys)?;
     // Twice, so that there is one to fall back on from the start.
@@ -422,6 +423,7 @@ async fn create(store: &Store, location: &Location, opening: Opening) -> Result<
     Ok(Loaded {
         snapshot,
         keys,
+        wrapped,
         from_previous: false,
         end: Position::default(),
         epoch: 0,
