@@ -19,7 +19,7 @@ use crate::cli::workspace::Workspace;
 use crate::cli::{Context, surroundings};
 use crate::program::{ConfigType, EditError, StackFile, set_config, set_secret, unset};
 use crate::state::files::{Access, replace};
-use crate::state::{RotationLock, StateError};
+use crate::state::{KeyRing, RotationLock, StateError};
 
 pub(crate) async fn config(context: &Context, command: ConfigCommand) -> Result<Exit, Error> {
     match command {
@@ -184,8 +184,7 @@ struct How {
 
 /// Keeps a rotation from the stack files, and gives the project as it is from then on: what is edited is never what it was before
 /// it was sealed anew.
-async fn locked(context: &Context, wait: bool) -> Result<(RotationLock, Workspace), Error> {
-    let keys = context.workspace()?.keys;
+async fn locked(context: &Context, keys: &KeyRing, wait: bool) -> Result<(RotationLock, Workspace), Error> {
     let lock = patiently(context.terminal, wait, async || Ok(keys.lock_rotation()?)).await?;
     Ok((lock, context.workspace()?))
 }
@@ -230,7 +229,7 @@ async fn set(
         .get(name)
         .and_then(|(value, _)| ConfigType::of(value));
     let value = typed(name, text, declared.map(|c| c.ty).or(had), secret)?;
-    let (_lock, workspace) = locked(context, wait).await?;
+    let (_lock, workspace) = locked(context, &workspace.keys, wait).await?;
     let (stack, _) = workspace.editable(args.stack.as_deref())?;
     let (path, old) = file(&workspace, stack)?;
     let new = if secret {
@@ -347,7 +346,8 @@ fn typed(name: &str, text: String, ty: Option<ConfigType>, secret: bool) -> Resu
 }
 
 async fn rm(context: &Context, args: &StackArgs, name: &str, wait: bool) -> Result<Exit, Error> {
-    let (_lock, workspace) = locked(context, wait).await?;
+    let keys = context.workspace()?.keys;
+    let (_lock, workspace) = locked(context, &keys, wait).await?;
     let (stack, _) = workspace.editable(args.stack.as_deref())?;
     let (path, old) = file(&workspace, stack)?;
     let new = match unset(&old, name) {

@@ -184,6 +184,12 @@ fn counted(states: usize, secrets: usize) -> String {
     )
 }
 
+/// The sandbox as it is, where a state is in one.
+fn sandbox_of(workspace: &Workspace, states: &[Location]) -> Result<Option<World>, Error> {
+    let simulated = states.iter().any(|location| is_sandbox(&location.world));
+    simulated.then(|| World::sandbox(workspace, None)).transpose()
+}
+
 /// Makes sure that everything can be opened, before anything is sealed anew; tells how much that is.
 async fn openable(workspace: &Workspace) -> Result<String, Error> {
     // A stack file that cannot be read may hold a secret: none is left behind.
@@ -197,6 +203,7 @@ async fn openable(workspace: &Workspace) -> Result<String, Error> {
     for location in &states {
         workspace.writable(location).await?;
     }
+    sandbox_of(workspace, &states)?;
     Ok(counted(states.len(), secrets))
 }
 
@@ -234,8 +241,7 @@ async fn seal(context: &Context, workspace: &Workspace, id: &str, wait: bool) ->
     let cloud = World::cloud();
     loop {
         let states = states(workspace).await?;
-        let simulated = states.iter().any(|location| is_sandbox(&location.world));
-        let sandbox = simulated.then(|| World::sandbox(workspace, None)).transpose()?;
+        let sandbox = sandbox_of(workspace, &states)?;
         let rekey = async |location: &Location| {
             let world = sandbox.as_ref().filter(|_| is_sandbox(&location.world));
             let run = run::started(context, workspace, world.unwrap_or(&cloud));
