@@ -8,7 +8,7 @@ use super::dispatcher::Dispatcher;
 use super::event::Trouble;
 use super::settle::{Ended, Phase};
 use crate::plan::{ANOTHERS, Step, quoted, told};
-use crate::state::Ending;
+use crate::state::{Ending, is_sandbox};
 
 /// The code with which every provider says that a name is taken.
 const TAKEN: &str = "AlreadyExists";
@@ -81,7 +81,7 @@ impl Dispatcher<'_> {
     /// How a resource may be taken over.
     fn ways(&self, step: &Step, present: &Present) -> String {
         let header = &self.plan.header;
-        let world = if header.world.starts_with("sandbox:") {
+        let world = if is_sandbox(&header.world) {
             " --sandbox"
         } else {
             ""

@@ -23,7 +23,7 @@ pub(super) const STATE: &str = "state";
 pub(super) const PREVIOUS: &str = "state.previous";
 const PURPOSE: &str = "epid state 1";
 /// How often a reader begins again because a writer has compacted the journal under it.
-const ATTEMPTS: usize = 16;
+pub(super) const ATTEMPTS: usize = 16;
 
 /// What the snapshot's file says in clear.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +100,8 @@ pub(super) struct Loaded {
     pub(super) keys: StackKeys,
     /// The head of the file that was read.
     pub(super) head: StateHead,
+    /// The stack's data keys as that file has them; the head has them as the next snapshot will.
+    pub(super) wrapped: String,
     /// That was `state.previous`, because there is no `state`.
     pub(super) from_previous: bool,
     /// Where the journal ends.
@@ -326,6 +328,7 @@ fn decode(files: Files, directory: &KeyRing, entropy: &Entropy) -> Result<Loaded
         });
     }
     let what = format!("the state of {}", files.location);
+    let wrapped = head.keys.clone();
     let key = if StackKeys::is_parted(&head.keys) {
         directory.open(&head.key, &what)?
     } else {
@@ -357,6 +360,7 @@ fn decode(files: Files, directory: &KeyRing, entropy: &Entropy) -> Result<Loaded
     let mut loaded = Loaded {
         snapshot,
         keys,
+        wrapped,
         from_previous: files.from_previous,
         end: head.journal.clone(),
         epoch: head.epoch,

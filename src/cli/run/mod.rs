@@ -32,7 +32,7 @@ use crate::cli::{Context, saved_plan, surroundings};
 use crate::graph::Selector;
 use crate::plan::{Action, Drift, LostMark, Mode, Plan, Refresh, Selection, quoted};
 use crate::program::StackFile;
-use crate::state::{Intent, Location, Snapshot};
+use crate::state::{Intent, Location, Snapshot, is_sandbox};
 
 pub(crate) use executing::started;
 pub(crate) use import::import;
@@ -132,7 +132,7 @@ pub(crate) fn saved_plan(workspace: &Workspace, args: &Up) -> Result<Option<Save
 }
 
 pub(crate) fn is_simulated_plan(plan: &Plan) -> bool {
-    plan.header.world.starts_with("sandbox:")
+    is_sandbox(&plan.header.world)
 }
 
 /// True where time may jump while a saved plan is executed.
