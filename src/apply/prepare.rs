@@ -107,7 +107,7 @@ impl Dispatcher<'_> {
             .executor
             .session
             .with(|snapshot| snapshot.entries.get(key).cloned())?;
-        (entry.role != Role::Vacant && (entry.unmarked || step.marks)).then_some(entry)
+        (entry.role != Role::Vacant && (entry.unmarked || step.unmarked)).then_some(entry)
     }
 
     fn look_whose(&mut self, step: &Step, entry: &Entry) -> Result<Option<(Did, bool)>, Trouble> {
@@ -261,7 +261,7 @@ impl Dispatcher<'_> {
             }
             Verdict::Replace(_) => self.replace(step, settled, &before),
             Verdict::Update => self.update(step, settled, before),
-            Verdict::Same if step.undo_drift || step.marks || !before.record.incomplete.is_empty() => {
+            Verdict::Same if step.undo_drift || step.unmarked || !before.record.incomplete.is_empty() => {
                 self.update(step, settled, before)
             }
             Verdict::Same => {
@@ -428,11 +428,12 @@ impl Dispatcher<'_> {
     }
 
     pub(super) fn running(&mut self, step: &Step, phase: Phase) {
-        let starting = match self.active.get_mut(&step.id) {
-            Some(active) => matches!(std::mem::replace(&mut active.phase, phase), Phase::Starting),
-            None => false,
+        let Some(active) = self.active.get_mut(&step.id) else {
+            return;
         };
-        if starting {
+        active.phase = phase;
+        // A step may need several calls, and starts once.
+        if !std::mem::replace(&mut active.told, true) {
             self.started(step);
         }
     }

@@ -26,7 +26,7 @@ impl Planner<'_> {
         entry.provider.as_ref()?;
         match (&present.owner, self.stranger(present)) {
             (None, _) => Some(LostMark::Removed),
-            (_, Some(whose)) => Some(LostMark::Taken(whose.into())),
+            (_, Some(whose)) => Some(LostMark::Another(whose.into())),
             _ => None,
         }
     }
@@ -46,11 +46,11 @@ impl Planner<'_> {
     }
 
     /// True where a record that is to leave is of something that another stack has: that stays.
-    pub(super) fn is_taken(&mut self, entry: &Entry) -> bool {
+    pub(super) fn is_anothers(&mut self, entry: &Entry) -> bool {
         let Some(Observed::Present(present)) = self.request.observed.get(entry.urn()) else {
             return false;
         };
-        let Some(mark @ LostMark::Taken(_)) = self.lost_mark(entry, present) else {
+        let Some(mark @ LostMark::Another(_)) = self.lost_mark(entry, present) else {
             return false;
         };
         self.drift.push(Drift {
@@ -104,7 +104,7 @@ impl Planner<'_> {
             self.push(step)
         });
         if let Some(step) = self.steps.get_mut(id as usize) {
-            (step.action, step.marks) = (Action::Record, true);
+            (step.action, step.unmarked) = (Action::Record, true);
             step.expected = Duration::ZERO;
         }
     }

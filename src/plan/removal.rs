@@ -255,7 +255,7 @@ fn collect<'a>(planner: &mut Planner<'a>, dependents: &HashMap<&Urn, Vec<&Entry>
                 Action::Drop
             }
             _ if !in_cloud || held => Action::Drop,
-            Role::Live if planner.is_taken(entry) => Action::Forget,
+            Role::Live if planner.is_anothers(entry) => Action::Forget,
             _ if entry.retain_on_delete => Action::Forget,
             _ => Action::Delete,
         };
@@ -462,7 +462,7 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
         replaced_with: None,
         leftover: entry.role == Role::Condemned,
         undo_drift: false,
-        marks: false,
+        unmarked: false,
         gone: removal.action == Action::Drop
             && entry.role == Role::Live
             && planner.gone.contains(entry.urn()),

@@ -93,9 +93,10 @@ pub struct Step {
     pub replaced_with: Option<Urn>,
     /// It puts back what somebody changed: sent even where the inputs are those that were applied.
     pub undo_drift: bool,
-    /// The resource bears no mark of this stack: an update marks it, whatever else it changes; a record says so.
+    /// The resource bears no mark of this stack: an update marks it, whatever else it changes; a record says so. Nothing is
+    /// sent before it was looked at whose it is by then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub marks: bool,
+    pub unmarked: bool,
     /// The resource was seen to be gone, and only its record follows: vacant where it is to be made again, else dropped.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone: bool,
@@ -278,7 +279,7 @@ pub enum LostMark {
     /// Somebody removed it: the resource is nobody's.
     Removed,
     /// It is that of another stack, told as its resource or its lineage.
-    Taken(Arc<str>),
+    Another(Arc<str>),
 }
 
 /// What was found where a resource is to be taken over.

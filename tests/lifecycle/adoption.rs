@@ -333,7 +333,7 @@ fn what_is_imported_without_a_mark_is_marked_by_the_next_run_which_then_keeps_ot
         assert!(
             plan.steps
                 .iter()
-                .any(|step| step.marks && step.changes.is_empty())
+                .any(|step| step.unmarked && step.changes.is_empty())
         );
         assert_eq!(first.up(ONE).await.did(), ["Updated a"]);
         assert_eq!(&*world.things()[0].lineage, "first");
@@ -431,7 +431,7 @@ fn what_another_stack_has_is_told_and_left_alone_and_stays_when_it_leaves_the_pr
         let plan = read(&stack, &graph).await.unwrap();
         assert_eq!(actions(&plan), [""; 0], "what they changed is theirs");
         assert!(
-            matches!(plan.drift[0].mark, Some(LostMark::Taken(_))),
+            matches!(plan.drift[0].mark, Some(LostMark::Another(_))),
             "{:?}",
             plan.drift
         );

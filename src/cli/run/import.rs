@@ -202,10 +202,10 @@ impl Running<'_> {
             terminal.line("as the program declares it: the next `epid up` changes nothing of it\n");
             return;
         }
-        let marks = |step: &crate::plan::Step| step.marks && step.changes.is_empty();
+        let only_marked = |step: &crate::plan::Step| step.unmarked && step.changes.is_empty();
         let quiet = |step: &crate::plan::Step| matches!(step.action, Action::Nothing | Action::Connect);
-        if next.steps.iter().all(|step| marks(step) || quiet(step)) {
-            let n = next.steps.iter().filter(|step| marks(step)).count();
+        if next.steps.iter().all(|step| only_marked(step) || quiet(step)) {
+            let n = next.steps.iter().filter(|step| only_marked(step)).count();
             let what = count(n, "resource is", "resources are");
             terminal.line(&format!(
                 "as the program declares it, but {what} nobody's: the next `epid up` marks what is nobody's as this stack's\n\

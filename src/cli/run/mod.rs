@@ -463,7 +463,7 @@ async fn refresh_all(
 /// What may be done about drift, each in a line.
 fn ways(plan: &Plan) -> String {
     let any = |is: &dyn Fn(&Drift) -> bool| plan.drift.iter().any(is);
-    let taken = |drift: &&Drift| matches!(drift.mark, Some(LostMark::Taken(_)));
+    let taken = |drift: &&Drift| matches!(drift.mark, Some(LostMark::Another(_)));
     let mut lines = Vec::new();
     if any(&|drift| !drift.changes.is_empty()) {
         lines.push(

@@ -310,7 +310,7 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown<'_>) -> 
         Action::Record if step.gone => {
             notes.push("recorded as gone: the next `epid up` makes it again".to_owned());
         }
-        Action::Record if step.marks => {
+        Action::Record if step.unmarked => {
             notes.push("recorded as unmarked: the next `epid up` marks it again".to_owned());
         }
         Action::Forget => notes.push("left in place, no longer recorded".to_owned()),
@@ -321,7 +321,7 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown<'_>) -> 
     if let Some(from) = step.from.as_ref().filter(|f| f.urn != step.target.urn) {
         notes.push(format!("was {}", from.urn.path()));
     }
-    if step.marks && step.action != Action::Record {
+    if step.unmarked && step.action != Action::Record {
         notes.push("marked as this stack's".to_owned());
     }
     if step.undo_drift {
@@ -391,7 +391,7 @@ fn drift_rows(plan: &Plan, rows: &mut Vec<Row>, paint: Paint) {
             note: match &drift.mark {
                 _ if drift.gone => "drift: it is gone".to_owned(),
                 Some(LostMark::Removed) => "drift: its mark as this stack's is gone".to_owned(),
-                Some(LostMark::Taken(whose)) => {
+                Some(LostMark::Another(whose)) => {
                     format!("drift: it belongs to another stack now ({})", plain(whose))
                 }
                 None => "drift: changed outside epid".to_owned(),
