@@ -7,7 +7,7 @@ use super::call::{Job, Report, execute};
 use super::dispatcher::Dispatcher;
 use super::event::Trouble;
 use super::settle::{Ended, Phase};
-use crate::plan::{ANOTHERS, Step, quoted, told};
+use crate::plan::{ANOTHERS, Action, Step, quoted, told};
 use crate::state::Ending;
 
 /// The code with which every provider says that a name is used.
@@ -80,6 +80,9 @@ impl Dispatcher<'_> {
 
     /// How a resource may be taken over.
     fn ways(&self, step: &Step, present: &Present) -> String {
+        if step.action == Action::Adopt {
+            return "run epid up again: the new plan shows what it takes over".to_owned();
+        }
         let header = &self.plan.header;
         let world = if header.world.starts_with("sandbox:") {
             " --sandbox"

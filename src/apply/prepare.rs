@@ -127,6 +127,7 @@ impl Dispatcher<'_> {
     pub(super) fn begin(&mut self, step: &Step) -> Result<Option<(Did, bool)>, Trouble> {
         match step.action {
             Action::Connect => self.connect(step),
+            Action::Adopt if step.makes() => self.create(step),
             Action::Read | Action::Import | Action::Adopt => self.look(step),
             Action::Create => self.create(step),
             Action::Update | Action::Replace | Action::Refill => self.change(step),

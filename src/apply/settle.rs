@@ -9,7 +9,7 @@ use super::changes;
 use super::dispatcher::Dispatcher;
 use super::event::{Did, Trouble};
 use super::prepare::Draft;
-use super::resolve::Settled;
+use super::resolve::{Resolver, Settled};
 use crate::graph::{elsewhere, overlay};
 use crate::plan::{ANOTHERS, Action, Step, StepId, quoted, told};
 use crate::state::{Change, Ending, Entry, Role};
@@ -209,6 +209,9 @@ impl Dispatcher<'_> {
             );
         }
         let only_recorded = step.desired.as_ref().is_some_and(|desired| desired.record_only);
+        if !only_recorded {
+            Resolver::takes_over(step, &present.id, &drift.changes)?;
+        }
         entry.unmarked = present.owner.is_none() && entry.provider.is_some();
         let mut found = entry.clone();
         for change in &drift.changes {

@@ -383,7 +383,8 @@ impl<'a> Planner<'a> {
                 let unfinished = unmarked || !entry.record.incomplete.is_empty();
                 let changes =
                     (replaced || unfinished || !diff.is_empty()) && self.request.refresh != Refresh::Record;
-                return self.leave_alone(node, entry, whose, changes, after);
+                // Nor does its record move: what depends on it would be recorded with a name that is not there.
+                return self.leave_alone(node, entry, whose, changes || moved, after);
             }
             unmarked |= mark.is_some();
             let accepted;

@@ -330,6 +330,12 @@ impl Drift {
 }
 
 impl Step {
+    /// True for an adoption that was seen to find nothing: it is a create, and takes over nothing that is there by then.
+    #[must_use]
+    pub fn makes(&self) -> bool {
+        matches!(self.found, Some(Found { id: None, .. }))
+    }
+
     /// True for a provider whose configuration is another than the recorded one.
     #[must_use]
     pub fn reconfigures(&self) -> bool {

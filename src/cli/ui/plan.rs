@@ -6,7 +6,7 @@ use epid_provider::{Kind, Replace, Urn};
 
 use super::leaves::{change, declared, is_whole};
 use super::style::{Paint, count, cut, duration, mark, plain, width};
-use crate::plan::{Action, Estimate, Found, LostMark, Mode, Plan, Step, estimate};
+use crate::plan::{Action, Drift, Estimate, Found, LostMark, Mode, Plan, Step, estimate};
 
 /// What to show of a plan besides its steps.
 #[derive(Clone, Copy)]
@@ -195,10 +195,7 @@ pub(crate) fn tally(plan: &Plan, steps: &[&Step]) -> Tally {
 
 /// What a step does as far as that is known: to adopt what is not there is to make it.
 fn shown_action(step: &Step) -> Action {
-    match &step.found {
-        Some(Found { id: None, .. }) => Action::Create,
-        _ => step.action,
-    }
+    if step.makes() { Action::Create } else { step.action }
 }
 
 /// What is known of what is taken over.
@@ -310,6 +307,9 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown<'_>) -> 
         Action::Record if step.gone => {
             notes.push("recorded as gone: the next `epid up` makes it again".to_owned());
         }
+        Action::Record if step.unmarked && is_anothers(step, plan) => {
+            notes.push("recorded as unmarked: nothing is sent to it while another stack has it".to_owned());
+        }
         Action::Record if step.unmarked => {
             notes.push("recorded as unmarked: the next `epid up` marks it again".to_owned());
         }
@@ -348,6 +348,17 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown<'_>) -> 
         note: notes.join(", "),
         details,
     }
+}
+
+/// True where a look found that another stack has it.
+fn is_anothers(step: &Step, plan: &Plan) -> bool {
+    let of_it = |drift: &&Drift| drift.urn == step.target.urn;
+    let mark = plan
+        .drift
+        .iter()
+        .filter(of_it)
+        .find_map(|drift| drift.mark.as_ref());
+    matches!(mark, Some(LostMark::Another(_)))
 }
 
 /// Why a resource is replaced.
@@ -501,6 +512,16 @@ fn summary(tally: &Tally, plan: &Plan, paint: Paint) -> String {
             ""
         };
         parts.push(paint.yellow(&format!("{} drifted{keeps}", tally.drifted)));
+    }
+    let only_recorded = plan
+        .steps
+        .iter()
+        .filter(|step| step.action == Action::Drop)
+        .count();
+    if parts.is_empty() && only_recorded > 0 {
+        // A lookup, a connection, or what is gone.
+        let records = count(only_recorded, "record", "records");
+        return format!("{records} to forget; nothing in a cloud changes");
     }
     if parts.is_empty() {
         let nothing = match plan.header.mode {
