@@ -23,8 +23,9 @@ fn place(options: &str) -> Place {
     place
 }
 
-/// Runs `epid LINE --sandbox` on a terminal. Once it has shown `shown`, somebody else does `meanwhile`; then the answer is yes.
-fn answered(place: &Place, look: &Look, line: &str, shown: &str, meanwhile: Option<&str>) -> Ran {
+/// Runs `epid LINE --sandbox` on a terminal. Once it has shown `shown`, somebody else does `meanwhile`; then these are the
+/// answers.
+fn asked(place: &Place, look: &Look, line: &str, shown: &str, meanwhile: Option<&str>, answers: &str) -> Ran {
     let keys = place.path("keys");
     if !keys.exists() {
         assert!(Command::new("mkfifo").arg(&keys).status().unwrap().success());
@@ -40,8 +41,13 @@ fn answered(place: &Place, look: &Look, line: &str, shown: &str, meanwhile: Opti
     if let Some(query) = meanwhile {
         look.iam(query);
     }
-    keys.write_all(b"yes\n").unwrap();
+    keys.write_all(answers.as_bytes()).unwrap();
     going.end()
+}
+
+/// The same where the answer is yes.
+fn answered(place: &Place, look: &Look, line: &str, shown: &str, meanwhile: Option<&str>) -> Ran {
+    asked(place, look, line, shown, meanwhile, "yes\n")
 }
 
 /// `script` gives a terminal; where there is none of it, nobody can be asked.
@@ -82,6 +88,30 @@ fn drift_is_accepted_as_it_was_shown() {
         place
             .run("preview --refresh --sandbox --expect-no-changes")
             .ends(0);
+    }
+}
+
+#[test]
+fn drift_that_a_run_found_when_it_had_waited_is_asked_about() {
+    if !has_terminals() {
+        return;
+    }
+    let place = place("");
+    place.run("up --sandbox --yes").ends(0);
+    let look = Look::at(&place);
+    look.iam("Action=UpdateRole&RoleName=reader&Description=theirs");
+    let another = "Action=UpdateRole&RoleName=reader&Description=another";
+    let line = "refresh --accept --wait";
+    for (answers, code) in [("yes\nno\n", 3), ("yes\nyes\n", 0)] {
+        asked(&place, &look, line, "drifted", Some(another), answers)
+            .ends(0)
+            .says("Do this instead?");
+        place
+            .run("preview --refresh --sandbox --expect-no-changes")
+            .ends(code);
+        if code == 3 {
+            look.iam("Action=UpdateRole&RoleName=reader&Description=theirs");
+        }
     }
 }
 
