@@ -522,6 +522,40 @@ fn what_another_stack_has_gets_no_new_name_here() {
 }
 
 #[test]
+fn a_refresh_records_nothing_that_needs_what_is_not_there_yet() {
+    on_clock(async {
+        let text = |name: &str, alias: &str, value: &str, rest: &str| {
+            format!(
+                r#"{{"{name}": {{"type": "Item", "properties": {{"name": "{value}"}}, "options": {{"aliases": [{alias}]}}}},
+                     "user": {{"type": "Item", "properties": {{"uses": ["${{{name}.id}}"]}}}},
+                     "apart": {{"type": "Item", "properties": {{"name": "apart"}}, "options": {{{rest}}}}}}}"#
+            )
+        };
+        let mut stack = Stack::new();
+        stack.up(&text("old", "", "a", "")).await;
+        let id = stack.world.at("apart")[0].id.clone();
+        stack.world.mark(&id, "");
+        // `old` is renamed and changed, `apart` has an option and needs what is new.
+        let new = text(
+            "new",
+            r#""old""#,
+            "b",
+            r#""protect": true, "dependsOn": ["more"]"#,
+        );
+        let new = format!(
+            r#"{}, "more": {{"type": "Item", "properties": {{"name": "more"}}}}}}"#,
+            &new[..new.len() - 1]
+        );
+        stack.refresh = Refresh::Record;
+        let plan = read(&stack, &stack.graph(&new)).await.unwrap();
+        let ran = stack.apply(plan.records_alone()).await;
+        assert!(ran.outcome.is_success(), "{:?}", ran.outcome.failed);
+        stack.refresh = Refresh::Undo;
+        stack.up(&new).await;
+    });
+}
+
+#[test]
 fn what_holds_something_of_another_stack_is_not_deleted() {
     on_clock(async {
         let stack = Stack::new();

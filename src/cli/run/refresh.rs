@@ -1,7 +1,5 @@
 //! `epid refresh`: what was changed outside is told, with what may be done about it; or accepted, which changes records alone.
 
-use std::collections::BTreeSet;
-
 use epid_provider::Urn;
 
 use super::{Asked, Running, choose, heard, taken_world};
@@ -9,9 +7,8 @@ use crate::cli::Context;
 use crate::cli::args::{Refresh as RefreshArgs, SelectionArgs};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
-use crate::cli::ui::principal;
 use crate::cli::workspace::{Pending, Workspace};
-use crate::plan::{Action, Drift, LostMark, Mode, Plan, Refresh, quoted};
+use crate::plan::{Drift, LostMark, Mode, Plan, Refresh, quoted};
 use crate::program::StackFile;
 
 /// `epid refresh`.
@@ -56,9 +53,6 @@ async fn refresh_all(
         let none = Pending::new();
         let planned = run.plan(stack, &none);
         let mut planned = run.unless_stopped(planned).await?;
-        let steps = principal(&planned.plan).into_iter();
-        let changed = steps.filter(|step| step.action != Action::Record && !step.gone);
-        let changed: BTreeSet<Urn> = changed.map(|step| step.target.urn.clone()).collect();
         planned.plan = planned.plan.records_alone();
         let drifted = !planned.plan.drift.is_empty();
         if !args.accept {
@@ -74,17 +68,19 @@ async fn refresh_all(
         }
         run.show(std::slice::from_ref(&planned));
         if drifted {
-            let drift = planned
+            let steps = &planned.plan.steps;
+            let accepted = |urn: &Urn| steps.iter().any(|step| step.target.urn == *urn);
+            let changed = planned
                 .plan
                 .drift
                 .iter()
                 .filter(|drift| !drift.changes.is_empty());
-            let kept = drift.map(|d| &d.urn).filter(|urn| changed.contains(*urn));
+            let kept = changed.map(|drift| &drift.urn).filter(|urn| !accepted(urn));
             let kept: Vec<&str> = kept.map(Urn::path).collect();
             if !kept.is_empty() {
                 let names = kept.join(", ");
                 context.terminal.note(&format!(
-                    "not accepted, because the next `epid up` changes it anyway: {names}"
+                    "not accepted, because the next `epid up` changes it anyway, or makes what it needs by then: {names}"
                 ));
             }
             if planned.plan.is_empty() || !run.agreed("Record this?").await? {
