@@ -26,6 +26,8 @@ mod keys;
 mod kills;
 #[path = "command_line/locks.rs"]
 mod locks;
+#[path = "command_line/meanwhile.rs"]
+mod meanwhile;
 #[path = "command_line/migrate.rs"]
 mod migrate;
 #[path = "command_line/place.rs"]

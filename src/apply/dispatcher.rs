@@ -33,6 +33,8 @@ pub(super) struct Active {
     pub(super) lane: LaneKey,
     pub(super) mutex: Option<MutexKey>,
     pub(super) phase: Phase,
+    /// That it starts was told.
+    pub(super) told: bool,
 }
 
 /// The state of one run.
@@ -306,6 +308,7 @@ impl<'a> Dispatcher<'a> {
                         lane,
                         mutex,
                         phase,
+                        told: false,
                     },
                 );
                 self.start(step);

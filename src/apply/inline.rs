@@ -52,7 +52,7 @@ impl Dispatcher<'_> {
             entry = self.entry(step, &settled, Some(&before));
         }
         entry.generation = kept_generation(step, &before);
-        entry.unmarked |= step.marks;
+        entry.unmarked |= step.unmarked;
         let changes = self.changes_of_record(&before, entry);
         self.quietly(changes)
     }

@@ -7,7 +7,7 @@
 //! | `prepare` | from a step to what is to be sent, with actual values |
 //! | `inline` | steps that change records only |
 //! | `settle` | what an ended call means for its step |
-//! | `taken` | a create that met something of its name: what to say of it |
+//! | `name_used` | a create that met something of its name: what to say of it |
 //! | `resolve` | expressions with values, compared with what was promised |
 //! | `changes` | what an ended call makes of the records |
 //! | `call` | one call: begun durably, tried again where that is safe, looked into where its answer is lost |
@@ -31,13 +31,13 @@ mod event;
 mod executor;
 mod inline;
 mod limits;
+mod name_used;
 mod outcome;
 mod prepare;
 mod recover;
 mod resolve;
 mod schedule;
 mod settle;
-mod taken;
 
 pub use clock::{Clock, TokioClock};
 pub use control::{Control, Stop, Stopper};

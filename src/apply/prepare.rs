@@ -107,7 +107,7 @@ impl Dispatcher<'_> {
             .executor
             .session
             .with(|snapshot| snapshot.entries.get(key).cloned())?;
-        (entry.role != Role::Vacant && (entry.unmarked || step.marks)).then_some(entry)
+        (entry.role != Role::Vacant && (entry.unmarked || step.unmarked)).then_some(entry)
     }
 
     fn look_whose(&mut self, step: &Step, entry: &Entry) -> Result<Option<(Did, bool)>, Trouble> {
@@ -127,6 +127,7 @@ impl Dispatcher<'_> {
     pub(super) fn begin(&mut self, step: &Step) -> Result<Option<(Did, bool)>, Trouble> {
         match step.action {
             Action::Connect => self.connect(step),
+            Action::Adopt if step.makes() => self.create(step),
             Action::Read | Action::Import | Action::Adopt => self.look(step),
             Action::Create => self.create(step),
             Action::Update | Action::Replace | Action::Refill => self.change(step),
@@ -261,7 +262,7 @@ impl Dispatcher<'_> {
             }
             Verdict::Replace(_) => self.replace(step, settled, &before),
             Verdict::Update => self.update(step, settled, before),
-            Verdict::Same if step.undo_drift || step.marks || !before.record.incomplete.is_empty() => {
+            Verdict::Same if step.undo_drift || step.unmarked || !before.record.incomplete.is_empty() => {
                 self.update(step, settled, before)
             }
             Verdict::Same => {
@@ -428,11 +429,12 @@ impl Dispatcher<'_> {
     }
 
     pub(super) fn running(&mut self, step: &Step, phase: Phase) {
-        let starting = match self.active.get_mut(&step.id) {
-            Some(active) => matches!(std::mem::replace(&mut active.phase, phase), Phase::Starting),
-            None => false,
+        let Some(active) = self.active.get_mut(&step.id) else {
+            return;
         };
-        if starting {
+        active.phase = phase;
+        // A step may need several calls, and starts once.
+        if !std::mem::replace(&mut active.told, true) {
             self.started(step);
         }
     }

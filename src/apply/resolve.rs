@@ -143,14 +143,33 @@ impl Resolver<'_> {
                 change.replace = Replace::Yes;
             }
         }
-        judge(&step.changes, &changes, forced).map_err(|path| {
-            Trouble::new(
-                "StrongerThanPlanned",
-                format!("{path} of {} changes, which the plan did not say", step.address),
-            )
-            .hint("run epid up again: the new plan shows it")
-        })
+        judge(&step.changes, &changes, forced).map_err(|path| unsaid(step, &path))
     }
+
+    /// Whether what is there is what the plan said would be taken over, and differs from what is declared where it said.
+    ///
+    /// # Errors
+    /// Where it is another, or differs elsewhere: the step stops.
+    pub(super) fn takes_over(step: &Step, id: &str, changes: &[Change]) -> Result<(), Trouble> {
+        let seen = step.found.as_ref().and_then(|found| found.id.as_deref());
+        if let Some(seen) = seen.filter(|seen| *seen != id) {
+            let message = format!("{} is {id} now, and the plan said {seen}", step.address);
+            return Err(Trouble::new("StrongerThanPlanned", message).hint(AGAIN));
+        }
+        let promises = Promises::new(&step.changes);
+        let mut changes = changes.iter().map(|change| &change.path);
+        match changes.find(|path| promises.of(path).is_none()) {
+            Some(path) => Err(unsaid(step, path)),
+            None => Ok(()),
+        }
+    }
+}
+
+const AGAIN: &str = "run epid up again: the new plan shows it";
+
+fn unsaid(step: &Step, path: &Path) -> Trouble {
+    let message = format!("{path} of {} changes, which the plan did not say", step.address);
+    Trouble::new("StrongerThanPlanned", message).hint(AGAIN)
 }
 
 /// Compares what changes with what was promised; the path of the first change that was not.

@@ -9,7 +9,7 @@ use super::changes;
 use super::dispatcher::Dispatcher;
 use super::event::{Did, Trouble};
 use super::prepare::Draft;
-use super::resolve::Settled;
+use super::resolve::{Resolver, Settled};
 use crate::graph::{elsewhere, overlay};
 use crate::plan::{ANOTHERS, Action, Step, StepId, quoted, told};
 use crate::state::{Change, Ending, Entry, Role};
@@ -27,8 +27,8 @@ pub(super) enum Phase {
     Looking(Settled),
     /// Whose it is, before anything is sent.
     Whose,
-    /// What has the name that a create was refused for that reason.
-    Taken(Trouble),
+    /// What has the name for which a create was refused.
+    NameUsed(Trouble),
     /// A mutating call.
     Sent { token: Token, sent: Sent },
 }
@@ -59,16 +59,11 @@ impl Dispatcher<'_> {
             (Phase::Connecting { entry, before }, Report::Connected(connection)) => self
                 .connected(step, *entry, before.as_deref(), connection)
                 .map(Some),
-            (Phase::Looking(settled), Report::Seen(observed)) => {
-                if let Some(active) = self.active.get_mut(&id) {
-                    active.phase = Phase::Looking(Settled::default());
-                }
-                self.seen(step, settled, observed)
-            }
+            (Phase::Looking(settled), Report::Seen(observed)) => self.seen(step, settled, observed),
             (Phase::Whose, Report::Seen(observed)) => self.whose(step, observed),
-            (Phase::Taken(refused), report) => Err(self.taken(step, refused, &report)),
-            (Phase::Sent { token, .. }, Report::Failed(failure)) if self.is_taken(&token, &failure) => {
-                self.look_at_taker(step, &token, &failure)
+            (Phase::NameUsed(refused), report) => Err(self.name_used(step, refused, &report)),
+            (Phase::Sent { token, .. }, Report::Failed(failure)) if self.is_name_used(&token, &failure) => {
+                self.look_by_name(step, &token, &failure)
             }
             (Phase::Sent { token, sent }, report) => self.called(step, &token, sent, report).map(Some),
             (_, Report::Failed(failure) | Report::Unclear(failure)) => Err(Trouble::from(&failure)),
@@ -214,6 +209,9 @@ impl Dispatcher<'_> {
             );
         }
         let only_recorded = step.desired.as_ref().is_some_and(|desired| desired.record_only);
+        if !only_recorded {
+            Resolver::takes_over(step, &present.id, &drift.changes)?;
+        }
         entry.unmarked = present.owner.is_none() && entry.provider.is_some();
         let mut found = entry.clone();
         for change in &drift.changes {

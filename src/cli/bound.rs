@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use epid_provider::Urn;
 
 use super::ui::principal;
-use crate::plan::{Action, Plan, Promises, Step};
+use crate::plan::{Action, Drift, Plan, Promises, Step};
 
 /// How much an action changes.
 fn strength(action: Action) -> u8 {
@@ -35,10 +35,16 @@ pub(crate) fn beyond<'a>(shown: &Plan, new: &'a Plan) -> Vec<&'a Urn> {
         let Some(promise) = promised.get(&(&step.target.urn, step.leftover)) else {
             return false;
         };
+        // What is there is what was shown, where it was seen.
+        let takes_over = matches!(step.action, Action::Import | Action::Adopt);
+        if takes_over && promise.found.is_some() && step.found != promise.found {
+            return false;
+        }
         let promises = Promises::new(&promise.changes);
         // Whoever makes something promises all of it.
         let whole = promise.action == Action::Create
-            || !matches!(step.action, Action::Update | Action::Replace | Action::Refill);
+            || promise.makes()
+            || !(takes_over || matches!(step.action, Action::Update | Action::Replace | Action::Refill));
         strength(step.action) <= strength(promise.action)
             && (whole
                 || step
@@ -62,4 +68,18 @@ pub(crate) fn beyond<'a>(shown: &Plan, new: &'a Plan) -> Vec<&'a Urn> {
         .filter(|step| !within(step))
         .map(|step| &step.target.urn)
         .collect()
+}
+
+/// The resources of which `new` tells drift that was not shown: who accepts drift accepts what they saw.
+pub(crate) fn unseen<'a>(shown: &Plan, new: &'a Plan) -> Vec<&'a Urn> {
+    let was_shown = |drift: &Drift| {
+        let mut same = shown
+            .drift
+            .iter()
+            .filter(|seen| (&seen.urn, seen.gone, &seen.mark) == (&drift.urn, drift.gone, &drift.mark));
+        let covers = |seen: &Drift| drift.changes.iter().all(|change| seen.changes.contains(change));
+        same.any(covers)
+    };
+    let unseen = new.drift.iter().filter(|drift| !was_shown(drift));
+    unseen.map(|drift| &drift.urn).collect()
 }

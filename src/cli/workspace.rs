@@ -11,7 +11,7 @@ use super::derivations::Derivations;
 use super::error::Error;
 use super::passphrase::Asked;
 use super::surroundings;
-use super::ui::Terminal;
+use super::ui::{Terminal, conceal};
 use super::world::World;
 use crate::graph::{Inputs, ResourceGraph, build};
 use crate::program::{Components, Diagnostic, Loaded, Project, Severity, Sources, StackFile, draft_values};
@@ -460,6 +460,9 @@ impl Workspace {
                 }
             }
         }
+        for secret in secrets.values() {
+            conceal(&secret.clone().into_secret());
+        }
         let (values, wrong) = draft_values(stack, &secrets);
         problems.extend(wrong);
         let in_clear = |name: &Arc<str>| !secrets.contains_key(name);
@@ -539,6 +542,7 @@ impl Workspace {
                     continue;
                 }
             };
+            conceal(&value);
             found.push((name.clone(), value));
         }
         if problems.is_empty() {

@@ -36,7 +36,7 @@ impl Planner<'_> {
             replaced_with: None,
             leftover: false,
             undo_drift: false,
-            marks: false,
+            unmarked: false,
             gone: false,
             found: None,
             desired: None,

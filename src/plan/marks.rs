@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use epid_provider::{Change, Observed, Owner, Present, Replace};
 
-use super::planner::{Decided, Planner};
+use super::planner::{Decided, Planner, Refresh};
 use super::problem::PlanProblem;
 use super::step::{Action, Drift, Found, LostMark, StepId};
 use crate::graph::{Known, Node};
@@ -26,7 +26,7 @@ impl Planner<'_> {
         entry.provider.as_ref()?;
         match (&present.owner, self.stranger(present)) {
             (None, _) => Some(LostMark::Removed),
-            (_, Some(whose)) => Some(LostMark::Taken(whose.into())),
+            (_, Some(whose)) => Some(LostMark::Another(whose.into())),
             _ => None,
         }
     }
@@ -46,11 +46,11 @@ impl Planner<'_> {
     }
 
     /// True where a record that is to leave is of something that another stack has: that stays.
-    pub(super) fn is_taken(&mut self, entry: &Entry) -> bool {
+    pub(super) fn is_anothers(&mut self, entry: &Entry) -> bool {
         let Some(Observed::Present(present)) = self.request.observed.get(entry.urn()) else {
             return false;
         };
-        let Some(mark @ LostMark::Taken(_)) = self.lost_mark(entry, present) else {
+        let Some(mark @ LostMark::Another(_)) = self.lost_mark(entry, present) else {
             return false;
         };
         self.drift.push(Drift {
@@ -62,7 +62,8 @@ impl Planner<'_> {
         true
     }
 
-    /// A resource that another stack has is left alone; that a run would change it is a problem.
+    /// A resource that another stack has is left alone; that a run would change it is a problem. A refresh records that it
+    /// bears no mark of this stack, so that no later run sends anything before it looked again.
     pub(super) fn leave_alone(
         &mut self,
         node: &Node,
@@ -76,22 +77,25 @@ impl Planner<'_> {
             let message = format!(
                 "`{address}` ({id}) belongs to another stack now ({whose}), so this run may not change it"
             );
-            let name = quoted(address);
+            let name = quoted(entry.urn().path());
             let hint = format!("`epid state rm {name}` lets go of it here; then {ANOTHERS}");
             self.problems
                 .push(PlanProblem::new(Some(&node.urn), node.span, message).hint(hint));
         }
         self.unchanged += 1;
-        let step = (!after.is_empty()).then(|| {
+        let mut kept = Decided::plain(Known::recorded(&entry.record, Some(node.schema.clone())), None);
+        if self.request.refresh == Refresh::Record && !entry.unmarked {
+            self.record_unmarked(node, entry, &mut kept, after);
+        } else if !after.is_empty() {
             let target = self.same(node, entry);
             let mut step = self.step(node, Action::Nothing, target, after);
             step.expected = Duration::ZERO;
-            self.push(step)
-        });
-        Decided::plain(Known::recorded(&entry.record, Some(node.schema.clone())), step)
+            kept.step = Some(self.push(step));
+        }
+        kept
     }
 
-    /// The record of what has lost its mark says so: the next run that sends anything marks it.
+    /// The record of what has lost its mark says so: the next run marks it, unless another stack has it.
     pub(super) fn record_unmarked(
         &mut self,
         node: &Node,
@@ -104,7 +108,7 @@ impl Planner<'_> {
             self.push(step)
         });
         if let Some(step) = self.steps.get_mut(id as usize) {
-            (step.action, step.marks) = (Action::Record, true);
+            (step.action, step.unmarked) = (Action::Record, true);
             step.expected = Duration::ZERO;
         }
     }

@@ -375,17 +375,18 @@ impl<'a> Planner<'a> {
         }
         let (mut desired, mut overrides) = settle(node, entry, desired);
         let mut diff = self.difference(node, entry, &desired);
-        let (mut drifted, mut marks) = (false, entry.unmarked);
+        let (mut drifted, mut unmarked) = (false, entry.unmarked);
         if let Some(Observed::Present(present)) = observed {
             let mark = self.mark_drift(node, entry, present);
-            if let Some(LostMark::Taken(whose)) = &mark {
+            if let Some(LostMark::Another(whose)) = &mark {
                 let replaced = self.forced.contains(&node.urn) || self.replaced_with(node, entry).is_some();
-                let unfinished = marks || !entry.record.incomplete.is_empty();
+                let unfinished = unmarked || !entry.record.incomplete.is_empty();
                 let changes =
                     (replaced || unfinished || !diff.is_empty()) && self.request.refresh != Refresh::Record;
-                return self.leave_alone(node, entry, whose, changes, after);
+                // Nor does its record move: what depends on it would be recorded with a name that is not there.
+                return self.leave_alone(node, entry, whose, changes || moved, after);
             }
-            marks |= mark.is_some();
+            unmarked |= mark.is_some();
             let accepted;
             (drifted, accepted) = self.drifted(node, entry, present, &desired, &mut diff);
             for (path, seen) in &accepted {
@@ -421,10 +422,10 @@ impl<'a> Planner<'a> {
                 if diff.is_empty()
                     && !drifted
                     && entry.record.incomplete.is_empty()
-                    && (!marks || self.request.refresh == Refresh::Record) =>
+                    && (!unmarked || self.request.refresh == Refresh::Record) =>
             {
                 let mut kept = self.keep(node, entry, moved, desired, overrides, after.clone());
-                if marks && !entry.unmarked {
+                if unmarked && !entry.unmarked {
                     self.record_unmarked(node, entry, &mut kept, after);
                 }
                 kept
@@ -437,7 +438,7 @@ impl<'a> Planner<'a> {
                 };
                 if let Some(step) = decided.step.and_then(|id| self.steps.get_mut(id as usize)) {
                     step.undo_drift = drifted;
-                    step.marks = marks && step.action == Action::Update;
+                    step.unmarked = unmarked && step.action == Action::Update;
                     step.replaced_with = with;
                 }
                 decided

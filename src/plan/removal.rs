@@ -199,8 +199,12 @@ fn make_room(planner: &mut Planner<'_>, removal: &Removal<'_>, step: u32) {
 /// Nothing that stays in the cloud may be in what is deleted.
 fn check_kept(planner: &mut Planner<'_>, removals: &[Removal<'_>]) {
     let by_urn = ByUrn::of(removals);
-    let stays =
-        |r: &&Removal<'_>| matches!(r.action, Action::Forget | Action::Vacate) && r.entry.retain_on_delete;
+    // What is forgotten and not retained is another stack's.
+    let stays = |r: &&Removal<'_>| match r.action {
+        Action::Forget => true,
+        Action::Vacate => r.entry.retain_on_delete,
+        _ => false,
+    };
     for removal in removals.iter().filter(stays) {
         let container = removal.entry.deleted_with.as_ref();
         let Some(container) = container.and_then(|urn| by_urn.get(removal.entry, urn)) else {
@@ -208,16 +212,16 @@ fn check_kept(planner: &mut Planner<'_>, removals: &[Removal<'_>]) {
         };
         if matches!(removals[container].action, Action::Delete | Action::Vacate) {
             let (kept, gone) = (&removal.entry.record.urn, &removals[container].entry.record.urn);
-            let message = format!(
-                "`{}` is retained, but `{}`, which it is in, would be deleted",
-                kept.path(),
-                gone.path()
-            );
-            let hint = format!(
-                "retain `{}` too, or take retainOnDelete off `{}` first",
-                gone.path(),
-                kept.path()
-            );
+            let (kept_path, gone_path) = (kept.path(), gone.path());
+            let (why, hint) = if removal.entry.retain_on_delete {
+                let hint =
+                    format!("retain `{gone_path}` too, or take retainOnDelete off `{kept_path}` first");
+                ("is retained", hint)
+            } else {
+                let hint = format!("keep `{gone_path}` as long as it holds something of another stack");
+                ("belongs to another stack", hint)
+            };
+            let message = format!("`{kept_path}` {why}, but `{gone_path}`, which it is in, would be deleted");
             planner
                 .problems
                 .push(PlanProblem::new(Some(kept), Span::NONE, message).hint(hint));
@@ -255,7 +259,7 @@ fn collect<'a>(planner: &mut Planner<'a>, dependents: &HashMap<&Urn, Vec<&Entry>
                 Action::Drop
             }
             _ if !in_cloud || held => Action::Drop,
-            Role::Live if planner.is_taken(entry) => Action::Forget,
+            Role::Live if planner.is_anothers(entry) => Action::Forget,
             _ if entry.retain_on_delete => Action::Forget,
             _ => Action::Delete,
         };
@@ -462,7 +466,7 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
         replaced_with: None,
         leftover: entry.role == Role::Condemned,
         undo_drift: false,
-        marks: false,
+        unmarked: false,
         gone: removal.action == Action::Drop
             && entry.role == Role::Live
             && planner.gone.contains(entry.urn()),

@@ -1,5 +1,6 @@
 //! The plan as data: steps, what each promises, and what must be done before it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,9 +94,10 @@ pub struct Step {
     pub replaced_with: Option<Urn>,
     /// It puts back what somebody changed: sent even where the inputs are those that were applied.
     pub undo_drift: bool,
-    /// The resource bears no mark of this stack: an update marks it, whatever else it changes; a record says so.
+    /// The resource bears no mark of this stack: an update marks it, whatever else it changes; a record says so. Nothing is
+    /// sent before it was looked at whose it is by then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub marks: bool,
+    pub unmarked: bool,
     /// The resource was seen to be gone, and only its record follows: vacant where it is to be made again, else dropped.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone: bool,
@@ -278,7 +280,7 @@ pub enum LostMark {
     /// Somebody removed it: the resource is nobody's.
     Removed,
     /// It is that of another stack, told as its resource or its lineage.
-    Taken(Arc<str>),
+    Another(Arc<str>),
 }
 
 /// What was found where a resource is to be taken over.
@@ -328,7 +330,31 @@ impl Drift {
     }
 }
 
+impl Facts {
+    fn needs(&self) -> impl Iterator<Item = &Urn> {
+        let edges = self.dependencies.iter().chain(&self.served_by);
+        edges.chain(&self.deleted_with)
+    }
+}
+
 impl Step {
+    /// True where there is no record of that name before.
+    fn names(&self) -> bool {
+        match &self.from {
+            Some(from) => from.urn != self.target.urn,
+            None => matches!(
+                self.action,
+                Action::Create | Action::Import | Action::Adopt | Action::Read | Action::Connect
+            ),
+        }
+    }
+
+    /// True for an adoption that was seen to find nothing: it is a create, and takes over nothing that is there by then.
+    #[must_use]
+    pub fn makes(&self) -> bool {
+        matches!(self.found, Some(Found { id: None, .. }))
+    }
+
     /// True for a provider whose configuration is another than the recorded one.
     #[must_use]
     pub fn reconfigures(&self) -> bool {
@@ -372,10 +398,21 @@ impl Plan {
         self
     }
 
-    /// This plan with those steps only that change records.
+    /// This plan with those steps only that change records. What needs something that a step which is left out would have
+    /// made or renamed is recorded when that is there.
     #[must_use]
     pub fn records_alone(self) -> Self {
-        self.only(|step| step.action == Action::Record || step.gone)
+        let mut absent: HashSet<Urn> = HashSet::new();
+        let mut kept: HashSet<StepId> = HashSet::new();
+        for step in &self.steps {
+            let waits = step.desired.is_some() && step.facts.needs().any(|urn| absent.contains(urn));
+            if step.gone || (step.action == Action::Record && !waits) {
+                kept.insert(step.id);
+            } else if step.names() {
+                absent.insert(step.target.urn.clone());
+            }
+        }
+        self.only(|step| kept.contains(&step.id))
     }
 
     /// This plan with imports that send nothing: what differs from the program is left for a later one.

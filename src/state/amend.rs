@@ -18,9 +18,9 @@ pub enum Refused {
     /// A call that touches the record was begun, and nobody knows yet how it ended.
     #[error("the outcome of a call for `{}` is not known yet", .0.path())]
     Unfinished(Urn),
-    /// The new name is taken.
+    /// The new name is used.
     #[error("`{}` is recorded already", .0.path())]
-    Taken(Urn),
+    NameUsed(Urn),
     /// A text is no address.
     #[error("`{0}` is no address: one looks like `curator/deployment` or `subnet[\"a\"]`")]
     NoAddress(String),
@@ -81,7 +81,7 @@ impl Refused {
             Self::Unfinished(_) | Self::Dangling(_) => {
                 "`epid up` or `epid destroy` finds out first".to_owned()
             }
-            Self::Taken(urn) => format!("take another name, or `epid state rm {}` first", urn.path()),
+            Self::NameUsed(urn) => format!("take another name, or `epid state rm {}` first", urn.path()),
             Self::NoAddress(_) => "names are joined by `/`; a URN is taken too".to_owned(),
             Self::Elsewhere { .. } => "give the new address alone: the rest stays as it is".to_owned(),
             Self::Needed { .. } => "name those too, or leave it".to_owned(),
@@ -128,7 +128,7 @@ impl Snapshot {
     /// The URNs that get another name where `old`, an address or a URN, becomes `new`: those of that name, and those below it.
     ///
     /// # Errors
-    /// [`Refused`] where nothing has the old name, or the new one is taken or none.
+    /// [`Refused`] where nothing has the old name, or the new one is used or none.
     pub fn renames(&self, old: &str, new: &str) -> Result<BTreeMap<Urn, Urn>, Refused> {
         let address = Urn::parse(new).map_or_else(|_| new.to_owned(), |urn| urn.path().to_owned());
         if !is_address(&address) {
@@ -160,7 +160,7 @@ impl Snapshot {
         // An address names one resource of a stack, whatever its kind.
         let addresses: BTreeSet<&str> = known.iter().map(|urn| urn.path()).collect();
         match renames.values().find(|to| addresses.contains(to.path())) {
-            Some(taken) => Err(Refused::Taken(taken.clone())),
+            Some(used) => Err(Refused::NameUsed(used.clone())),
             None => Ok(renames),
         }
     }

@@ -109,8 +109,8 @@ pub struct Entry {
     pub identity: Option<Arc<str>>,
     /// Accepted drift by path: it holds until the program changes that path.
     pub overrides: BTreeMap<Path, Value>,
-    /// It bears no mark of this stack yet, so another may have taken it: nothing is sent before that was looked at, and the
-    /// next run marks it.
+    /// It bears no mark of this stack, so another may have it: nothing is sent before that was looked at, and the next run
+    /// marks what is nobody's.
     pub unmarked: bool,
     /// What was last observed (the properties as the service tells them), and when.
     pub observed: Option<(Value, Timestamp)>,

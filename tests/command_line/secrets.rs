@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::place::{Place, Ran, VALUES};
+use crate::place::{CLOUD, Place, Ran, VALUES};
 
 const CANARY: &str = "canary-7Qk2mX9w";
 
@@ -226,5 +226,47 @@ fn the_simulated_cloud_keeps_its_secrets_to_itself() {
         "state show curator/deployment --stack dev --sandbox --json",
     ] {
         search(&place, line, &place.run(line).ends(0));
+    }
+}
+
+#[test]
+fn a_secret_that_is_repeated_in_a_message_is_not_shown() {
+    let place = Place::with(CLOUD);
+    place.write("stacks/net.toml", "[config]\n");
+    let awkward = r#"canary-7Qk2mX9w/ü"x+&=\7Q"#;
+    place
+        .bash(&format!(
+            "printf %s '{awkward}' | epid config set --stack net --secret pw"
+        ))
+        .ends(0);
+    let declared = std::fs::read_to_string(place.path("stacks/net.toml")).unwrap();
+    let program = |resource: &str| place.write("stacks/net.toml", &format!("{declared}\n{resource}"));
+    // As epid words it.
+    program("[resources.v]\ntype = \"aws:ec2:Vpc\"\nproperties.cidrBlock = \"${config.pw}\"\n");
+    for line in [
+        "preview --sandbox",
+        "preview --sandbox --json",
+        "up --sandbox --yes",
+    ] {
+        let ran = place.run(line).ends(2);
+        search(&place, line, &ran);
+        assert!(
+            format!("{}{}", ran.out, ran.err).contains("(secret)"),
+            "{line}: {ran:?}"
+        );
+    }
+    // As the cloud does, and another stack that is told.
+    program(
+        "[resources.v]\ntype = \"aws:ec2:Vpc\"\nproperties.cidrBlock = \"10.0.0.0/16\"\n\
+             [resources.s]\ntype = \"aws:ec2:Subnet\"\n[resources.s.properties]\nvpcId = \"${v.vpcId}\"\n\
+             cidrBlock = \"10.0.0.0/24\"\navailabilityZone = \"us-east-1${config.pw}\"\n",
+    );
+    for line in ["up --sandbox --yes", "up --sandbox --yes --json"] {
+        let ran = place.run(line).ends(1);
+        search(&place, line, &ran);
+        assert!(
+            format!("{}{}", ran.out, ran.err).contains("(secret)"),
+            "{line}: {ran:?}"
+        );
     }
 }

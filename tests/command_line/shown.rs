@@ -1,6 +1,6 @@
 //! What a plan shows of new resources.
 
-use crate::place::{Place, VALUES};
+use crate::place::{Place, ROLE, VALUES};
 
 /// Something in Kubernetes that is declared deeply, with a secret in it.
 const DEEP: &str = r#"
@@ -126,4 +126,22 @@ fn no_name_of_the_engine_is_in_what_people_are_told() {
     // Programs have the code; people have the sentence.
     let code = failed["problem"]["code"].as_str().unwrap();
     assert!(!code.is_empty() && !told.out.contains(code), "{code} in {told:?}");
+}
+
+#[test]
+fn a_plan_that_only_forgets_records_says_so() {
+    let place = Place::with(ROLE);
+    place.run("up --sandbox --yes").ends(0);
+    place.run("state rm role --sandbox --yes").ends(0);
+    place.write("stacks/role.toml", "");
+    let what = "1 record to forget; nothing in a cloud changes";
+    for line in [
+        "preview --sandbox",
+        "preview --sandbox --destroy",
+        "up --sandbox --yes",
+    ] {
+        let ran = place.run(line).ends(0).says(what);
+        assert!(!ran.out.contains("no changes"), "{line}: {ran:?}");
+    }
+    place.run("up --sandbox --yes").ends(0).says("no changes");
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use epid::apply::Event;
 use epid::graph::ResourceGraph;
 use epid::observe::Depth;
 use epid::plan::{LostMark, Mode, Plan, PlanProblem, Refresh, Selection};
@@ -333,7 +334,7 @@ fn what_is_imported_without_a_mark_is_marked_by_the_next_run_which_then_keeps_ot
         assert!(
             plan.steps
                 .iter()
-                .any(|step| step.marks && step.changes.is_empty())
+                .any(|step| step.unmarked && step.changes.is_empty())
         );
         assert_eq!(first.up(ONE).await.did(), ["Updated a"]);
         assert_eq!(&*world.things()[0].lineage, "first");
@@ -431,7 +432,7 @@ fn what_another_stack_has_is_told_and_left_alone_and_stays_when_it_leaves_the_pr
         let plan = read(&stack, &graph).await.unwrap();
         assert_eq!(actions(&plan), [""; 0], "what they changed is theirs");
         assert!(
-            matches!(plan.drift[0].mark, Some(LostMark::Taken(_))),
+            matches!(plan.drift[0].mark, Some(LostMark::Another(_))),
             "{:?}",
             plan.drift
         );
@@ -444,8 +445,8 @@ fn what_another_stack_has_is_told_and_left_alone_and_stays_when_it_leaves_the_pr
         stack.refresh = Refresh::Record;
         let plan = read(&stack, &changed).await.unwrap();
         assert_eq!(
-            (actions(&plan).len(), plan.drift.len()),
-            (0, 1),
+            (actions(&plan), plan.drift.len()),
+            (vec!["Record a".to_owned()], 1),
             "a refresh tells and is not in the way"
         );
         stack.refresh = Refresh::Undo;
@@ -453,6 +454,199 @@ fn what_another_stack_has_is_told_and_left_alone_and_stays_when_it_leaves_the_pr
         assert_eq!(actions(&plan), ["Forget a", "Drop fake"]);
         stack.apply(plan).await;
         assert_eq!(stack.world.things(), theirs);
+    });
+}
+
+#[test]
+fn what_a_refresh_found_to_be_anothers_is_looked_at_before_anything_is_sent() {
+    on_clock(async {
+        let mut stack = Stack::new();
+        stack.up(ONE).await;
+        stack.world.mark("item-1", "other");
+        let theirs = stack.world.things();
+        stack.refresh = Refresh::Record;
+        let plan = read(&stack, &stack.graph(ONE)).await.unwrap();
+        assert_eq!(
+            stack.apply(plan.records_alone()).await.did(),
+            ["Recorded a"],
+            "{:?}",
+            stack.snapshot().entries
+        );
+        assert!(
+            read(&stack, &stack.graph(ONE)).await.unwrap().is_empty(),
+            "it is known"
+        );
+        stack.refresh = Refresh::Undo;
+        let changed = ONE.replace(r#""name": "a""#, r#""name": "a", "value": "1""#);
+        let shape = ONE.replace(r#""name": "a""#, r#""name": "a", "shape": "square""#);
+        for text in [&*changed, &*shape, "{}"] {
+            // None of these runs looked while planning.
+            assert_eq!(stack.run(text).await.failed(), [("a", "Owned")].into(), "{text}");
+        }
+        let destroys = stack.plan(&ResourceGraph::empty(), Mode::Destroy);
+        assert_eq!(stack.apply(destroys).await.failed(), [("a", "Owned")].into());
+        assert_eq!(stack.world.things(), theirs);
+        // Let go of by the other, it is this stack's again.
+        stack.world.mark("item-1", "");
+        assert_eq!(stack.up(ONE).await.did(), ["Updated a"]);
+        assert_eq!(&*stack.world.things()[0].lineage, "lineage");
+    });
+}
+
+#[test]
+fn what_another_stack_has_gets_no_new_name_here() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |name: &str, alias: &str| {
+            format!(
+                r#"{{"{name}": {{"type": "Item", "properties": {{"name": "a"}}, "options": {{"aliases": [{alias}]}}}},
+                     "user": {{"type": "Item", "properties": {{"uses": ["${{{name}.id}}"]}}}}}}"#
+            )
+        };
+        stack.up(&text("old", "")).await;
+        let id = stack.world.at("old")[0].id.clone();
+        stack.world.mark(&id, "other");
+        let problems = read(&stack, &stack.graph(&text("new", r#""old""#)))
+            .await
+            .unwrap_err();
+        assert!(
+            problems[0].message.contains("belongs to another stack now"),
+            "{problems:?}"
+        );
+        let hint = problems[0].hint.as_deref().unwrap();
+        assert!(
+            hint.contains("`epid state rm old`"),
+            "it is recorded by that name: {hint}"
+        );
+    });
+}
+
+#[test]
+fn a_refresh_records_nothing_that_needs_what_is_not_there_yet() {
+    on_clock(async {
+        let text = |name: &str, alias: &str, value: &str, rest: &str| {
+            format!(
+                r#"{{"{name}": {{"type": "Item", "properties": {{"name": "{value}"}}, "options": {{"aliases": [{alias}]}}}},
+                     "user": {{"type": "Item", "properties": {{"uses": ["${{{name}.id}}"]}}}},
+                     "apart": {{"type": "Item", "properties": {{"name": "apart"}}, "options": {{{rest}}}}}}}"#
+            )
+        };
+        let mut stack = Stack::new();
+        stack.up(&text("old", "", "a", "")).await;
+        let id = stack.world.at("apart")[0].id.clone();
+        stack.world.mark(&id, "");
+        // `old` is renamed and changed, `apart` has an option and needs what is new.
+        let new = text(
+            "new",
+            r#""old""#,
+            "b",
+            r#""protect": true, "dependsOn": ["more"]"#,
+        );
+        let new = format!(
+            r#"{}, "more": {{"type": "Item", "properties": {{"name": "more"}}}}}}"#,
+            &new[..new.len() - 1]
+        );
+        stack.refresh = Refresh::Record;
+        let plan = read(&stack, &stack.graph(&new)).await.unwrap();
+        let ran = stack.apply(plan.records_alone()).await;
+        assert!(ran.outcome.is_success(), "{:?}", ran.outcome.failed);
+        stack.refresh = Refresh::Undo;
+        stack.up(&new).await;
+    });
+}
+
+#[test]
+fn what_holds_something_of_another_stack_is_not_deleted() {
+    on_clock(async {
+        let stack = Stack::new();
+        stack
+            .up(r#"{"box": {"type": "Box", "properties": {"name": "box"}},
+                    "in": {"type": "Child", "properties": {"name": "in", "box": "box"}}}"#)
+            .await;
+        let id = stack.world.at("in")[0].id.clone();
+        stack.world.mark(&id, "other");
+        let problems = read(&stack, &stack.graph("{}")).await.unwrap_err();
+        assert_eq!(
+            problems[0].message,
+            "`in` belongs to another stack, but `box`, which it is in, would be deleted"
+        );
+    });
+}
+
+#[test]
+fn what_was_shown_to_be_made_takes_over_nothing_that_came_since() {
+    on_clock(async {
+        let stack = Stack::of(World::new(), "first");
+        let graph = stack.graph(ADOPTED);
+        let seen = stack.look(&graph, Depth::Needed).await;
+        let plan = stack
+            .plan_with(&graph, Mode::Up, &seen.found, &Selection::default())
+            .unwrap();
+        Stack::of(stack.world.clone(), "").up(ONE).await;
+        let there = stack.world.things();
+        let ran = stack.apply(plan).await;
+        assert_eq!(ran.failed(), [("a", "AlreadyExists")].into());
+        let trouble = &ran.outcome.failed[0].trouble;
+        assert!(trouble.message.contains("is nobody's"), "{trouble:?}");
+        assert!(
+            trouble.hint.as_deref().unwrap().contains("run epid up again"),
+            "{trouble:?}"
+        );
+        assert_eq!(stack.world.things(), there);
+        // The next one shows it.
+        assert_eq!(stack.up(ADOPTED).await.did(), ["Imported a"]);
+    });
+}
+
+#[test]
+fn what_is_taken_over_is_changed_where_the_plan_said_so_and_nowhere_else() {
+    on_clock(async {
+        let valued = |text: &str| text.replace(r#""name": "a""#, r#""name": "a", "value": "1""#);
+        let (declared, adopted) = (valued(ONE), valued(ADOPTED));
+        let imported = adopted.replace(r#""adopt": true"#, r#""import": "item-1""#);
+        for text in [adopted, imported] {
+            let world = nobodys(&declared).await;
+            let stack = Stack::of(world.clone(), "first");
+            let graph = stack.graph(&text);
+            let seen = stack.look(&graph, Depth::Needed).await;
+            let plan = stack
+                .plan_with(&graph, Mode::Up, &seen.found, &Selection::default())
+                .unwrap();
+            world.tamper("item-1", "value", "2");
+            let there = world.things();
+            assert_eq!(
+                stack.apply(plan).await.failed(),
+                [("a", "StrongerThanPlanned")].into()
+            );
+            assert_eq!(world.things(), there);
+        }
+    });
+}
+
+#[test]
+fn a_step_that_makes_several_calls_starts_once() {
+    on_clock(async {
+        let started = |ran: &Ran| {
+            let events = ran.events.iter();
+            let of_a = |event: &&Event| matches!(event, Event::StepStarted { urn, .. } if urn.path() == "a");
+            events.filter(of_a).count()
+        };
+        let world = nobodys(ONE).await;
+        // A create, and a look at what has its name.
+        let stack = Stack::of(world.clone(), "first");
+        let refused = stack.run(ONE).await;
+        assert_eq!(refused.failed(), [("a", "AlreadyExists")].into());
+        assert_eq!(started(&refused), 1);
+        // A look whose it is, and an update.
+        imported(&stack, ONE).await;
+        let marked = stack.up(ONE).await;
+        assert_eq!(marked.did(), ["Updated a"]);
+        assert_eq!(started(&marked), 1);
+        // A look by its name, and an update.
+        world.mark("item-1", "");
+        let adopted = Stack::of(world, "second").up(ADOPTED).await;
+        assert_eq!(adopted.did(), ["Imported a"]);
+        assert_eq!(started(&adopted), 1);
     });
 }
 

@@ -1,11 +1,12 @@
 //! From plans to runs: the lock, recovery, the calls, the words at the end.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Planned, Running};
 use crate::apply::{Event, Executor, Outcome, PlanRefused, Stop};
-use crate::cli::bound::beyond;
+use crate::cli::bound::{beyond, unseen};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::saved_plan::SavedPlan;
@@ -15,7 +16,7 @@ use crate::cli::workspace::Workspace;
 use crate::cli::world::World;
 use crate::cli::{Context, surroundings};
 use crate::expression::Digests;
-use crate::plan::{Mode, Plan};
+use crate::plan::{Mode, Plan, Refresh};
 use crate::program::StackFile;
 use crate::state::{Location, Opening, Run, Session};
 
@@ -59,7 +60,15 @@ impl Running<'_> {
             return Ok(Some(shown.plan));
         }
         let fresh = self.plan_again(session, &shown).await?;
-        let beyond = beyond(&shown.plan, &fresh.plan);
+        let mut beyond = beyond(&shown.plan, &fresh.plan);
+        let mut more = "more would change than was shown";
+        if self.asked.refresh != Refresh::Undo {
+            let unseen = unseen(&shown.plan, &fresh.plan);
+            if !unseen.is_empty() {
+                more = "more was changed meanwhile than was shown";
+            }
+            beyond.extend(unseen);
+        }
         if self.asked.wait && !is_told_alike(&shown.plan, &fresh.plan) {
             // Whoever waits for others takes what they leave.
             let name = &fresh.stack.name;
@@ -75,12 +84,9 @@ impl Running<'_> {
         if beyond.is_empty() {
             return Ok(Some(fresh.plan));
         }
-        let names: Vec<&str> = beyond.iter().map(|urn| urn.path()).take(5).collect();
-        let message = format!(
-            "{}: more would change than was shown: {}",
-            fresh.stack.name,
-            names.join(", ")
-        );
+        let names: BTreeSet<&str> = beyond.iter().map(|urn| urn.path()).collect();
+        let names: Vec<&str> = names.into_iter().take(5).collect();
+        let message = format!("{}: {more}: {}", fresh.stack.name, names.join(", "));
         Err(Error::failed(message).hint("nothing of this stack was done; run it again to see what changes"))
     }
 

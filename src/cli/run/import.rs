@@ -15,7 +15,7 @@ use crate::cli::commands::records::{Amended, Amending, Amendment, Line};
 use crate::cli::derivations::Derivations;
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
-use crate::cli::ui::{Shown, count, document, plain, render_plan};
+use crate::cli::ui::{count, document, plain};
 use crate::cli::waiting::after_others;
 use crate::cli::workspace::{Recorded, Workspace};
 use crate::graph::{Node, ResourceGraph, Selector};
@@ -202,10 +202,10 @@ impl Running<'_> {
             terminal.line("as the program declares it: the next `epid up` changes nothing of it\n");
             return;
         }
-        let marks = |step: &crate::plan::Step| step.marks && step.changes.is_empty();
+        let only_marked = |step: &crate::plan::Step| step.unmarked && step.changes.is_empty();
         let quiet = |step: &crate::plan::Step| matches!(step.action, Action::Nothing | Action::Connect);
-        if next.steps.iter().all(|step| marks(step) || quiet(step)) {
-            let n = next.steps.iter().filter(|step| marks(step)).count();
+        if next.steps.iter().all(|step| only_marked(step) || quiet(step)) {
+            let n = next.steps.iter().filter(|step| only_marked(step)).count();
             let what = count(n, "resource is", "resources are");
             terminal.line(&format!(
                 "as the program declares it, but {what} nobody's: the next `epid up` marks what is nobody's as this stack's\n\
@@ -213,21 +213,8 @@ impl Running<'_> {
             ));
             return;
         }
-        let component = |address: &str| {
-            let name = address.split('[').next().unwrap_or(address);
-            let mut declared = stack.program.resources.iter();
-            declared.find(|d| *d.name == *name).map(|d| d.kind.clone())
-        };
-        let shown = Shown {
-            paint: terminal.paint,
-            width: terminal.width,
-            cuts: terminal.cuts,
-            details: false,
-            recorded: trial.entries.len(),
-            component: &component,
-        };
         terminal.line("not as the program declares it: the next `epid up` would do this\n");
-        terminal.print(&render_plan(next, shown));
+        terminal.print(&self.text(stack, next, trial.entries.len()));
         terminal.line("");
     }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `planning` | from stacks to plans: what is recorded, what other stacks offer, what exists |
 //! | `executing` | from plans to runs: the lock, recovery, the calls, the words at the end |
+//! | `refresh` | what was changed outside: told, or accepted |
 //! | `import` | records of what exists, by its id |
 //! | `wanted` | what is to be imported, and what is wrong with that |
 //! | `sharing` | what stacks have to do with each other |
@@ -11,31 +12,32 @@
 mod executing;
 mod import;
 mod planning;
+mod refresh;
 mod sharing;
 mod wanted;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use epid_provider::{Map, Urn};
+use epid_provider::Map;
 
 use crate::apply::{Control, Stop, Stopper};
-use crate::cli::args::{Destroy, Drifted, Preview, Refresh as RefreshCommand, SelectionArgs, StacksArgs, Up};
+use crate::cli::args::{Destroy, Drifted, Preview, SelectionArgs, StacksArgs, Up};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::saved_plan::SavedPlan;
-use crate::cli::ui::{Shown, count, document, is_long, principal, render_plan};
+use crate::cli::ui::{Shown, count, document, is_long, render_plan};
 use crate::cli::waiting::patiently;
-use crate::cli::workspace::{Pending, Workspace};
+use crate::cli::workspace::Workspace;
 use crate::cli::world::World;
 use crate::cli::{Context, saved_plan, surroundings};
 use crate::graph::Selector;
-use crate::plan::{Action, Drift, LostMark, Mode, Plan, Refresh, Selection, quoted};
+use crate::plan::{Mode, Plan, Refresh, Selection};
 use crate::program::StackFile;
 use crate::state::{Intent, Location, Snapshot, is_sandbox};
 
 pub(crate) use executing::started;
 pub(crate) use import::import;
+pub(crate) use refresh::refresh;
 
 /// What a run is asked to do, whichever stack it is for.
 pub(super) struct Asked {
@@ -378,119 +380,6 @@ pub(crate) async fn preview(context: &Context, workspace: Workspace, args: &Prev
     })
 }
 
-/// `epid refresh`.
-pub(crate) async fn refresh(
-    context: &Context,
-    workspace: &Workspace,
-    args: &RefreshCommand,
-) -> Result<Exit, Error> {
-    let control = heard();
-    let stacks = choose(workspace, &args.stacks)?;
-    // Finding out what became of a call is written down.
-    let world = taken_world(context, workspace, &stacks, &args.stacks, (args.wait, &control)).await?;
-    let mut asked = Asked::new(Mode::Up, &SelectionArgs::default(), &[])?;
-    asked.look = true;
-    asked.reads = true;
-    asked.wait = args.wait;
-    asked.refresh = Refresh::Record;
-    let run = Running {
-        context,
-        workspace,
-        world: &world,
-        asked: &asked,
-        control,
-        yes: args.yes,
-    };
-    let exit = refresh_all(context, &run, &stacks, args).await;
-    world.close()?;
-    exit
-}
-
-async fn refresh_all(
-    context: &Context,
-    run: &Running<'_>,
-    stacks: &[&StackFile],
-    args: &RefreshCommand,
-) -> Result<Exit, Error> {
-    let mut exit = Exit::Done;
-    run.tell_forgotten(&args.stacks, stacks).await?;
-    run.check_before_recovery(stacks).await?;
-    for stack in stacks {
-        run.recover(stack).await?;
-        let none = Pending::new();
-        let planned = run.plan(stack, &none);
-        let mut planned = run.unless_stopped(planned).await?;
-        let steps = principal(&planned.plan).into_iter();
-        let changed = steps.filter(|step| step.action != Action::Record && !step.gone);
-        let changed: BTreeSet<Urn> = changed.map(|step| step.target.urn.clone()).collect();
-        planned.plan = planned.plan.records_alone();
-        let drifted = !planned.plan.drift.is_empty();
-        if !args.accept {
-            planned.plan = planned.plan.only(|_| false);
-            run.show(std::slice::from_ref(&planned));
-            if !context.terminal.json {
-                context.terminal.print(&ways(&planned.plan));
-            }
-            if args.expect_no_changes && drifted {
-                exit = exit.or(Exit::Changes);
-            }
-            continue;
-        }
-        run.show(std::slice::from_ref(&planned));
-        if drifted {
-            let drift = planned
-                .plan
-                .drift
-                .iter()
-                .filter(|drift| !drift.changes.is_empty());
-            let kept = drift.map(|d| &d.urn).filter(|urn| changed.contains(*urn));
-            let kept: Vec<&str> = kept.map(Urn::path).collect();
-            if !kept.is_empty() {
-                let names = kept.join(", ");
-                context.terminal.note(&format!(
-                    "not accepted, because the next `epid up` changes it anyway: {names}"
-                ));
-            }
-            if planned.plan.is_empty() || !run.agreed("Record this?").await? {
-                continue;
-            }
-            exit = exit.or(run.execute(planned).await?.unwrap_or(Exit::Done));
-        }
-    }
-    Ok(exit)
-}
-
-/// What may be done about drift, each in a line.
-fn ways(plan: &Plan) -> String {
-    let any = |is: &dyn Fn(&Drift) -> bool| plan.drift.iter().any(is);
-    let taken = |drift: &&Drift| matches!(drift.mark, Some(LostMark::Taken(_)));
-    let mut lines = Vec::new();
-    if any(&|drift| !drift.changes.is_empty()) {
-        lines.push(
-            "`epid up --refresh` puts back what was changed, `epid refresh --accept` keeps it".to_owned(),
-        );
-    }
-    if any(&|drift| drift.gone) {
-        lines.push(
-            "`epid up --refresh` makes what is gone again; `epid refresh --accept` records it as gone, and the next \
-             `epid up` makes what is declared again"
-                .to_owned(),
-        );
-    }
-    if any(&|drift| drift.mark == Some(LostMark::Removed)) {
-        lines.push(
-            "`epid up --refresh` marks again what bears no mark: another stack may take it until then"
-                .to_owned(),
-        );
-    }
-    lines.extend(plan.drift.iter().filter(taken).map(|drift| {
-        let path = drift.urn.path();
-        let name = quoted(path);
-        format!("`epid state rm {name}` lets go of `{path}`, which stays with the other stack")
-    }));
-    lines.iter().map(|line| format!("  {line}\n")).collect()
-}
-
 struct Running<'a> {
     context: &'a Context,
     workspace: &'a Workspace,
@@ -578,11 +467,12 @@ impl Running<'_> {
         }
     }
 
-    fn text(&self, planned: &Planned<'_>) -> String {
+    /// A plan of a stack that holds so many records, as people see it.
+    fn text(&self, stack: &StackFile, plan: &Plan, recorded: usize) -> String {
         let terminal = self.context.terminal;
         let component = |address: &str| {
             let name = address.split('[').next().unwrap_or(address);
-            let mut declared = planned.stack.program.resources.iter();
+            let mut declared = stack.program.resources.iter();
             declared.find(|d| *d.name == *name).map(|d| d.kind.clone())
         };
         let shown = Shown {
@@ -590,10 +480,10 @@ impl Running<'_> {
             width: terminal.width,
             cuts: terminal.cuts,
             details: self.asked.details,
-            recorded: planned.recorded,
+            recorded,
             component: &component,
         };
-        render_plan(&planned.plan, shown)
+        render_plan(plan, shown)
     }
 
     /// Tells of calls of earlier runs that may have happened or not: a preview finds nothing out, as that is written down.
@@ -636,7 +526,8 @@ impl Running<'_> {
                 terminal.json(&document(&planned.plan));
             } else {
                 let gap = if at > 0 { "\n" } else { "" };
-                terminal.print(&format!("{gap}{}", self.text(planned)));
+                let text = self.text(planned.stack, &planned.plan, planned.recorded);
+                terminal.print(&format!("{gap}{text}"));
             }
         }
         if !terminal.json && !self.asked.details && planned.iter().any(|planned| is_long(&planned.plan)) {

@@ -22,7 +22,7 @@ pub(crate) fn document(plan: &Plan) -> serde_json::Value {
                 "kind": step.kind.as_str(),
                 "source": step.source,
                 "changes": step.changes,
-                "marks": step.marks,
+                "unmarked": step.unmarked,
                 "gone": step.gone,
                 "found": step.found,
             })

@@ -2,6 +2,7 @@
 //!
 //! Only this room and `src/main.rs` print. Everything else returns data.
 
+mod concealed;
 mod json;
 mod leaves;
 mod outputs;
@@ -12,6 +13,7 @@ mod style;
 mod summary;
 mod terminal;
 
+pub(crate) use concealed::conceal;
 pub(crate) use json::{document, is_told_alike, shown_json};
 pub(crate) use outputs::{outputs, value_lines};
 pub(crate) use plan::{Shown, is_long, principal, render_plan};

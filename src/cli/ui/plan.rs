@@ -6,7 +6,7 @@ use epid_provider::{Kind, Replace, Urn};
 
 use super::leaves::{change, declared, is_whole};
 use super::style::{Paint, count, cut, duration, mark, plain, width};
-use crate::plan::{Action, Estimate, Found, LostMark, Mode, Plan, Step, estimate};
+use crate::plan::{Action, Drift, Estimate, Found, LostMark, Mode, Plan, Step, estimate};
 
 /// What to show of a plan besides its steps.
 #[derive(Clone, Copy)]
@@ -195,10 +195,7 @@ pub(crate) fn tally(plan: &Plan, steps: &[&Step]) -> Tally {
 
 /// What a step does as far as that is known: to adopt what is not there is to make it.
 fn shown_action(step: &Step) -> Action {
-    match &step.found {
-        Some(Found { id: None, .. }) => Action::Create,
-        _ => step.action,
-    }
+    if step.makes() { Action::Create } else { step.action }
 }
 
 /// What is known of what is taken over.
@@ -310,7 +307,10 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown<'_>) -> 
         Action::Record if step.gone => {
             notes.push("recorded as gone: the next `epid up` makes it again".to_owned());
         }
-        Action::Record if step.marks => {
+        Action::Record if step.unmarked && is_anothers(step, plan) => {
+            notes.push("recorded as unmarked: nothing is sent to it while another stack has it".to_owned());
+        }
+        Action::Record if step.unmarked => {
             notes.push("recorded as unmarked: the next `epid up` marks it again".to_owned());
         }
         Action::Forget => notes.push("left in place, no longer recorded".to_owned()),
@@ -321,7 +321,7 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown<'_>) -> 
     if let Some(from) = step.from.as_ref().filter(|f| f.urn != step.target.urn) {
         notes.push(format!("was {}", from.urn.path()));
     }
-    if step.marks && step.action != Action::Record {
+    if step.unmarked && step.action != Action::Record {
         notes.push("marked as this stack's".to_owned());
     }
     if step.undo_drift {
@@ -348,6 +348,17 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown<'_>) -> 
         note: notes.join(", "),
         details,
     }
+}
+
+/// True where a look found that another stack has it.
+fn is_anothers(step: &Step, plan: &Plan) -> bool {
+    let of_it = |drift: &&Drift| drift.urn == step.target.urn;
+    let mark = plan
+        .drift
+        .iter()
+        .filter(of_it)
+        .find_map(|drift| drift.mark.as_ref());
+    matches!(mark, Some(LostMark::Another(_)))
 }
 
 /// Why a resource is replaced.
@@ -391,7 +402,7 @@ fn drift_rows(plan: &Plan, rows: &mut Vec<Row>, paint: Paint) {
             note: match &drift.mark {
                 _ if drift.gone => "drift: it is gone".to_owned(),
                 Some(LostMark::Removed) => "drift: its mark as this stack's is gone".to_owned(),
-                Some(LostMark::Taken(whose)) => {
+                Some(LostMark::Another(whose)) => {
                     format!("drift: it belongs to another stack now ({})", plain(whose))
                 }
                 None => "drift: changed outside epid".to_owned(),
@@ -502,6 +513,16 @@ fn summary(tally: &Tally, plan: &Plan, paint: Paint) -> String {
             ""
         };
         parts.push(paint.yellow(&format!("{} drifted{keeps}", tally.drifted)));
+    }
+    let only_recorded = plan
+        .steps
+        .iter()
+        .filter(|step| step.action == Action::Drop)
+        .count();
+    if parts.is_empty() && only_recorded > 0 {
+        // A lookup, a connection, or what is gone.
+        let records = count(only_recorded, "record", "records");
+        return format!("{records} to forget; nothing in a cloud changes");
     }
     if parts.is_empty() {
         let nothing = match plan.header.mode {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use console::Term;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
 
+use super::concealed::concealed;
 use super::plan::principal;
 use super::remaining::Remaining;
 use super::style::{count, cut, duration, past, plain};
@@ -360,11 +361,11 @@ impl TermLike for Screen {
     }
 
     fn write_line(&self, text: &str) -> io::Result<()> {
-        self.0.write_line(text)
+        self.0.write_line(&concealed(text))
     }
 
     fn write_str(&self, text: &str) -> io::Result<()> {
-        self.0.write_str(text)
+        self.0.write_str(&concealed(text))
     }
 
     fn clear_line(&self) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write};
 
+use super::concealed::{concealed, concealed_json};
 use super::style::Paint;
 use crate::cli::args::Color;
 use crate::cli::error::Error;
@@ -53,6 +54,11 @@ impl Terminal {
 
     /// Prints lines of a result. A reader that went away (`epid … | head`) is no error: what it did not want is dropped.
     pub(crate) fn print(self, text: &str) {
+        self.print_openly(&concealed(text));
+    }
+
+    /// The same, of what somebody asked to see with its secrets.
+    pub(crate) fn print_openly(self, text: &str) {
         drop(io::stdout().lock().write_all(text.as_bytes()));
     }
 
@@ -64,14 +70,17 @@ impl Terminal {
     /// Prints one line that somebody has to hear, wherever they listen.
     pub(crate) fn tell(self, text: &str) {
         let mut out = io::stdout().lock();
-        if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+        if writeln!(out, "{}", concealed(text))
+            .and_then(|()| out.flush())
+            .is_err()
+        {
             self.note(text);
         }
     }
 
     /// Prints what is no result: warnings, errors, questions.
     pub(crate) fn note(self, text: &str) {
-        drop(writeln!(io::stderr().lock(), "{text}"));
+        drop(writeln!(io::stderr().lock(), "{}", concealed(text)));
     }
 
     /// Prints what is not wrong yet.
@@ -111,7 +120,8 @@ impl Terminal {
         if let Some(document) = value.as_object_mut() {
             document.insert("format".to_owned(), crate::apply::EVENT_FORMAT.into());
         }
-        self.line(&value.to_string());
+        concealed_json(&mut value);
+        self.print_openly(&format!("{value}\n"));
     }
 
     /// Prints what a command came to: a sentence, or an event of that.

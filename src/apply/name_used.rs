@@ -7,16 +7,16 @@ use super::call::{Job, Report, execute};
 use super::dispatcher::Dispatcher;
 use super::event::Trouble;
 use super::settle::{Ended, Phase};
-use crate::plan::{ANOTHERS, Step, quoted, told};
+use crate::plan::{ANOTHERS, Action, Step, quoted, told};
 use crate::state::{Ending, is_sandbox};
 
-/// The code with which every provider says that a name is taken.
-const TAKEN: &str = "AlreadyExists";
+/// The code with which every provider says that a name is used.
+const NAME_USED: &str = "AlreadyExists";
 
 impl Dispatcher<'_> {
     /// True where a create failed because something has its name.
-    pub(super) fn is_taken(&self, token: &Token, failure: &Failure) -> bool {
-        failure.code == TAKEN
+    pub(super) fn is_name_used(&self, token: &Token, failure: &Failure) -> bool {
+        failure.code == NAME_USED
             && self.executor.session.with(|snapshot| {
                 let intent = snapshot.intents.get(token);
                 intent.is_some_and(|intent| intent.operation == Operation::Create)
@@ -24,7 +24,7 @@ impl Dispatcher<'_> {
     }
 
     /// Ends such a create, and looks at what has its name.
-    pub(super) fn look_at_taker(&mut self, step: &Step, token: &Token, failure: &Failure) -> Ended {
+    pub(super) fn look_by_name(&mut self, step: &Step, token: &Token, failure: &Failure) -> Ended {
         self.record(Some(token.clone()), Ending::Failed, Vec::new())?;
         let trouble = Trouble::from(failure);
         let Ok(settled) = self
@@ -37,7 +37,7 @@ impl Dispatcher<'_> {
         let Ok(source) = self.source(step, key.as_ref()) else {
             return Err(trouble);
         };
-        self.running(step, Phase::Taken(trouble));
+        self.running(step, Phase::NameUsed(trouble));
         let query = Query::Inputs {
             urn: step.target.urn.clone(),
             kind: step.kind.clone(),
@@ -52,8 +52,8 @@ impl Dispatcher<'_> {
         Ok(None)
     }
 
-    /// What to say of a create whose name is taken, once it was looked by what.
-    pub(super) fn taken(&self, step: &Step, refused: Trouble, report: &Report) -> Trouble {
+    /// What to say of a create whose name is used, once it was looked by what.
+    pub(super) fn name_used(&self, step: &Step, refused: Trouble, report: &Report) -> Trouble {
         let Report::Seen(Observed::Present(present)) = report else {
             return refused;
         };
@@ -80,6 +80,9 @@ impl Dispatcher<'_> {
 
     /// How a resource may be taken over.
     fn ways(&self, step: &Step, present: &Present) -> String {
+        if step.action == Action::Adopt {
+            return "run epid up again: the new plan shows what it takes over".to_owned();
+        }
         let header = &self.plan.header;
         let world = if is_sandbox(&header.world) {
             " --sandbox"
