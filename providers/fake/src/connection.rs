@@ -438,8 +438,11 @@ impl Connection for FakeConnection {
                 (true, _) | (_, "Defaulted") => sticky,
                 _ => Map::default(),
             });
-            thing.properties = defaults.merged(&inputs);
-            thing.version += 1;
+            let properties = defaults.merged(&inputs);
+            if properties != thing.properties {
+                thing.properties = properties;
+                thing.version += 1;
+            }
             if thing.lineage.is_empty() {
                 thing.lineage = cx.lineage.clone();
                 thing.urn = cx.urn.clone();

@@ -31,7 +31,7 @@ pub struct Thing {
     pub token: Arc<str>,
     /// Its properties, with what the service chose.
     pub properties: Value,
-    /// How often it was updated.
+    /// How often its properties changed.
     pub version: u32,
     /// What is still to be done before it is whole.
     pub missing: Vec<String>,
