@@ -1,5 +1,7 @@
 //! Calls that go wrong.
 
+use std::time::Duration;
+
 use epid::apply::{Event, Fate};
 use epid::graph::ResourceGraph;
 use epid::plan::Mode;
@@ -114,6 +116,20 @@ fn a_request_that_is_sent_again_is_looked_for_as_long_as_the_first() {
         }
         stack.up(r#"{"a": {"type": "Tagged"}}"#).await;
         assert_eq!(stack.world.of("Tagged").len(), 1);
+    });
+}
+
+#[test]
+fn what_a_service_did_late_is_seen_by_whoever_comes_after() {
+    on_clock(async {
+        let stack = Stack::new();
+        let late = Fault::new(Effect::Delay(Duration::from_secs(30)));
+        stack.world.fault(late.api(Api::Create));
+        stack
+            .run(r#"{"a": {"type": "Item", "properties": {"name": "a"}}}"#)
+            .await;
+        // A process that dies now is followed by one whose time begins there.
+        assert!(stack.world.things()[0].visible <= stack.world.copy().now());
     });
 }
 
