@@ -1,5 +1,7 @@
 //! Calls that go wrong.
 
+use std::time::Duration;
+
 use epid::apply::{Event, Fate};
 use epid::graph::ResourceGraph;
 use epid::plan::Mode;
@@ -118,6 +120,20 @@ fn a_request_that_is_sent_again_is_looked_for_as_long_as_the_first() {
 }
 
 #[test]
+fn what_a_service_did_late_is_seen_by_whoever_comes_after() {
+    on_clock(async {
+        let stack = Stack::new();
+        let late = Fault::new(Effect::Delay(Duration::from_secs(30)));
+        stack.world.fault(late.api(Api::Create));
+        stack
+            .run(r#"{"a": {"type": "Item", "properties": {"name": "a"}}}"#)
+            .await;
+        // A process that dies now is followed by one whose time begins there.
+        assert!(stack.world.things()[0].visible <= stack.world.copy().now());
+    });
+}
+
+#[test]
 fn an_answer_that_cannot_be_found_leaves_the_intent_for_the_next_run() {
     on_clock(async {
         let stack = Stack::new();
@@ -170,6 +186,26 @@ fn a_half_made_thing_is_recorded_blocks_its_dependents_and_is_finished_by_the_ne
 }
 
 /// Only what is known to have been sent can be taken away again.
+#[test]
+fn what_a_half_made_successor_is_to_keep_stays_when_the_next_run_finishes_it() {
+    on_clock(async {
+        let stack = Stack::new();
+        let text = |shape: &str| {
+            format!(
+                r#"{{"a": {{"type": "Stepwise", "properties": {{"shape": "{shape}"}}}},
+                     "b": {{"type": "Item", "properties": {{"name": "b", "shape": "${{a.version}}", "uses": ["${{a.id}}"]}}}}}}"#
+            )
+        };
+        stack.up(&text("round")).await;
+        stack.world.fault(Fault::new(Effect::Half).api(Api::Create));
+        let ran = stack.run(&text("square")).await;
+        assert_eq!(ran.failed(), [("a", "InternalError")].into());
+        // Its version is that of one made at once: the update that finishes it changes nothing.
+        let ran = stack.up(&text("square")).await;
+        assert_eq!(ran.did(), ["Updated a", "Updated b", "Deleted a"]);
+    });
+}
+
 #[test]
 fn what_a_half_done_update_was_to_set_is_remembered_until_one_finishes() {
     on_clock(async {

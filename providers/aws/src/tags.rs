@@ -53,7 +53,8 @@ pub(crate) fn of_epid(cx: &Call) -> Tags {
 }
 
 /// What a resource's tags are to become, from what is `there`: tags of the inputs, of the defaults and of epid are
-/// set; a tag that was `applied` and is declared no more goes; everybody else's stay.
+/// set; a tag that was `applied` and is declared no more goes; everybody else's stay. What differs from `applied` is asked for
+/// whatever is said to be there: that may be of the past. Nothing was `applied` to what was just made, with its tags.
 pub(crate) fn change(
     cx: &Call,
     defaults: &Tags,
@@ -61,14 +62,22 @@ pub(crate) fn change(
     inputs: &Value,
     there: &Tags,
 ) -> (Tags, Vec<String>) {
+    let is_new = applied.is_null();
+    let (applied, inputs) = (declared(applied), declared(inputs));
     let mut wanted = defaults.clone();
-    wanted.extend(declared(inputs));
+    wanted.extend(inputs.clone());
     wanted.extend(of_epid(cx));
-    let gone = declared(applied)
-        .into_keys()
-        .filter(|key| !wanted.contains_key(key) && there.contains_key(key))
+    let gone = applied
+        .keys()
+        .filter(|key| !wanted.contains_key(*key))
+        .cloned()
         .collect();
-    wanted.retain(|key, value| there.get(key) != Some(value));
+    let is_changed = |key: &String| {
+        inputs
+            .get(key)
+            .is_some_and(|value| applied.get(key) != Some(value))
+    };
+    wanted.retain(|key, value| there.get(key) != Some(value) || (!is_new && is_changed(key)));
     (wanted, gone)
 }
 

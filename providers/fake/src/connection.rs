@@ -132,7 +132,7 @@ impl FakeConnection {
                 .lock()
                 .things
                 .change(id, |thing| thing.missing.retain(|m| *m != stage));
-            self.world.changed(&stage, &cx.urn);
+            self.world.changed(&stage, cx);
         }
     }
 
@@ -391,7 +391,7 @@ impl Connection for FakeConnection {
         let _busy = self.hold(cx, b, &inputs);
         let after = self.before(cx, Api::Create, kind).await?;
         let id = self.make(cx, kind, b, &inputs)?;
-        self.world.changed("create", &cx.urn);
+        self.world.changed("create", cx);
         if b.stages.is_empty() {
             if !b.takes.is_zero() {
                 cx.sleep(b.takes)
@@ -438,8 +438,11 @@ impl Connection for FakeConnection {
                 (true, _) | (_, "Defaulted") => sticky,
                 _ => Map::default(),
             });
-            thing.properties = defaults.merged(&inputs);
-            thing.version += 1;
+            let properties = defaults.merged(&inputs);
+            if properties != thing.properties {
+                thing.properties = properties;
+                thing.version += 1;
+            }
             if thing.lineage.is_empty() {
                 thing.lineage = cx.lineage.clone();
                 thing.urn = cx.urn.clone();
@@ -447,7 +450,7 @@ impl Connection for FakeConnection {
             self.admit(&inner, &thing, b)?;
             inner.things.insert(thing);
         }
-        self.world.changed("update", &cx.urn);
+        self.world.changed("update", cx);
         self.finish(cx, b, &record.id, matches!(after, After::Half))
             .await?;
         self.after(cx, after).await?;
@@ -466,7 +469,7 @@ impl Connection for FakeConnection {
                 .map_err(|f| f.with_outcome(Outcome::Unknown))?;
         }
         self.remove(&record.id)?;
-        self.world.changed("delete", &cx.urn);
+        self.world.changed("delete", cx);
         self.after(cx, after).await
     }
 

@@ -45,7 +45,11 @@ fn behaviour(name: &str, doc: &str, fields: Vec<Field>) -> Behaviour {
     schema.outputs = vec![
         Output::new("id", "Its id."),
         Output::new("endpoint", "Where it is reached; an update keeps it."),
-        Output::new("version", "Counts its updates.").changes_with(&["*"]),
+        Output::new(
+            "version",
+            "Counts its changes: an update that only finishes it is none.",
+        )
+        .changes_with(&["*"]),
     ];
     Behaviour {
         schema: Arc::new(schema),

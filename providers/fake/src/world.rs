@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use epid_provider::{Timestamp, Urn, Value};
+use epid_provider::{Call, Timestamp, Urn, Value};
 
 use crate::fault::{Api, Effect, Fault};
 use crate::things::Things;
@@ -31,7 +31,7 @@ pub struct Thing {
     pub token: Arc<str>,
     /// Its properties, with what the service chose.
     pub properties: Value,
-    /// How often it was updated.
+    /// How often its properties changed.
     pub version: u32,
     /// What is still to be done before it is whole.
     pub missing: Vec<String>,
@@ -78,7 +78,7 @@ type Watcher = Arc<dyn Fn(&World, &str) + Send + Sync>;
 
 #[derive(Clone, Default)]
 pub(crate) struct Inner {
-    /// The latest moment at which something was asked.
+    /// The latest moment at which something was asked or changed.
     pub(crate) now: Timestamp,
     pub(crate) next: u32,
     pub(crate) things: Things,
@@ -129,14 +129,18 @@ impl World {
     }
 
     /// Something was changed.
-    pub(crate) fn changed(&self, what: &str, urn: &Urn) {
-        let watcher = self.lock().watcher.clone();
+    pub(crate) fn changed(&self, what: &str, cx: &Call) {
+        let watcher = {
+            let mut inner = self.lock();
+            inner.now = inner.now.max(cx.now());
+            inner.watcher.clone()
+        };
         if let Some(look) = watcher {
-            look(self, &format!("{what} {}", urn.path()));
+            look(self, &format!("{what} {}", cx.urn.path()));
         }
     }
 
-    /// The latest moment at which something was asked of it; 0 before the first.
+    /// The latest moment at which something was asked of it or changed in it; 0 before the first.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.lock().now

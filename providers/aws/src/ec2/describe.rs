@@ -373,7 +373,7 @@ pub(super) async fn settle_tags<T: Thing>(
         for (at, key) in gone.iter().enumerate() {
             request = request.with(format!("Tag.{}.Key", at + 1), key);
         }
-        let Done {} = cx.clients.ec2.call(cx.call, request).await?;
+        let Done {} = patiently(cx, request).await?;
     }
     Ok(())
 }

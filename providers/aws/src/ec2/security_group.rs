@@ -20,12 +20,17 @@ use super::{shared_schema, tags_field};
 use crate::inputs::{bool, map, require, text};
 use crate::kind::{Cx, ResourceKind};
 use crate::tags::{self, Tags};
-use crate::wait::{PROPAGATION, Pace};
+use crate::wait::{PROPAGATION, Pace, UNSEEN};
 
 /// A firewall around network interfaces.
 pub(super) struct SecurityGroup;
 
 const DESCRIPTION: &str = "Managed by epid";
+/// Codes of a rule that is not there.
+const NO_RULE: &[&str] = &[
+    "InvalidPermission.NotFound",
+    "InvalidSecurityGroupRuleId.NotFound",
+];
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -148,71 +153,150 @@ fn is_ours(rule: &Rule, applied: &Value, inputs: &Value) -> bool {
         || (rule.is_born_with() && inputs.get("egress").is_some_and(|egress| !egress.is_null()))
 }
 
-async fn settle(cx: Cx<'_>, group: &Listed, applied: &Value, inputs: &Value) -> Result<(), Failure> {
-    let id = group.group_id.as_str();
-    let there = rules::of_groups(cx, &[id]).await?;
-    let wanted = Rule::all(inputs);
-    for (_, egress) in DIRECTIONS {
-        let missing: Vec<&Rule> = wanted
-            .iter()
-            .filter(|rule| rule.egress == egress)
-            .filter(|rule| !there.iter().any(|listed| listed.rule.admits_the_same(rule)))
-            .collect();
-        authorize(cx, id, egress, &missing).await?;
-        let gone = there.iter().filter(|listed| {
-            listed.rule.egress == egress
-                && !wanted.iter().any(|rule| rule.admits_the_same(&listed.rule))
-                && is_ours(&listed.rule, applied, inputs)
-        });
-        let gone: Vec<&str> = gone.map(|listed| listed.id.as_str()).collect();
-        if !gone.is_empty() {
-            let action = if egress {
-                "RevokeSecurityGroupEgress"
-            } else {
-                "RevokeSecurityGroupIngress"
-            };
-            let request = Request::repeatable(action)
-                .with("GroupId", id)
-                .list("SecurityGroupRuleId", gone);
-            let answer = cx.clients.ec2.call(cx.call, request).await;
-            unless(
-                answer,
-                &[
-                    "InvalidPermission.NotFound",
-                    "InvalidSecurityGroupRuleId.NotFound",
-                ],
-            )?;
-        }
-    }
-    for rule in &wanted {
-        let listed = there.iter().find(|listed| listed.rule.admits_the_same(rule));
-        if let Some(listed) = listed.filter(|listed| listed.rule.description != rule.description) {
-            let request = rule.describe_anew(id, &listed.id);
-            let Done {} = cx.clients.ec2.call(cx.call, request).await?;
-        }
-    }
-    show(cx, id, applied, inputs).await?;
-    settle_tags(cx, group, applied, inputs).await
+/// What an update starts from.
+struct Start<'a> {
+    /// What was sent before.
+    applied: &'a Value,
+    /// Whether an earlier request may have done something that `applied` does not tell.
+    unsure: bool,
 }
 
-/// Waits until reads see the rules as they were set.
-async fn show(cx: Cx<'_>, group: &str, applied: &Value, inputs: &Value) -> Result<(), Failure> {
+impl Start<'_> {
+    /// The rules that may be there and are to go.
+    fn leaving(&self, inputs: &Value) -> Vec<Rule> {
+        let wanted = Rule::all(inputs);
+        let given = |inputs: &Value| inputs.get("egress").is_some_and(|egress| !egress.is_null());
+        let born = given(inputs) && (self.unsure || !given(self.applied));
+        Rule::all(self.applied)
+            .into_iter()
+            .chain(born.then(Rule::born_with))
+            .filter(|rule| !wanted.iter().any(|wanted| wanted.admits_the_same(rule)))
+            .collect()
+    }
+
+    /// The rules that are let in whether or not a read shows them: it may be of a time when they were there.
+    fn coming<'r>(&self, wanted: &'r [Rule]) -> Vec<&'r Rule> {
+        let known = Rule::all(self.applied);
+        let is_known = |rule: &Rule| known.iter().any(|known| known.admits_the_same(rule));
+        let coming = wanted.iter().filter(|rule| self.unsure || !is_known(rule));
+        coming.collect()
+    }
+}
+
+/// Makes the rules and tags what `inputs` say, and waits until reads see the rules so. A read may be of the past: a rule
+/// that is to go and is not listed counts as gone only where that is said for a while.
+async fn settle(cx: Cx<'_>, group: &Listed, start: &Start<'_>, inputs: &Value) -> Result<(), Failure> {
+    let id = group.group_id.as_str();
     let wanted = Rule::all(inputs);
+    let mut leaving = start.leaving(inputs);
+    let mut coming = start.coming(&wanted);
+    let mut let_in: Vec<&Rule> = Vec::new();
     let mut pace = Pace::new(Duration::from_millis(300), Duration::from_secs(5));
     loop {
-        let there = rules::of_groups(cx, &[group]).await?;
+        let there = rules::of_groups(cx, &[id]).await?;
+        let is_listed = |rule: &Rule| there.iter().any(|listed| listed.rule.admits_the_same(rule));
+        let missing: Vec<&Rule> = wanted
+            .iter()
+            .filter(|rule| !let_in.contains(rule) && (coming.contains(rule) || !is_listed(rule)))
+            .collect();
+        let gone: Vec<&rules::Listed> = there
+            .iter()
+            .filter(|listed| {
+                !wanted.iter().any(|rule| rule.admits_the_same(&listed.rule))
+                    && is_ours(&listed.rule, start.applied, inputs)
+            })
+            .collect();
         let shown = wanted
             .iter()
             .all(|rule| there.iter().any(|listed| listed.rule == *rule));
-        let hidden = there.iter().all(|listed| {
-            wanted.iter().any(|rule| rule.admits_the_same(&listed.rule))
-                || !is_ours(&listed.rule, applied, inputs)
-        });
-        if (shown && hidden) || pace.waited(cx.call) >= PROPAGATION {
-            return Ok(());
+        let settled = leaving.is_empty() || pace.waited(cx.call) >= UNSEEN;
+        if missing.is_empty() && shown && gone.is_empty() && settled {
+            break;
+        }
+        if pace.waited(cx.call) >= PROPAGATION {
+            match gone.first() {
+                None => break,
+                Some(left) => return Err(still_there(id, &left.rule)),
+            }
+        }
+        for (_, egress) in DIRECTIONS {
+            let missing: Vec<&Rule> = of(&missing, egress, |rule| rule.egress);
+            authorize(cx, id, egress, &missing).await?;
+            let gone = of(&gone, egress, |listed| listed.rule.egress);
+            for revoked in revoke(cx, id, egress, &gone).await? {
+                leaving.retain(|rule| !rule.admits_the_same(&revoked.rule));
+            }
+        }
+        coming.clear();
+        let_in.extend(missing);
+        for rule in &wanted {
+            let listed = there.iter().find(|listed| listed.rule.admits_the_same(rule));
+            if let Some(listed) = listed.filter(|listed| listed.rule.description != rule.description) {
+                let answer = cx
+                    .clients
+                    .ec2
+                    .call(cx.call, rule.describe_anew(id, &listed.id))
+                    .await;
+                unless(answer, NO_RULE)?;
+            }
         }
         pace.rest(cx.call, "waiting until EC2 shows the rules").await?;
     }
+    settle_tags(cx, group, start.applied, inputs).await
+}
+
+/// Those of a direction.
+fn of<'r, T>(rules: &[&'r T], egress: bool, is_egress: impl Fn(&T) -> bool) -> Vec<&'r T> {
+    let of = rules.iter().filter(|rule| is_egress(rule) == egress);
+    of.copied().collect()
+}
+
+/// Takes rules away; one that EC2 does not know, which fails the whole request, is gone or too new. Gives those that it took
+/// away.
+async fn revoke<'r>(
+    cx: Cx<'_>,
+    group: &str,
+    egress: bool,
+    gone: &[&'r rules::Listed],
+) -> Result<Vec<&'r rules::Listed>, Failure> {
+    let action = if egress {
+        "RevokeSecurityGroupEgress"
+    } else {
+        "RevokeSecurityGroupIngress"
+    };
+    let ask = async |gone: &[&rules::Listed]| {
+        let ids = gone.iter().map(|listed| listed.id.as_str());
+        let request = Request::repeatable(action)
+            .with("GroupId", group)
+            .list("SecurityGroupRuleId", ids);
+        match cx.clients.ec2.call::<Done>(cx.call, request).await {
+            Ok(Done {}) => Ok(true),
+            Err(failure) if NO_RULE.contains(&failure.code.as_str()) => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    };
+    if gone.is_empty() {
+        return Ok(Vec::new());
+    }
+    if ask(gone).await? {
+        return Ok(gone.to_vec());
+    }
+    let mut revoked = Vec::new();
+    for listed in gone.iter().filter(|_| gone.len() > 1) {
+        if ask(&[listed]).await? {
+            revoked.push(*listed);
+        }
+    }
+    Ok(revoked)
+}
+
+fn still_there(group: &str, rule: &Rule) -> Failure {
+    let message = format!(
+        "EC2 still lists rule {} of {group} after {} s, though it was revoked",
+        rule.key(),
+        PROPAGATION.as_secs()
+    );
+    Failure::new("NotVisible", message)
 }
 
 /// Lets rules in; one that is there already, which fails the whole request, is let be.
@@ -354,7 +438,11 @@ impl ResourceKind for SecurityGroup {
         };
         let begun = Begun::note(cx, &id, outputs(&id), "set the rules").await?;
         let group = begun.keep(appear::<Listed>(cx, &id).await)?;
-        begun.keep(settle(cx, &group, inputs, inputs).await)?;
+        let start = Start {
+            applied: inputs,
+            unsure: true,
+        };
+        begun.keep(settle(cx, &group, &start, inputs).await)?;
         Ok(Recorded {
             resolved: self.resolved(inputs, &present(&group, &[])),
             ..Recorded::new(id.as_str(), outputs(&id))
@@ -363,7 +451,11 @@ impl ResourceKind for SecurityGroup {
 
     async fn update(&self, cx: Cx<'_>, record: &Record, inputs: &Value) -> Result<Recorded, Failure> {
         let group = known::<Listed>(cx, "security group", &record.id).await?;
-        settle(cx, &group, &record.sent(), inputs).await?;
+        let start = Start {
+            applied: &record.sent(),
+            unsure: !record.incomplete.is_empty() || !record.attempted.is_empty(),
+        };
+        settle(cx, &group, &start, inputs).await?;
         Ok(Recorded {
             resolved: self.resolved(inputs, &present(&group, &[])),
             ..Recorded::new(record.id.clone(), outputs(&record.id))

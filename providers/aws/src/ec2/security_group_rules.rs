@@ -173,7 +173,18 @@ impl Rule {
         bare(self) == bare(other)
     }
 
-    /// Whether it is one that EC2 puts into every new group: everything out, to everywhere.
+    /// The one that EC2 puts into every new group: everything out, to everywhere.
+    pub(super) fn born_with() -> Self {
+        Self {
+            egress: true,
+            protocol: ALL.to_owned(),
+            ports: None,
+            peer: Peer::Ipv4("0.0.0.0/0".to_owned()),
+            description: None,
+        }
+    }
+
+    /// Whether it is one of those that EC2 puts into new groups: that one, and in a network with IPv6 another.
     pub(super) fn is_born_with(&self) -> bool {
         let anywhere = match &self.peer {
             Peer::Ipv4(block) => block == "0.0.0.0/0",

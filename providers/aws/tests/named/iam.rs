@@ -389,3 +389,29 @@ async fn an_update_that_took_half_is_half_done() {
     lab.change(&record, intent.inputs.value().clone()).await.unwrap();
     assert!(matches!(recover().await, Recovered::Done(_)));
 }
+
+/// A service that does not know yet what was made a moment ago says that there is no such thing to delete.
+#[tokio::test(start_paused = true)]
+async fn what_a_delete_does_not_know_yet_is_deleted_all_the_same() {
+    let role = Value::map([("assumeRolePolicyDocument", trust("eks.amazonaws.com"))]);
+    let policy = json(
+        r#"{"policyDocument":{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*"}]}}"#,
+    );
+    let issuer = json(r#"{"url":"https://issuer.example/id/1","clientIds":["sts.amazonaws.com"]}"#);
+    for (operation, kind, inputs) in [
+        ("DeleteRole", "aws:iam:Role", role),
+        ("DeletePolicy", "aws:iam:Policy", policy),
+        (
+            "DeleteOpenIDConnectProvider",
+            "aws:iam:OpenIdConnectProvider",
+            issuer,
+        ),
+    ] {
+        let lab = Lab::with_faults(FaultScript::one(operation, When::First(2), Fault::Stale(8_000))).await;
+        let record = lab.make(kind, "short", inputs).await.unwrap();
+        lab.remove(&record).await.unwrap();
+        lab.runtime_sleep(30).await;
+        let seen = lab.observe(Query::Record(Box::new(record))).await.unwrap();
+        assert_eq!(seen, Observed::Absent, "{kind}");
+    }
+}
