@@ -106,11 +106,11 @@ impl Store {
         };
         let told = latest.as_ref().or(previous.as_ref());
         let mut older = None;
-        if let Some(header) = told.map(|loaded| &loaded.snapshot.header) {
+        if let Some(snapshot) = told.map(|loaded| &loaded.snapshot) {
             if of_person.is_none() {
-                *of_person = self.noted_of(location, &header.lineage).await;
+                *of_person = self.noted_of(location, &snapshot.header.lineage).await;
             }
-            older = Self::check_seen(location, [noted.as_ref(), of_person.as_ref()], header).err();
+            older = Self::check_seen(location, [noted.as_ref(), of_person.as_ref()], snapshot).err();
         }
         if let (Some(latest), Some(previous)) = (&latest, &previous)
             && !is_same(&latest.snapshot, &previous.snapshot)

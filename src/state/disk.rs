@@ -12,6 +12,7 @@ use super::keys::cipher::{hex, random};
 use super::load::{self, Loaded, PREVIOUS, STATE, StateHead, note_run};
 use super::location::{Location, is_sandbox};
 use super::names;
+use super::seen::Far;
 use super::session::Opening;
 use super::snapshot::{Header, Snapshot};
 use super::store::{Store, off_thread};
@@ -37,8 +38,8 @@ pub(super) struct Disk {
     log: Option<Box<dyn Log>>,
     writer: Option<Writer>,
     guard: Option<Box<dyn Guard>>,
-    /// The serial that was noted last.
-    noted: Option<u64>,
+    /// What was noted last.
+    noted: Option<Far>,
 }
 
 impl Disk {
@@ -234,15 +235,15 @@ impl Disk {
     }
 
     /// Notes how far the state is, where that is news.
-    pub(super) async fn note_seen(&mut self, serial: u64) {
-        if self.noted.replace(serial) != Some(serial) {
+    pub(super) async fn note_seen(&mut self, far: Far) {
+        if self.noted.replace(far) != Some(far) {
             let Self {
                 store,
                 location,
                 head,
                 ..
             } = &*self;
-            store.note_seen(location, &head.lineage, serial).await;
+            store.note_seen(location, &head.lineage, far).await;
         }
     }
 
@@ -297,7 +298,7 @@ impl Disk {
         note_run(&snapshot, &begun, loaded.head.serial, &mut runs);
         snapshot.apply(&begun)?;
         self.append(vec![begun], &keys).await?;
-        self.note_seen(snapshot.header.serial).await;
+        self.note_seen(Far::of(&snapshot)).await;
         let result = RunResult::Done;
         snapshot.apply(&JournalEntry::Close { result, at })?;
         runs.extend(snapshot.run.as_deref().cloned());

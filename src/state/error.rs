@@ -207,9 +207,10 @@ pub enum StateError {
     },
     /// The state is older than it was when it was last written from here.
     #[error(
-        "{location} is at run {serial}, and run {seen} of it was seen here: an older copy was put back, which does not know what \
+        "{location} is {}: an older copy was put back, which does not know what \
          was made since. Put the newer one back; where that is lost, remove {file}, and `epid preview --refresh` shows what the \
-         older one knows of"
+         older one knows of",
+        behind(*serial, *seen)
     )]
     Older {
         /// The state.
@@ -376,5 +377,14 @@ fn uses(resources: usize, consumers: &[String]) -> String {
         ),
         (1, _) => "it has one resource; run `epid destroy` first".to_owned(),
         (n, _) => format!("it has {n} resources; run `epid destroy` first"),
+    }
+}
+
+/// How a state falls short of what was seen of it.
+fn behind(serial: u64, seen: u64) -> String {
+    if serial == seen {
+        format!("amid run {serial}, and the end of that run was seen here")
+    } else {
+        format!("at run {serial}, and run {seen} of it was seen here")
     }
 }

@@ -170,7 +170,7 @@ pub(super) async fn load(store: &Store, location: &Location) -> Result<Option<Lo
                     of_person = store.noted_of(location, &header.lineage).await;
                 }
                 let notes = [noted.as_ref(), of_person.as_ref()];
-                if let Err(older) = Store::check_seen(location, notes, header) {
+                if let Err(older) = Store::check_seen(location, notes, &loaded.snapshot) {
                     // Somebody may have written both since: only what is read from now on tells.
                     if !was_noted && of_person.is_some() {
                         continue;
@@ -210,7 +210,7 @@ pub(super) async fn way_back(
     if let StateError::Corrupt { file, next, .. } = &mut error
         && *file == *name
         && let Ok(Some(previous)) = examine(store, location, PREVIOUS, true).await
-        && Store::check_seen(location, [noted, None], &previous.snapshot.header).is_ok()
+        && Store::check_seen(location, [noted, None], &previous.snapshot).is_ok()
     {
         "move it away and try again: `state.previous` and the journal beside it hold the same"
             .clone_into(next);

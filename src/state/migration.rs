@@ -10,6 +10,7 @@ use super::journal_entry::{JournalEntry, Run, RunResult};
 use super::location::{Holder, Location};
 use super::names;
 use super::notice::{Moving, Notice, Place};
+use super::seen::Far;
 use super::session::{Opening, Session};
 use super::snapshot::Header;
 use super::store::{HOLDER, LOCK, Store};
@@ -165,7 +166,7 @@ impl Migration {
             for state in headers(&self.to, &self.of).await? {
                 let location = Location::new(&state.world, &state.project, &state.stack);
                 self.noting
-                    .note_seen(&location, &state.lineage, state.serial)
+                    .note_seen(&location, &state.lineage, Far::at(state.serial))
                     .await;
             }
             moved = states.len();

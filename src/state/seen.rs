@@ -15,7 +15,7 @@ use super::error::StateError;
 use super::keys::cipher::{fingerprint, hex};
 use super::location::{Location, is_sandbox};
 use super::names;
-use super::snapshot::Header;
+use super::snapshot::Snapshot;
 use super::store::Store;
 
 const SERIAL: &str = "serial";
@@ -39,13 +39,37 @@ impl fmt::Debug for Notes {
     }
 }
 
+/// How far a state is: at which run, and whether that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Far {
+    serial: u64,
+    #[serde(default)]
+    ended: bool,
+}
+
+impl Far {
+    /// How far `snapshot` is.
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        let run = snapshot.run.as_deref();
+        Self {
+            serial: snapshot.header.serial,
+            ended: run.is_none_or(|run| run.end.is_some()),
+        }
+    }
+
+    /// At a run of which nothing more is known.
+    pub(super) fn at(serial: u64) -> Self {
+        Self { serial, ended: false }
+    }
+}
+
 /// How far a state was.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Seen {
     lineage: Arc<str>,
-    serial: u64,
-    /// Of both, so that a changed digit is no later run.
+    #[serde(flatten)]
+    far: Far,
+    /// Of all that, so that a changed digit is no later run.
     checksum: String,
     /// The file that says so.
     #[serde(skip)]
@@ -53,13 +77,14 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    fn checksum(lineage: &str, serial: u64) -> String {
-        hex(&fingerprint(&[lineage.as_bytes(), &serial.to_be_bytes()])[..4])
+    fn checksum(lineage: &str, far: Far) -> String {
+        let ended = [u8::from(far.ended)];
+        hex(&fingerprint(&[lineage.as_bytes(), &far.serial.to_be_bytes(), &ended])[..4])
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
         let seen: Self = serde_json::from_slice(bytes).ok()?;
-        (seen.checksum == Self::checksum(&seen.lineage, seen.serial)).then_some(seen)
+        (seen.checksum == Self::checksum(&seen.lineage, seen.far)).then_some(seen)
     }
 }
 
@@ -122,12 +147,13 @@ impl Store {
     pub(super) fn check_seen(
         location: &Location,
         noted: [Option<&Seen>; 2],
-        header: &Header,
+        snapshot: &Snapshot,
     ) -> Result<(), StateError> {
+        let (header, far) = (&snapshot.header, Far::of(snapshot));
         let noted = noted.into_iter().flatten();
-        let later = noted.filter(|seen| seen.lineage == header.lineage && seen.serial > header.serial);
+        let later = noted.filter(|seen| seen.lineage == header.lineage && seen.far > far);
         let later: Vec<&Seen> = later.collect();
-        let Some(seen) = later.iter().map(|seen| seen.serial).max() else {
+        let Some(seen) = later.iter().map(|seen| seen.far.serial).max() else {
             return Ok(());
         };
         let files: Vec<&str> = later.iter().map(|seen| &*seen.file).collect();
@@ -142,9 +168,9 @@ impl Store {
     /// Makes sure that a state which is not there never was, or never had a run.
     pub(super) async fn check_gone(&self, location: &Location) -> Result<(), StateError> {
         match self.noted(location).await {
-            Some(seen) if seen.serial > 0 => Err(StateError::Gone {
+            Some(seen) if seen.far.serial > 0 => Err(StateError::Gone {
                 location: location.clone(),
-                seen: seen.serial,
+                seen: seen.far.serial,
                 place: self.blobs.describe(&names::folder(location)),
                 file: seen.file,
             }),
@@ -175,11 +201,11 @@ impl Store {
     }
 
     /// Notes how far a state is.
-    pub(super) async fn note_seen(&self, location: &Location, lineage: &Arc<str>, serial: u64) {
+    pub(super) async fn note_seen(&self, location: &Location, lineage: &Arc<str>, far: Far) {
         let seen = Seen {
             lineage: lineage.clone(),
-            serial,
-            checksum: Seen::checksum(lineage, serial),
+            far,
+            checksum: Seen::checksum(lineage, far),
             file: String::new(),
         };
         let Ok(text) = serde_json::to_vec(&seen) else {

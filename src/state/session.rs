@@ -12,6 +12,7 @@ use super::journal_entry::{JournalEntry, RunRecord};
 use super::keys::StackKeys;
 use super::load::note_run;
 use super::location::{Holder, Location};
+use super::seen::Far;
 use super::snapshot::{Header, Snapshot};
 use super::store::Store;
 
@@ -144,7 +145,7 @@ impl Session {
     /// [`StateError::Io`].
     pub async fn open(store: &Store, location: &Location, opening: Opening) -> Result<Self, StateError> {
         let (mut disk, loaded) = Disk::open(store, location, opening).await?;
-        disk.note_seen(loaded.snapshot.header.serial).await;
+        disk.note_seen(Far::of(&loaded.snapshot)).await;
         let place = Some((store.clone(), location.clone()));
         let saved = loaded.head.serial;
         Ok(Self::of(
@@ -368,18 +369,18 @@ impl Shared {
 
     /// Writes everything that is queued as one.
     async fn flush(&self, mut disk: OwnedMutexGuard<Disk>) {
-        let (batch, last, serial) = {
+        let (batch, last, far) = {
             let mut inner = self.lock();
             if inner.poison.is_some() {
                 return;
             }
-            let serial = inner.snapshot.header.serial;
-            (std::mem::take(&mut inner.queue), inner.appended, serial)
+            let far = Far::of(&inner.snapshot);
+            (std::mem::take(&mut inner.queue), inner.appended, far)
         };
         match disk.append(batch, &self.keys).await {
             Ok(()) => {
                 self.lock().durable = last;
-                disk.note_seen(serial).await;
+                disk.note_seen(far).await;
             }
             Err(error) => self.fail(error),
         }
@@ -403,9 +404,9 @@ impl Shared {
             snapshot.header.serial = saved.saturating_add(1);
         }
         runs.extend(snapshot.run.as_deref().filter(|run| run.serial > saved).cloned());
-        let serial = snapshot.header.serial;
+        let far = Far::of(&snapshot);
         disk.compact(snapshot, &runs, &self.keys).await?;
-        disk.note_seen(serial).await;
+        disk.note_seen(far).await;
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::sample::{Sample, append, close, dev, entry, holder, make, opening, run, ticket};
 use crate::state::blobs::{BlobError, Blobs, Lock, Log, MemoryBlobs};
+use crate::state::seen::Far;
 use crate::state::{Holder, Location, Opening, Session, StateError, Store};
 
 async fn once(sample: &Sample, location: &Location) {
@@ -229,6 +230,30 @@ async fn a_removal_cut_short_anywhere_leaves_the_state_or_nothing() {
 }
 
 #[tokio::test]
+async fn a_copy_from_amid_a_run_that_has_ended_is_an_older_one() {
+    let sample = Sample::new();
+    let notes = MemoryBlobs::new();
+    let store = sample.store.clone().noting(Arc::new(notes.clone()), None, |_| ());
+    let session = Session::open(&store, &dev(), opening()).await.unwrap();
+    let begun = ticket(&session, [run(1)]).unwrap();
+    session.durable(begun).await.unwrap();
+    let old = sample.blobs.contents();
+    append(&session, [close(1)]).unwrap();
+    session.close().await.unwrap();
+    for name in sample.blobs.contents().into_keys() {
+        sample.blobs.overwrite(&name, old.get(&name).cloned());
+    }
+    let error = store.read(&dev()).await.unwrap_err().to_string();
+    assert!(
+        error.contains("amid run 1, and the end of that run was seen here"),
+        "{error}"
+    );
+    // Put back while that run went on, it would be the state there is.
+    let amid = sample.store.clone().read(&dev()).await.unwrap().unwrap();
+    assert!(amid.0.run.unwrap().end.is_none());
+}
+
+#[tokio::test]
 async fn a_state_older_than_what_was_written_from_here_is_told_even_after_a_kill() {
     let sample = Sample::new();
     let notes = MemoryBlobs::new();
@@ -348,7 +373,7 @@ async fn note(sample: &Sample, serial: u64) -> Vec<u8> {
     let notes = MemoryBlobs::new();
     let header = sample.store.header(&dev()).await.unwrap().unwrap();
     let store = sample.store.clone().noting(Arc::new(notes.clone()), None, |_| ());
-    store.note_seen(&dev(), &header.lineage, serial).await;
+    store.note_seen(&dev(), &header.lineage, Far::at(serial)).await;
     notes.contents()["cloud/p/dev/serial"].clone()
 }
 
