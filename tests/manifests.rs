@@ -113,14 +113,48 @@ fn every_object_is_a_resource_after_what_it_needs() {
 
       + app                                   kubernetes:yaml:Manifests
         + namespace-shop                      kubernetes:v1:Namespace
+            metadata.name   "shop"
         + service-web                         kubernetes:v1:Service           ~5 s
+            metadata.name        "web"
+            metadata.namespace   "shop"
+            spec.ports[0].port   80
+            spec.selector.app    "web"
         + serviceaccount-web                  kubernetes:v1:ServiceAccount
+            metadata.name        "web"
+            metadata.namespace   "shop"
         + configmap-shop-web                  kubernetes:v1:ConfigMap
+            data.literal         "${not.an.expression}"
+            metadata.name        "web"
+            metadata.namespace   "shop"
         + deployment-web                      kubernetes:apps/v1:Deployment   ~30 s
+            metadata.labels.app                        "web"
+            metadata.name                              "web"
+            metadata.namespace                         "shop"
+            spec.selector.matchLabels.app              "web"
+            spec.template.metadata.labels.app          "web"
+            spec.template.spec.containers[web].envFrom[0].configMapRef.name   "web"
+            spec.template.spec.containers[web].image   "nginx:1"
+            spec.template.spec.containers[web].name    "web"
+            spec.template.spec.serviceAccountName      "web"
         + configmap-default-web               kubernetes:v1:ConfigMap
-        + customresourcedefinition-things.e…  kubernetes:apiextensions.k8s.io/v1:CustomResourceDefiniti…
+            metadata.name        "web"
+            metadata.namespace   "default"
+        + customresourcedefinition-things.example.com  kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition
+            metadata.name                                  "things.example.com"
+            spec.group                                     "example.com"
+            spec.names.kind                                "Thing"
+            spec.names.plural                              "things"
+            spec.scope                                     "Namespaced"
+            spec.versions[0].name                          "v1"
+            spec.versions[0].schema.openAPIV3Schema.type   "object"
+            spec.versions[0].served                        true
+            spec.versions[0].storage                       true
         + thing-one                           kubernetes:example.com/v1:Thing
+            metadata.name        "one"
+            metadata.namespace   "shop"
+            spec.size            3
       + after                                 epid:data:Value
+          value   "web"
 
       9 to create
       about 33 s

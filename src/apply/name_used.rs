@@ -8,7 +8,7 @@ use super::dispatcher::Dispatcher;
 use super::event::Trouble;
 use super::settle::{Ended, Phase};
 use crate::plan::{ANOTHERS, Action, Step, quoted, told};
-use crate::state::Ending;
+use crate::state::{Ending, is_sandbox};
 
 /// The code with which every provider says that a name is used.
 const NAME_USED: &str = "AlreadyExists";
@@ -84,7 +84,7 @@ impl Dispatcher<'_> {
             return "run epid up again: the new plan shows what it takes over".to_owned();
         }
         let header = &self.plan.header;
-        let world = if header.world.starts_with("sandbox:") {
+        let world = if is_sandbox(&header.world) {
             " --sandbox"
         } else {
             ""

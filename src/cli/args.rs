@@ -315,6 +315,9 @@ pub(crate) enum ConfigCommand {
         /// to be set anew too
         #[arg(long, requires = "secret")]
         new_key: bool,
+        /// Where a rotation of the keys goes on, wait until it has ended
+        #[arg(long)]
+        wait: bool,
     },
     /// Take one setting out of the stack file
     Rm {
@@ -322,6 +325,9 @@ pub(crate) enum ConfigCommand {
         stack: StackArgs,
         /// Its name
         name: String,
+        /// Where a rotation of the keys goes on, wait until it has ended
+        #[arg(long)]
+        wait: bool,
     },
     /// All settings of a stack
     Ls {

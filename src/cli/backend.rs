@@ -5,11 +5,8 @@ use std::sync::Arc;
 
 use super::error::Error;
 use crate::program::Backend as Settings;
-use crate::state::Place;
 use crate::state::blobs::{Blobs, FolderBlobs};
-
-/// What the worlds of the sandbox begin with.
-const SANDBOX: &str = "sandbox:";
+use crate::state::{Place, is_sandbox};
 
 /// Where the states of a project are.
 pub(crate) struct Backend {
@@ -28,11 +25,7 @@ pub(crate) struct Backend {
 impl Backend {
     /// Where the states of a world are.
     pub(crate) fn place(&self, world: &str) -> &Place {
-        if world.starts_with(SANDBOX) {
-            &self.near
-        } else {
-            &self.far
-        }
+        if is_sandbox(world) { &self.near } else { &self.far }
     }
 }
 

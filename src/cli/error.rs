@@ -169,8 +169,8 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Input(problems, _) => {
-                let mut messages = problems.iter().map(|problem| &problem.message);
-                messages.try_for_each(|message| f.write_str(message))
+                let messages: Vec<&str> = problems.iter().map(|problem| &*problem.message).collect();
+                f.write_str(&messages.join("; "))
             }
             Self::State(error) => error.fmt(f),
             Self::Cloud(failure) => f.write_str(&failure.message),
@@ -188,5 +188,18 @@ impl From<StateError> for Error {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         Self::Cloud(Box::new(failure))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expression::Span;
+
+    #[test]
+    fn several_problems_are_told_apart_in_one_line() {
+        let problems = ["`a` is missing", "`b` is unknown"].map(|what| Diagnostic::error(Span::NONE, what));
+        let error = Error::Input(problems.to_vec(), Sources::default());
+        assert_eq!(error.to_string(), "`a` is missing; `b` is unknown");
     }
 }

@@ -73,12 +73,15 @@ pub(crate) struct Context {
     /// The command line, without values that may be secret.
     command: String,
     /// The program, where it was built in Rust.
-    built: Option<Loaded>,
+    built: Option<Built>,
 }
 
 impl Context {
+    /// The project as its files are now.
     fn workspace(&self) -> Result<Workspace, Error> {
-        Workspace::find(&self.folder, self.built.clone(), self.terminal)
+        let built = self.built.clone();
+        let built = built.map(|built| around(built, &self.folder)).transpose()?;
+        Workspace::find(&self.folder, built, self.terminal)
     }
 
     /// The project for a run of these stacks, and whether time may jump.
@@ -200,7 +203,6 @@ fn start(built: Option<Built>) -> Exit {
     };
     let terminal = Terminal::new(cli.color, cli.json, &surroundings::variable);
     let done = folder(cli.cwd.as_deref()).and_then(|folder| {
-        let built = built.map(|built| around(built, &folder)).transpose()?;
         let context = Context {
             terminal,
             folder,
@@ -250,7 +252,7 @@ fn command_line() -> String {
 fn dispatch(context: &Context, command: Command) -> Result<Exit, Error> {
     match command {
         Command::Completions { shell } => Ok(commands::completions(context, shell)),
-        Command::Config(command) => commands::config(context, command),
+        Command::Config(command) => block_on(false, commands::config(context, command)),
         Command::Up(up) => {
             let workspace = context.workspace()?;
             let saved = run::saved_plan(&workspace, &up)?;

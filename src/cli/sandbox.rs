@@ -18,6 +18,7 @@ use super::waiting::patiently;
 use super::workspace::Workspace;
 use super::world::{folder, keyless, take, unusable};
 use super::{Context, surroundings};
+use crate::state::is_sandbox;
 
 /// When a new world begins: 2026-01-01T00:00:00Z. The same program in a new world always gives the same run.
 pub(crate) const BEGINNING: Timestamp = Timestamp::from_millis(1_767_225_600_000);
@@ -294,14 +295,13 @@ pub(crate) async fn reset(context: &Context, consent: Consent) -> Result<Exit, E
     }
     let holder = surroundings::holder(&context.command);
     let (store, project) = (&workspace.store, &workspace.project.name);
-    let is_gone = |world: &str| world.starts_with("sandbox:");
     for location in store.list().await? {
-        if is_gone(&location.world) && location.project == *project {
+        if is_sandbox(&location.world) && location.project == *project {
             let discard = async || Ok(store.discard(&location, &holder).await?);
             patiently(terminal, consent.wait, discard).await?;
         }
     }
-    store.forget_worlds(project, is_gone).await;
+    store.forget_worlds(project, is_sandbox).await;
     terminal.done("the sandbox is empty, and the states of stacks in it are gone");
     Ok(Exit::Done)
 }

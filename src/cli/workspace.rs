@@ -16,7 +16,9 @@ use super::world::World;
 use crate::graph::{Inputs, ResourceGraph, build};
 use crate::program::{Components, Diagnostic, Loaded, Project, Severity, Sources, StackFile, draft_values};
 use crate::state::blobs::{Blobs, FolderBlobs};
-use crate::state::{KeyRing, Location, PassphraseProvider, Snapshot, StackKeys, StateError, Store};
+use crate::state::{
+    KeyRing, Location, PassphraseProvider, Snapshot, StackKeys, StateError, Store, is_sandbox,
+};
 
 /// The keys of a project that a provider has sealed.
 const SEALED_KEYS: &str = "Epid.keys.toml";
@@ -97,10 +99,6 @@ fn empty(name: Arc<str>) -> StackFile {
         key: None,
         sandbox: false,
     }
-}
-
-fn is_sandbox(world: &str) -> bool {
-    world.starts_with("sandbox:")
 }
 
 impl Workspace {

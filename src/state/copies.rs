@@ -10,6 +10,7 @@ use super::keys::StackKeys;
 use super::load::{self, Loaded, PREVIOUS, STATE, StateHead};
 use super::location::Location;
 use super::names;
+use super::seen::Seen;
 use super::snapshot::Snapshot;
 use super::store::{HISTORY, Store, off_thread, read_run};
 
@@ -37,11 +38,14 @@ impl Store {
     /// Everything else is in the answer.
     pub async fn verify(&self, location: &Location) -> Result<Verified, StateError> {
         let mut attempt = 1;
+        let mut of_person = None;
         loop {
-            let before = self.mark(location).await?;
-            let verified = self.verify_once(location).await?;
-            // What a writer was about to finish is no damage.
-            let settled = verified.problems.is_empty() || before == self.mark(location).await?;
+            let before = self.version_of_files(location).await?;
+            let was_noted = of_person.is_some();
+            let verified = self.verify_once(location, &mut of_person).await?;
+            // What a writer was about to finish is no damage, and what was noted after the state was read makes it no older.
+            let settled = verified.problems.is_empty()
+                || was_noted == of_person.is_some() && before == self.version_of_files(location).await?;
             if settled || attempt == ATTEMPTS {
                 return Ok(verified);
             }
@@ -50,7 +54,10 @@ impl Store {
     }
 
     /// What changes while somebody writes.
-    async fn mark(&self, location: &Location) -> Result<(Vec<String>, Option<Vec<u8>>), StateError> {
+    async fn version_of_files(
+        &self,
+        location: &Location,
+    ) -> Result<(Vec<String>, Option<Vec<u8>>), StateError> {
         let files = self.blobs.list(&names::folder(location)).await?;
         // One that cannot be read is told by reading it for good.
         let state = self
@@ -61,7 +68,12 @@ impl Store {
         Ok((files, state))
     }
 
-    async fn verify_once(&self, location: &Location) -> Result<Verified, StateError> {
+    /// With the note of the person, which is read once the lineage is known.
+    async fn verify_once(
+        &self,
+        location: &Location,
+        of_person: &mut Option<Seen>,
+    ) -> Result<Verified, StateError> {
         let noted = self.noted(location).await;
         let mut problems: Vec<StateError> = Vec::new();
         let mut note = |problem: StateError| {
@@ -95,7 +107,9 @@ impl Store {
         let told = latest.as_ref().or(previous.as_ref());
         let mut older = None;
         if let Some(header) = told.map(|loaded| &loaded.snapshot.header) {
-            let of_person = self.noted_of(location, &header.lineage).await;
+            if of_person.is_none() {
+                *of_person = self.noted_of(location, &header.lineage).await;
+            }
             older = Self::check_seen(location, [noted.as_ref(), of_person.as_ref()], header).err();
         }
         if let (Some(latest), Some(previous)) = (&latest, &previous)
@@ -229,6 +243,10 @@ impl Store {
             return Ok(Ok(None));
         };
         let before = before.snapshot;
+        // After a rotation both tell the same: what was before it is not kept under the new key.
+        if before.is_same(&loaded.snapshot) {
+            return Ok(Ok(None));
+        }
         let dangling = loaded.snapshot.intents.len() + before.intents.len();
         if dangling > 0 {
             return Ok(Err(Refused::Dangling(dangling)));

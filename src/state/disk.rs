@@ -10,7 +10,7 @@ use super::journal_entry::{JournalEntry, Run, RunRecord, RunResult};
 use super::keys::StackKeys;
 use super::keys::cipher::{hex, random};
 use super::load::{self, Loaded, PREVIOUS, STATE, StateHead, note_run};
-use super::location::Location;
+use super::location::{Location, is_sandbox};
 use super::names;
 use super::session::Opening;
 use super::snapshot::{Header, Snapshot};
@@ -18,8 +18,6 @@ use super::store::{Store, off_thread};
 
 /// How often a stack is taken over from a writer who goes on writing.
 const ROUNDS: usize = 8;
-/// The worlds that count for nothing when a stack begins in another one.
-const SANDBOX: &str = "sandbox:";
 
 /// The files of an open state.
 #[derive(Debug)]
@@ -314,7 +312,8 @@ impl Disk {
         self.settle(snapshot, keys).await.map(drop)
     }
 
-    /// Takes the data keys before a rotation away, and with them all that they open.
+    /// Takes the data keys before a rotation away, and with them all that they open. The snapshot is the one of the head: nobody
+    /// writes an entry before this is done. Its place in the journal stays too, because a session goes on from there.
     async fn settle(&mut self, snapshot: Snapshot, keys: StackKeys) -> Result<StackKeys, StateError> {
         self.store.reseal_history(&self.location, &keys).await?;
         let what = format!("the state of {}", self.location);
@@ -377,10 +376,7 @@ async fn may_begin(store: &Store, location: &Location, opening: &Opening) -> Res
     }
     // Going from a sandbox to a cloud is the ordinary way; the way back is a slip.
     let others = store.worlds(&location.project, &location.stack).await?;
-    let others: Vec<String> = others
-        .into_iter()
-        .filter(|world| !world.starts_with(SANDBOX))
-        .collect();
+    let others: Vec<String> = others.into_iter().filter(|world| !is_sandbox(world)).collect();
     if others.is_empty() {
         Ok(())
     } else {
@@ -415,7 +411,7 @@ async fn create(store: &Store, location: &Location, opening: Opening) -> Result<
     let mut header = Header::new(&location.project, &location.stack, &location.world, &lineage);
     header.key = Arc::from(keys.id());
     header.serial = serial;
-    let head = StateHead::new(&header, wrapped, Position::default(), 0);
+    let head = StateHead::new(&header, wrapped.clone(), Position::default(), 0);
     let snapshot = Snapshot::new(header);
     let bytes = load::write(&head, &snapshot, &keys)?;
     // Twice, so that there is one to fall back on from the start.
@@ -427,6 +423,7 @@ async fn create(store: &Store, location: &Location, opening: Opening) -> Result<
     Ok(Loaded {
         snapshot,
         keys,
+        wrapped,
         from_previous: false,
         end: Position::default(),
         epoch: 0,

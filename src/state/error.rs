@@ -71,8 +71,8 @@ pub enum StateError {
         /// A [`Self::Locked`] for each.
         Vec<StateError>,
     ),
-    /// Somebody rotates the keys of the project. Exit code 4.
-    #[error("another `epid keys rotate` holds {file}; --wait waits until it has ended")]
+    /// Somebody rotates the keys of the project, or sets a value in a stack file. Exit code 4.
+    #[error("another `epid keys rotate` or `epid config` holds {file}; --wait waits until it has ended")]
     Rotating {
         /// The file that is locked.
         file: String,

@@ -17,6 +17,12 @@ pub struct Location {
     pub stack: Arc<str>,
 }
 
+/// True for a world of the sandbox, which is in the project's folder and counts for nothing once that is gone.
+#[must_use]
+pub fn is_sandbox(world: &str) -> bool {
+    world.starts_with("sandbox:")
+}
+
 impl Location {
     /// The state of `stack` of `project` in `world`.
     #[must_use]

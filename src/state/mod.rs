@@ -53,7 +53,7 @@ pub use keys::{
     DocumentKey, Entropy, KeyProvider, KeyRing, Passphrase, PassphraseProvider, PassphraseSource,
     RotationLock, StackKeys, WrappedKey, sealed_with,
 };
-pub use location::{Holder, Location};
+pub use location::{Holder, Location, is_sandbox};
 pub use migration::{Ahead, Migration};
 pub use notice::{Moving, Notice, Place};
 pub use session::{Opening, Session, Ticket};

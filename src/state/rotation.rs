@@ -91,6 +91,10 @@ impl Store {
     /// # Errors
     /// As [`Self::rekey`].
     pub async fn reshare(&self, producer: &Location, holder: &Holder) -> Result<(), StateError> {
+        // Before the lock, which would leave files where there is nothing any more.
+        if self.header(producer).await?.is_none() {
+            return Ok(());
+        }
         let guard = self.lock(producer, holder).await?;
         let done = async {
             for consumer in self.consumers(producer).await? {

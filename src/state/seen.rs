@@ -13,14 +13,12 @@ use serde::{Deserialize, Serialize};
 use super::blobs::Blobs;
 use super::error::StateError;
 use super::keys::cipher::{fingerprint, hex};
-use super::location::Location;
+use super::location::{Location, is_sandbox};
 use super::names;
 use super::snapshot::Header;
 use super::store::Store;
 
 const SERIAL: &str = "serial";
-/// Worlds that are in the project's folder too, and go back in time with it.
-const SANDBOX: &str = "sandbox:";
 
 /// Who is told of a note that cannot be read.
 type Listener = Arc<dyn Fn(&StateError) + Send + Sync>;
@@ -47,9 +45,8 @@ impl fmt::Debug for Notes {
 pub(super) struct Seen {
     lineage: Arc<str>,
     serial: u64,
-    /// Of both, so that a changed digit is no later run; notes had none once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    checksum: Option<String>,
+    /// Of both, so that a changed digit is no later run.
+    checksum: String,
     /// The file that says so.
     #[serde(skip)]
     file: String,
@@ -62,9 +59,7 @@ impl Seen {
 
     fn read(bytes: &[u8]) -> Option<Self> {
         let seen: Self = serde_json::from_slice(bytes).ok()?;
-        let sum = Self::checksum(&seen.lineage, seen.serial);
-        let whole = seen.checksum.as_ref().is_none_or(|found| *found == sum);
-        whole.then_some(seen)
+        (seen.checksum == Self::checksum(&seen.lineage, seen.serial)).then_some(seen)
     }
 }
 
@@ -89,9 +84,7 @@ impl Notes {
 
     /// The notes of the person, unless the state goes back in time with its world.
     fn of_person(&self, location: &Location) -> Option<&Arc<dyn Blobs>> {
-        self.person
-            .as_ref()
-            .filter(|_| !location.world.starts_with(SANDBOX))
+        self.person.as_ref().filter(|_| !is_sandbox(&location.world))
     }
 }
 
@@ -186,7 +179,7 @@ impl Store {
         let seen = Seen {
             lineage: lineage.clone(),
             serial,
-            checksum: Some(Seen::checksum(lineage, serial)),
+            checksum: Seen::checksum(lineage, serial),
             file: String::new(),
         };
         let Ok(text) = serde_json::to_vec(&seen) else {

@@ -155,15 +155,18 @@ impl Store {
     /// # Errors
     /// As [`Self::read`].
     pub async fn history(&self, location: &Location) -> Result<Vec<RunRecord>, StateError> {
+        let mut attempt = 0;
         loop {
+            attempt += 1;
             let Some(loaded) = load::load(self, location).await? else {
                 return Ok(Vec::new());
             };
-            let keys = loaded.head.keys.clone();
+            let keys = loaded.wrapped.clone();
             match self.history_beside(location, loaded).await {
                 // A rotation goes on, and has sealed it with other keys since.
                 Err(StateError::Corrupt { .. })
-                    if self.head(location).await?.is_none_or(|h| h.keys != keys) => {}
+                    if attempt < load::ATTEMPTS
+                        && self.head(location).await?.is_none_or(|h| h.keys != keys) => {}
                 told => return told,
             }
         }

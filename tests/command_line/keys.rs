@@ -299,11 +299,80 @@ fn rotations_at_once_are_one_after_the_other() {
     place
         .run("keys rotate --yes")
         .ends(4)
-        .says("another `epid keys rotate` holds");
+        .says("another `epid keys rotate` or `epid config` holds");
     assert_eq!(place.files(""), before);
     drop(held);
     place.run("keys rotate --yes").ends(0);
     assert_open(&clone(&place));
+}
+
+/// Holds the lock of stack one, and starts a rotation that has begun and waits for it.
+fn waiting(place: &Place) -> (fs::File, Going) {
+    let lock = place.state_file("one", "state").with_file_name("lock");
+    let held = fs::File::open(lock).unwrap();
+    held.try_lock().unwrap();
+    let mut going = place.start("keys rotate --yes --wait");
+    going.until_told(&["waiting: values/one in cloud is locked"]);
+    (held, going)
+}
+
+#[test]
+fn a_secret_that_is_set_while_a_rotation_waits_is_kept() {
+    let place = sealed();
+    let other = place.twin();
+    other
+        .bash("echo -n hunter4 | epid config set word --secret")
+        .ends(0);
+    other
+        .bash("echo -n hunter5 | epid config set third --secret")
+        .ends(0);
+    let (held, going) = waiting(&place);
+    // Not by epid, which waits for the rotation,
+    let text = fs::read_to_string(place.path("stacks/one.toml")).unwrap();
+    for line in ["config set word hunter6 --secret", "config rm other"] {
+        place.run(line).ends(4).says("--wait waits");
+    }
+    let mut setting = place.start("config set fourth hunter7 --secret --wait");
+    setting.until_told(&["waiting: another `epid keys rotate`"]);
+    assert_eq!(fs::read_to_string(place.path("stacks/one.toml")).unwrap(), text);
+    // but by whoever takes a file from the repository.
+    let pulled = fs::read_to_string(other.path("stacks/one.toml")).unwrap();
+    place.write("stacks/one.toml", &pulled);
+    drop(held);
+    going.end().ends(0).says("2 states and 3 secrets");
+    setting.end().ends(0);
+    let current = fs::read_to_string(place.path(".epid/keys/current")).unwrap();
+    for key in keys(&place) {
+        if !key.contains(current.trim()) {
+            fs::remove_file(place.path(&key)).unwrap();
+        }
+    }
+    for (name, value) in [
+        ("word", "hunter4\n"),
+        ("other", "hunter3\n"),
+        ("third", "hunter5\n"),
+        ("fourth", "hunter7\n"),
+    ] {
+        let shown = place.run(&format!("config get {name} --show-secret")).ends(0);
+        assert_eq!(shown.out, value);
+    }
+}
+
+#[test]
+fn a_stack_that_begins_or_ends_while_a_rotation_waits_is_taken_as_it_is_then() {
+    let place = sealed();
+    let (held, going) = waiting(&place);
+    place.run("destroy --stack two --yes").ends(0);
+    place.run("stack rm --stack two --yes").ends(0);
+    fs::remove_file(place.path("stacks/two.toml")).unwrap();
+    place.write(
+        "stacks/three.toml",
+        "[resources.x]\ntype = \"epid:data:Value\"\nproperties.value = 1\n",
+    );
+    place.run("up --stack three --yes").ends(0);
+    drop(held);
+    going.end().ends(0).says("2 states and 2 secrets");
+    assert_one_key(&place);
 }
 
 #[test]

@@ -206,16 +206,8 @@ fn a_run_that_waited_plans_anew_and_does_what_it_shows() {
 }
 
 #[test]
+#[ignore = "needs `script` of util-linux, which gives a terminal"]
 fn a_run_that_waited_asks_anew_about_what_it_did_not_show() {
-    // `script` gives a terminal; where there is none of it, nobody can be asked.
-    if std::process::Command::new("script")
-        .arg("--version")
-        .output()
-        .is_err()
-    {
-        eprintln!("SKIPPED: there is no `script` here to make a terminal");
-        return;
-    }
     for (answer, code) in [("no", 3), ("yes", 0)] {
         let line = format!("printf 'yes\\n{answer}\\n' | script -qec 'epid up --wait' /dev/null");
         let (place, going) = overtaken(&line, "1 to update");

@@ -255,11 +255,14 @@ fn a_migration_that_is_killed_once_a_file_is_there_is_completed_by_the_same_comm
         let place = Place::with(VALUES);
         place.run("up --yes").ends(0);
         let mut going = place.start("state migrate --to other --yes");
-        while !reached(&place) && going.goes_on() {
-            std::hint::spin_loop();
+        // It may go on while it is looked at: what counts is that it came to that.
+        let mut came = reached(&place);
+        while !came && going.goes_on() {
+            std::thread::yield_now();
+            came = reached(&place);
         }
         going.kill();
-        assert!(reached(&place), "{when}: it never came to that");
+        assert!(came || reached(&place), "{when}: it never came to that");
         completes(&place, &when);
     }
 }
@@ -279,7 +282,7 @@ fn a_migration_that_is_killed_amid_the_copy_is_completed_by_the_same_command() {
         .all(|name| place.path("other/cloud/values/one").join(name).exists())
     {
         assert!(going.goes_on(), "{:?}", going.end());
-        std::hint::spin_loop();
+        std::thread::yield_now();
     }
     assert!(going.goes_on(), "it waits for the bytes");
     going.kill();

@@ -1,6 +1,6 @@
 //! Interrupts: gently, firmly, and as CI runners send them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::endpoints::{Cloud, towards};
 use crate::place::{CLOUD, Going, Place, Ran};
@@ -112,8 +112,8 @@ fn an_interrupt_between_stacks_leaves_the_later_ones_alone() {
     place.run("preview --all --expect-no-changes").ends(0);
 }
 
-/// What GitHub's runners do to a job that is cancelled: SIGINT, 7.5 s later SIGTERM, 2.5 s later SIGKILL. The call that runs takes
-/// longer than that.
+/// What GitHub's runners do to a job that is cancelled: SIGINT, and 7.5 s later SIGTERM. The call that runs takes longer than that,
+/// and the run has ended before SIGKILL comes.
 #[test]
 fn a_ci_runner_that_cancels_a_job_loses_nothing() {
     let cloud = Cloud::at_speed(2);
@@ -124,24 +124,15 @@ fn a_ci_runner_that_cancels_a_job_loses_nothing() {
     std::thread::sleep(Duration::from_secs(7));
     assert!(going.goes_on(), "the call was not finished, or not waited for");
     going.signal("TERM");
-    let told = Instant::now();
-    while going.goes_on() && told.elapsed() < Duration::from_secs(2) {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    if going.goes_on() {
-        // A machine that is too busy to end it in time kills it, as the runner does.
-        going.kill();
-    } else {
-        let ran = going
-            .end()
-            .ends(130)
-            .says("1 cut short")
-            .says("goes on from here");
-        assert!(
-            !ran.out.contains("error") && !ran.out.contains("skipped"),
-            "{ran:?}"
-        );
-    }
+    let ran = going
+        .end()
+        .ends(130)
+        .says("1 cut short")
+        .says("goes on from here");
+    assert!(
+        !ran.out.contains("error") && !ran.out.contains("skipped"),
+        "{ran:?}"
+    );
     let left = place.run("state ls").ends(0).out;
     assert!(
         left.contains("network/vpc ") && left.contains("network/nat1"),

@@ -459,6 +459,14 @@ fn the_last_run_is_taken_back_where_it_only_changed_records() {
     place.run("state rollback --yes").ends(0);
     assert_eq!(content(&place), made);
     assert_eq!(place.run("history").ends(0).out.lines().count(), 7);
+    // A rotation keeps nothing that the old key opens, and says so.
+    place.run("state mv c z --yes").ends(0);
+    place.run("keys rotate --yes").ends(0);
+    place
+        .run("state rollback --yes")
+        .ends(2)
+        .says("nothing to take back")
+        .says("`epid keys rotate`");
     place.run("state verify").ends(0);
 }
 

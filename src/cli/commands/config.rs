@@ -14,13 +14,14 @@ use crate::cli::args::{ConfigCommand, StackArgs};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::ui::shown_json;
+use crate::cli::waiting::patiently;
 use crate::cli::workspace::Workspace;
 use crate::cli::{Context, surroundings};
 use crate::program::{ConfigType, EditError, StackFile, set_config, set_secret, unset};
-use crate::state::StateError;
 use crate::state::files::{Access, replace};
+use crate::state::{KeyRing, RotationLock, StateError};
 
-pub(crate) fn config(context: &Context, command: ConfigCommand) -> Result<Exit, Error> {
+pub(crate) async fn config(context: &Context, command: ConfigCommand) -> Result<Exit, Error> {
     match command {
         ConfigCommand::Get {
             stack,
@@ -33,11 +34,16 @@ pub(crate) fn config(context: &Context, command: ConfigCommand) -> Result<Exit, 
             value,
             secret,
             new_key,
+            wait,
         } => {
-            let how = How { secret, new_key };
-            set(context, &stack, &name, value, how)
+            let how = How {
+                secret,
+                new_key,
+                wait,
+            };
+            set(context, &stack, &name, value, how).await
         }
-        ConfigCommand::Rm { stack, name } => rm(context, &stack, &name),
+        ConfigCommand::Rm { stack, name, wait } => rm(context, &stack, &name, wait).await,
         ConfigCommand::Ls { stack, show_secrets } => ls(context, &stack, show_secrets),
     }
 }
@@ -172,16 +178,29 @@ struct How {
     secret: bool,
     /// With a key that is here, whatever the stack names.
     new_key: bool,
+    /// Once a rotation of the keys has ended.
+    wait: bool,
 }
 
-fn set(
+/// Keeps a rotation from the stack files, and gives the project as it is from then on: what is edited is never what it was before
+/// it was sealed anew.
+async fn locked(context: &Context, keys: &KeyRing, wait: bool) -> Result<(RotationLock, Workspace), Error> {
+    let lock = patiently(context.terminal, wait, async || Ok(keys.lock_rotation()?)).await?;
+    Ok((lock, context.workspace()?))
+}
+
+async fn set(
     context: &Context,
     args: &StackArgs,
     name: &str,
     value: Option<String>,
     how: How,
 ) -> Result<Exit, Error> {
-    let How { secret, new_key } = how;
+    let How {
+        secret,
+        new_key,
+        wait,
+    } = how;
     let workspace = context.workspace()?;
     let (stack, whole) = workspace.editable(args.stack.as_deref())?;
     let declared = stack.program.config.iter().find(|c| &*c.name == name);
@@ -210,6 +229,8 @@ fn set(
         .get(name)
         .and_then(|(value, _)| ConfigType::of(value));
     let value = typed(name, text, declared.map(|c| c.ty).or(had), secret)?;
+    let (_lock, workspace) = locked(context, &workspace.keys, wait).await?;
+    let (stack, _) = workspace.editable(args.stack.as_deref())?;
     let (path, old) = file(&workspace, stack)?;
     let new = if secret {
         seal(&workspace, stack, name, &value, &old, new_key)?
@@ -324,8 +345,9 @@ fn typed(name: &str, text: String, ty: Option<ConfigType>, secret: bool) -> Resu
     })
 }
 
-fn rm(context: &Context, args: &StackArgs, name: &str) -> Result<Exit, Error> {
-    let workspace = context.workspace()?;
+async fn rm(context: &Context, args: &StackArgs, name: &str, wait: bool) -> Result<Exit, Error> {
+    let keys = context.workspace()?.keys;
+    let (_lock, workspace) = locked(context, &keys, wait).await?;
     let (stack, _) = workspace.editable(args.stack.as_deref())?;
     let (path, old) = file(&workspace, stack)?;
     let new = match unset(&old, name) {

@@ -263,7 +263,8 @@ pub(super) async fn rollback(context: &Context, args: &StackArgs, consent: Conse
     let (_, location, world) = locate(&workspace, args)?;
     after_others(context, &workspace, &location, consent.wait).await?;
     let Some(before) = workspace.store.before(&location).await?? else {
-        return Err(Error::invalid("there is nothing to take back").hint("`epid history` lists the runs"));
+        return Err(Error::invalid("there is nothing to take back")
+            .hint("`epid history` lists the runs; `epid keys rotate` keeps nothing from before it"));
     };
     let amending = Amending {
         context,

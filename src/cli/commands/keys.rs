@@ -13,7 +13,7 @@ use crate::cli::workspace::Workspace;
 use crate::cli::world::World;
 use crate::cli::{Context, run, surroundings};
 use crate::program::{StackFile, set_key, set_secret};
-use crate::state::{KeyRing, Location, PassphraseProvider, StateError, sealed_with};
+use crate::state::{KeyRing, Location, PassphraseProvider, StateError, is_sandbox, sealed_with};
 
 pub(crate) async fn keys(context: &Context, command: KeysCommand) -> Result<Exit, Error> {
     let workspace = context.workspace()?;
@@ -131,24 +131,28 @@ async fn export(context: &Context, workspace: &Workspace, folder: &Path) -> Resu
 }
 
 /// What a stack file would say with its secrets sealed by another key. The values do not change.
-fn resealed(workspace: &Workspace, stack: &StackFile, old: &str, id: &str) -> Result<String, Error> {
-    let refused = |error| config::refused(workspace, stack, &error);
+fn resealed(
+    keys: &KeyRing,
+    now: &Workspace,
+    stack: &StackFile,
+    old: &str,
+    id: &str,
+) -> Result<String, Error> {
+    let refused = |error| config::refused(now, stack, &error);
     let mut text = set_key(old, id).map_err(refused)?;
     for (name, (sealed, _)) in &stack.secrets {
         // A text that is sealed so already stays the same.
         if sealed_with(sealed) == Some(id) {
             continue;
         }
-        let value = workspace.keys.unseal_config(name, sealed)?;
-        let sealed = workspace
-            .keys
-            .seal_config(id, name, &value, &surroundings::randomness())?;
+        let value = keys.unseal_config(name, sealed)?;
+        let sealed = keys.seal_config(id, name, &value, &surroundings::randomness())?;
         text = set_secret(&text, name, &sealed, id).map_err(refused)?;
     }
     Ok(text)
 }
 
-/// Does `work` with each state that nobody else holds, and tells which are held.
+/// Does `work` with each state that nobody else holds, and tells which are held. One that was removed meanwhile needs none.
 async fn each(
     states: &[Location],
     work: impl AsyncFn(&Location) -> Result<(), StateError>,
@@ -157,6 +161,7 @@ async fn each(
     for location in states {
         match work(location).await {
             Err(error) if error.is_locked() => locked.push(error),
+            Err(StateError::NotFound(_)) => {}
             done => done?,
         }
     }
@@ -171,6 +176,87 @@ async fn each(
     }
 }
 
+fn counted(states: usize, secrets: usize) -> String {
+    format!(
+        "{} and {}",
+        count(states, "state", "states"),
+        count(secrets, "secret", "secrets")
+    )
+}
+
+/// The sandbox as it is, where a state is in one.
+fn sandbox_of(workspace: &Workspace, states: &[Location]) -> Result<Option<World>, Error> {
+    let simulated = states.iter().any(|location| is_sandbox(&location.world));
+    simulated.then(|| World::sandbox(workspace, None)).transpose()
+}
+
+/// Makes sure that everything can be opened, before anything is sealed anew; tells how much that is.
+async fn openable(workspace: &Workspace) -> Result<String, Error> {
+    // A stack file that cannot be read may hold a secret: none is left behind.
+    workspace.every()?;
+    let mut secrets = 0;
+    for (name, (sealed, _)) in workspace.project.stacks.iter().flat_map(|stack| &stack.secrets) {
+        workspace.keys.unseal_config(name, sealed)?;
+        secrets += 1;
+    }
+    let states = states(workspace).await?;
+    for location in &states {
+        workspace.writable(location).await?;
+    }
+    sandbox_of(workspace, &states)?;
+    Ok(counted(states.len(), secrets))
+}
+
+/// Seals the secrets in all stack files as they are now with the key `id`, and tells how many there are.
+fn seal_secrets(context: &Context, keys: &KeyRing, id: &str) -> Result<usize, Error> {
+    let now = context.workspace()?;
+    now.every()?;
+    let stacks = &now.project.stacks;
+    for stack in stacks {
+        let (path, old) = config::file(&now, stack)?;
+        let new = resealed(keys, &now, stack, &old, id)?;
+        if new != old {
+            config::write(&path, &new)?;
+        }
+    }
+    Ok(stacks.iter().map(|stack| stack.secrets.len()).sum())
+}
+
+/// True where no state needs another key than `id`.
+async fn are_sealed(workspace: &Workspace, id: &str) -> Result<bool, Error> {
+    for location in states(workspace).await? {
+        let sealers = workspace.store.sealers(&location).await?;
+        if sealers.iter().any(|sealer| sealer != id) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Seals all states, outputs and secrets with the key `id`, and tells how many that were. A stack that begins meanwhile may know
+/// the old key only, so it looks again until nothing is left.
+async fn seal(context: &Context, workspace: &Workspace, id: &str, wait: bool) -> Result<String, Error> {
+    let (terminal, store) = (context.terminal, &workspace.store);
+    let holder = surroundings::holder(&context.command);
+    let cloud = World::cloud();
+    loop {
+        let states = states(workspace).await?;
+        let sandbox = sandbox_of(workspace, &states)?;
+        let rekey = async |location: &Location| {
+            let world = sandbox.as_ref().filter(|_| is_sandbox(&location.world));
+            let run = run::started(context, workspace, world.unwrap_or(&cloud));
+            store.rekey(location, id, holder.clone(), &run).await.map(drop)
+        };
+        let reshare = async |location: &Location| store.reshare(location, &holder).await;
+        patiently(terminal, wait, async || each(&states, rekey).await).await?;
+        patiently(terminal, wait, async || each(&states, reshare).await).await?;
+        let secrets = seal_secrets(context, &workspace.keys, id)?;
+        if are_sealed(workspace, id).await? {
+            return Ok(counted(states.len(), secrets));
+        }
+    }
+}
+
 /// Whatever is sealed is opened by a key that stays, so this may end anywhere: the next one goes on with the same new key.
 async fn rotate(
     context: &Context,
@@ -179,42 +265,13 @@ async fn rotate(
     renew: bool,
     consent: Consent,
 ) -> Result<Exit, Error> {
-    // A stack file that cannot be read may hold a secret: none is left behind.
-    workspace.every()?;
-    let states = states(workspace).await?;
-    let stacks = &workspace.project.stacks;
-    for stack in stacks {
-        for (name, (sealed, _)) in &stack.secrets {
-            workspace.keys.unseal_config(name, sealed)?;
-        }
-    }
-    for location in &states {
-        // Damage, and a missing key, are told before anything is sealed anew.
-        workspace.writable(location).await?;
-    }
-    let terminal = context.terminal;
-    let secrets = stacks.iter().map(|stack| stack.secrets.len()).sum();
-    let what = format!(
-        "{} and {}",
-        count(states.len(), "state", "states"),
-        count(secrets, "secret", "secrets")
-    );
+    let (terminal, keys) = (context.terminal, &workspace.keys);
+    let what = openable(workspace).await?;
     if !terminal.consents(consent.yes, &format!("Seal {what} with a new key?"))? {
         return Ok(Exit::Done);
     }
-    let cloud = World::cloud();
-    let simulated = states.iter().any(|location| *location.world != *cloud.id);
-    let sandbox = simulated.then(|| World::sandbox(workspace, None)).transpose()?;
-    let world_of = |location: &Location| {
-        let sandbox = sandbox.as_ref().filter(|_| *location.world != *cloud.id);
-        sandbox.unwrap_or(&cloud)
-    };
-    let take = async || Ok(workspace.keys.lock_rotation()?);
+    let take = async || Ok(keys.lock_rotation()?);
     let lock = patiently(terminal, consent.wait, take).await?;
-    // As they are now that nobody else rotates.
-    let now = context.workspace()?;
-    now.every()?;
-    let stacks = &now.project.stacks;
     #[cfg(feature = "sandbox")]
     let take = async || crate::cli::sandbox::held(context, workspace);
     #[cfg(feature = "sandbox")]
@@ -223,31 +280,21 @@ async fn rotate(
         Keeper::File => KeyRing::FILE,
         Keeper::Passphrase => PassphraseProvider::NAME,
     });
-    let id = workspace
-        .keys
-        .start_rotation(&lock, to, renew, &surroundings::randomness())?;
-    let holder = surroundings::holder(&context.command);
-    let store = &workspace.store;
-    let rekey = async |location: &Location| {
-        let run = run::started(context, workspace, world_of(location));
-        store.rekey(location, &id, holder.clone(), &run).await.map(drop)
-    };
-    let reshare = async |location: &Location| store.reshare(location, &holder).await;
-    patiently(terminal, consent.wait, async || each(&states, rekey).await).await?;
-    patiently(terminal, consent.wait, async || each(&states, reshare).await).await?;
-    for stack in stacks {
-        let (path, old) = config::file(workspace, stack)?;
-        let new = resealed(workspace, stack, &old, &id)?;
-        if new != old {
-            config::write(&path, &new)?;
+    let id = keys.start_rotation(&lock, to, renew, &surroundings::randomness())?;
+    let what = seal(context, workspace, &id, consent.wait).await?;
+    #[cfg(feature = "sandbox")]
+    {
+        // One that began meanwhile knows the old key only.
+        let world = match world {
+            None => patiently(terminal, consent.wait, take).await?,
+            world => world,
+        };
+        if let Some(world) = world {
+            crate::cli::sandbox::reseal(workspace, world, &id)?;
         }
     }
-    #[cfg(feature = "sandbox")]
-    if let Some(world) = world {
-        crate::cli::sandbox::reseal(workspace, world, &id)?;
-    }
-    workspace.keys.end_rotation(&lock, &id)?;
-    let next = match workspace.keys.provider_of(&id)?.as_deref() {
+    keys.end_rotation(&lock, &id)?;
+    let next = match keys.provider_of(&id)?.as_deref() {
         Some(PassphraseProvider::NAME) => {
             "commit Epid.keys.toml, and tell the passphrase to whoever works on this"
         }

@@ -33,7 +33,7 @@ use crate::cli::{Context, saved_plan, surroundings};
 use crate::graph::Selector;
 use crate::plan::{Mode, Plan, Refresh, Selection};
 use crate::program::StackFile;
-use crate::state::{Intent, Location, Snapshot};
+use crate::state::{Intent, Location, Snapshot, is_sandbox};
 
 pub(crate) use executing::started;
 pub(crate) use import::import;
@@ -134,7 +134,7 @@ pub(crate) fn saved_plan(workspace: &Workspace, args: &Up) -> Result<Option<Save
 }
 
 pub(crate) fn is_simulated_plan(plan: &Plan) -> bool {
-    plan.header.world.starts_with("sandbox:")
+    is_sandbox(&plan.header.world)
 }
 
 /// True where time may jump while a saved plan is executed.

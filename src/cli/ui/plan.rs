@@ -424,7 +424,8 @@ fn write_rows(rows: &[Row], shown: Shown<'_>, out: &mut String) {
             .map_or_else(|| shown.paint.yellow("!"), |a| shown.paint.mark(a));
         let name_room = column.saturating_sub(2 * row.depth + 6).max(8);
         let name = shown.fitted(&row.name, name_room);
-        let pad = " ".repeat(column.saturating_sub(2 * row.depth + 4 + width(&name)));
+        // A name that is not cut pushes what stands behind it.
+        let pad = column.saturating_sub(2 * row.depth + 4 + width(&name)).max(2);
         let mut line = format!("{}{sign} ", " ".repeat(2 * row.depth + 2));
         line.push_str(&if row.heading {
             shown.paint.bold(&name)
@@ -435,7 +436,7 @@ fn write_rows(rows: &[Row], shown: Shown<'_>, out: &mut String) {
         let kind = shown.fitted_kind(&row.kind, room);
         let rest = room.saturating_sub(kinds.max(width(&kind) + 3));
         if !kind.is_empty() || !row.note.is_empty() {
-            line.push_str(&pad);
+            line.push_str(&" ".repeat(pad));
             line.push_str(&shown.paint.dim(&kind));
         }
         let mut under = None;

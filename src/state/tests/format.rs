@@ -3,11 +3,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use epid_provider::{Map, Partial, Path, Segment, Timestamp, Value};
 
 use super::sample::{append, close, dev, entry, make, opening, run, store, token};
+use super::store::Beside;
 use crate::state::blobs::MemoryBlobs;
 use crate::state::{Entry, FORMAT, Header, JournalEntry, Role, Session, Snapshot, StateError};
 
@@ -163,6 +165,35 @@ async fn files_of_every_format_stay_readable_and_become_those_of_the_newest() {
         );
         // Names in the cloud were made of them.
         assert_eq!(keys.digest_bytes(b"x"), old.digest_bytes(b"x"));
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_history_of_every_format_is_told() {
+    for (format, kept) in FORMATS {
+        let (blobs, keys) = (MemoryBlobs::new(), tempfile::tempdir().unwrap());
+        std::fs::write(keys.path().join(format!("{}.key", kept.key_id.trim())), kept.key).unwrap();
+        for (name, bytes) in kept.files {
+            let mut bytes = bytes.to_vec();
+            if name.starts_with("history/") {
+                *bytes.last_mut().unwrap() ^= 1;
+            }
+            blobs.overwrite(&format!("cloud/p/dev/{name}"), Some(bytes));
+        }
+        let reads = AtomicUsize::new(0);
+        let counted = Beside(
+            blobs,
+            Box::new(move |_, bytes| {
+                let reads = reads.fetch_add(1, Ordering::Relaxed);
+                assert!(reads < 1_000, "format {format}: it reads for ever");
+                bytes
+            }),
+        );
+        let told = store(Arc::new(counted), &keys).history(&dev()).await;
+        assert!(
+            matches!(&told, Err(StateError::Corrupt { file, .. }) if file.contains("history/")),
+            "format {format}: {told:?}"
+        );
     }
 }
 

@@ -304,10 +304,10 @@ async fn a_state_that_is_gone_is_no_new_stack_unless_it_was_removed() {
 }
 
 /// What a reader is given of the file of a name, in place of what there is.
-type Given = Box<dyn Fn(&str, Option<Vec<u8>>) -> Option<Vec<u8>> + Send + Sync>;
+pub(super) type Given = Box<dyn Fn(&str, Option<Vec<u8>>) -> Option<Vec<u8>> + Send + Sync>;
 
 /// Blobs that are read while somebody writes.
-struct Beside(MemoryBlobs, Given);
+pub(super) struct Beside(pub(super) MemoryBlobs, pub(super) Given);
 
 impl std::fmt::Debug for Beside {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -343,6 +343,15 @@ impl Blobs for Beside {
     }
 }
 
+/// A note that the state was at `serial`.
+async fn note(sample: &Sample, serial: u64) -> Vec<u8> {
+    let notes = MemoryBlobs::new();
+    let header = sample.store.header(&dev()).await.unwrap().unwrap();
+    let store = sample.store.clone().noting(Arc::new(notes.clone()), None, |_| ());
+    store.note_seen(&dev(), &header.lineage, serial).await;
+    notes.contents()["cloud/p/dev/serial"].clone()
+}
+
 #[tokio::test]
 async fn a_reader_beside_a_writer_is_not_told_of_an_older_copy() {
     let sample = Sample::new();
@@ -354,16 +363,13 @@ async fn a_reader_beside_a_writer_is_not_told_of_an_older_copy() {
     append(&session, [run(1), close(1)]).unwrap();
     session.close().await.unwrap();
     // A writer notes another run as soon as the state was read.
+    let later = note(&sample, 9).await;
     let noted = notes.clone();
     let mut beside = noting(sample.store.clone());
     beside.blobs = Arc::new(Beside(
         sample.blobs.clone(),
         Box::new(move |_, bytes| {
-            let note = serde_json::json!({"lineage": "x", "serial": 9}).to_string();
-            let old: serde_json::Value =
-                serde_json::from_slice(&noted.contents()["cloud/p/dev/serial"]).unwrap();
-            let note = note.replace("\"x\"", &old["lineage"].to_string());
-            noted.overwrite("cloud/p/dev/serial", Some(note.into_bytes()));
+            noted.overwrite("cloud/p/dev/serial", Some(later.clone()));
             bytes
         }),
     ));
@@ -372,6 +378,67 @@ async fn a_reader_beside_a_writer_is_not_told_of_an_older_copy() {
     assert_eq!(state.header.serial, 1);
     beside.forget_read(&dev());
     assert!(beside.read(&dev()).await.is_err(), "nothing was noted");
+}
+
+#[tokio::test]
+async fn a_run_that_begins_while_a_state_is_verified_makes_it_no_older_copy() {
+    let sample = Sample::new();
+    let person = MemoryBlobs::new();
+    let noting = |store: Store| {
+        let of_person: Arc<dyn Blobs> = Arc::new(person.clone());
+        store.noting(Arc::new(MemoryBlobs::new()), Some(of_person), |_| ())
+    };
+    let session = Session::open(&noting(sample.store.clone()), &dev(), opening())
+        .await
+        .unwrap();
+    let begin = async |number| {
+        session
+            .durable(ticket(&session, [run(number)]).unwrap())
+            .await
+            .unwrap();
+    };
+    begin(1).await;
+    let (old, old_note) = (sample.blobs.contents(), person.contents());
+    begin(2).await;
+    let (new, new_note) = (sample.blobs.contents(), person.contents());
+    assert!(old.keys().eq(new.keys()), "the files tell of it already");
+    let put = |to: &MemoryBlobs, files: &std::collections::BTreeMap<String, Vec<u8>>| {
+        for (name, bytes) in files {
+            to.overwrite(name, Some(bytes.clone()));
+        }
+    };
+    put(&sample.blobs, &old);
+    put(&person, &old_note);
+    // The second run begins when the journal has been read, from both snapshots.
+    let reads = std::sync::atomic::AtomicUsize::new(0);
+    let (blobs, noted) = (sample.blobs.clone(), person.clone());
+    let mut beside = noting(sample.store.clone());
+    beside.blobs = Arc::new(Beside(
+        sample.blobs.clone(),
+        Box::new(move |name, bytes| {
+            if name.contains("/journal/") && reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 1 {
+                put(&blobs, &new);
+                put(&noted, &new_note);
+            }
+            bytes
+        }),
+    ));
+    let verified = beside.verify(&dev()).await.unwrap();
+    assert!(verified.problems.is_empty(), "{:?}", verified.problems);
+    // What is older by then, is.
+    put(&sample.blobs, &old);
+    let problems = beside.verify(&dev()).await.unwrap().problems;
+    assert!(
+        matches!(
+            &problems[..],
+            [StateError::Older {
+                serial: 1,
+                seen: 2,
+                ..
+            }]
+        ),
+        "{problems:?}"
+    );
 }
 
 #[tokio::test]
@@ -463,9 +530,14 @@ async fn a_damaged_note_is_told_once_and_written_anew() {
     };
     run_once(&noting()).await;
     let whole = notes.contents()["cloud/p/dev/serial"].clone();
-    for at in 0..whole.len() {
+    let flipped = (0..whole.len()).map(|at| {
         let mut changed = whole.clone();
         changed[at] ^= 1;
+        changed
+    });
+    let mut bare: serde_json::Value = serde_json::from_slice(&whole).unwrap();
+    bare.as_object_mut().unwrap().remove("checksum").unwrap();
+    for (at, changed) in flipped.chain([bare.to_string().into_bytes()]).enumerate() {
         notes.overwrite("cloud/p/dev/serial", Some(changed));
         let store = noting();
         store.read(&dev()).await.unwrap();
@@ -473,7 +545,7 @@ async fn a_damaged_note_is_told_once_and_written_anew() {
         let told: Vec<String> = std::mem::take(&mut *heard.lock().unwrap());
         assert!(
             told.len() == 1 && told[0].contains("memory:cloud/p/dev/serial is damaged"),
-            "byte {at}: {told:?}"
+            "damage {at}: {told:?}"
         );
     }
     run_once(&noting()).await;
