@@ -297,6 +297,7 @@ fn still_there(group: &str, rule: &Rule) -> Failure {
         PROPAGATION.as_secs()
     );
     Failure::new("NotVisible", message)
+        .with_hint("run the same command again, and see who lets it in where it comes back")
 }
 
 /// Lets rules in; one that is there already, which fails the whole request, is let be.
