@@ -299,19 +299,6 @@ impl Workspace {
         Ok(self)
     }
 
-    /// Also takes all stacks that have resources in that world, or in the sandbox, but no file any more.
-    pub(crate) async fn with_all_forgotten(mut self, simulated: bool) -> Result<Self, Error> {
-        for (location, recorded) in self.forgotten().await? {
-            let holds = recorded.is_none_or(|snapshot| !snapshot.is_empty());
-            if holds && is_sandbox(&location.world) == simulated {
-                let sandbox = simulated;
-                let stack = empty(location.stack);
-                self.project.stacks.push(StackFile { sandbox, ..stack });
-            }
-        }
-        Ok(self)
-    }
-
     /// The states of stacks that have no file any more, and what each holds, as far as that can be read.
     pub(crate) async fn forgotten(&self) -> Result<Vec<(Location, Option<Snapshot>)>, Error> {
         let mut found = Vec::new();

@@ -299,11 +299,11 @@ pub(crate) async fn destroy(context: &Context, workspace: Workspace, args: &Dest
     exit
 }
 
-/// A project for removing stacks: those count, too, that have no file any more.
+/// A project for removing stacks: one that is named counts, too, that has no file any more. `--all` leaves such alone: where
+/// states are shared, its file may be in another branch.
 async fn leaving(workspace: Workspace, args: &StacksArgs) -> Result<Workspace, Error> {
     if args.all {
-        let simulated = is_simulated(&workspace, args)?;
-        return workspace.with_all_forgotten(simulated).await;
+        return Ok(workspace);
     }
     let asked = args.one.sandbox;
     let workspace = workspace.with_forgotten(args.one.stack.as_deref()).await?;

@@ -71,11 +71,10 @@ impl Running<'_> {
             return Ok(());
         }
         let terminal = self.context.terminal;
-        let destroyed = self.asked.mode == Mode::Destroy;
         if terminal.json {
             let names: Vec<&str> = found.iter().map(|(location, _)| &*location.stack).collect();
             terminal.json(&serde_json::json!({
-                "event": "stacksWithoutFile", "stacks": names, "included": destroyed,
+                "event": "stacksWithoutFile", "stacks": names,
             }));
             return Ok(());
         }
@@ -92,11 +91,7 @@ impl Running<'_> {
             );
             let stack = &location.stack;
             let sandbox = if self.world.simulated { " --sandbox" } else { "" };
-            let next = if destroyed {
-                "it is destroyed with the rest".to_owned()
-            } else {
-                format!("it is left as it is; `epid destroy --stack {stack}{sandbox}` removes it")
-            };
+            let next = format!("it is left as it is; `epid destroy --stack {stack}{sandbox}` removes it");
             terminal.warn(&format!("stack `{stack}` has no file any more ({holds}): {next}"));
         }
         Ok(())
