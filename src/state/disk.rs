@@ -377,7 +377,9 @@ async fn may_begin(store: &Store, location: &Location, opening: &Opening) -> Res
     }
     // Going from a sandbox to a cloud is the ordinary way; the way back is a slip.
     let others = store.worlds(&location.project, &location.stack).await?;
-    let others: Vec<String> = others.into_iter().filter(|world| !is_sandbox(world)).collect();
+    let mut others: Vec<String> = others.into_iter().filter(|world| !is_sandbox(world)).collect();
+    // Somebody has begun it here since it was looked for.
+    others.retain(|world| *world != *location.world);
     if others.is_empty() {
         Ok(())
     } else {

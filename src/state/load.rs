@@ -281,8 +281,13 @@ pub(super) async fn bereft(store: &Store, location: &Location) -> Result<Option<
 }
 
 async fn fetch(store: &Store, location: &Location) -> Result<Option<Files>, StateError> {
-    let Some(found) = fetch_state(store, location).await? else {
-        return bereft(store, location).await?.map_or(Ok(None), Err);
+    let found = match fetch_state(store, location).await? {
+        Some(found) => found,
+        None => match bereft(store, location).await? {
+            None => return Ok(None),
+            // Somebody may have begun it since it was looked for.
+            Some(problem) => fetch_state(store, location).await?.ok_or(problem)?,
+        },
     };
     with_segments(store, location, found).await.map(Some)
 }

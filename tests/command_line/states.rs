@@ -108,7 +108,10 @@ fn protection_is_given_and_taken_by_hand() {
     let place = Place::with(VALUES);
     place.run("up --yes").ends(0);
     place.run("state protect a").ends(2).says("~ a").says("protected");
-    place.run("state protect a --yes").ends(0);
+    place
+        .run("state protect a --yes")
+        .ends(0)
+        .says("`options.protect = true` keeps it so");
     place.run("state protect a").ends(0).says("was protected");
     place.run("state ls").ends(0).says("(protected)");
     place.run("destroy --yes").ends(2).says("epid state unprotect a");

@@ -294,7 +294,13 @@ pub(super) async fn protect(
         })
     };
     match amend(context, args, consent, question, decide).await? {
-        Amended::Recorded => context.terminal.done(&format!("`{resource}` {now}")),
+        Amended::Recorded => {
+            // The program is what lasts.
+            let until = format!(
+                "; the next `epid up` goes by its program: `options.protect = {protect}` keeps it so"
+            );
+            context.terminal.done(&format!("`{resource}` {now}{until}"));
+        }
         Amended::Not => context.terminal.done(&format!("`{resource}` {was}")),
         Amended::Declined => {}
     }

@@ -1,6 +1,7 @@
 //! What a store tells of its states, and how they come and go.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
@@ -406,6 +407,26 @@ async fn a_reader_beside_a_writer_is_not_told_of_an_older_copy() {
 }
 
 #[tokio::test]
+async fn a_state_that_somebody_begins_while_it_is_looked_for_is_found() {
+    let sample = Sample::new();
+    once(&sample, &dev()).await;
+    let begun_late = || {
+        let mut store = sample.store.clone();
+        let missed = Mutex::new(BTreeSet::new());
+        let given: Given = Box::new(move |name: &str, bytes| {
+            let first = name.contains("/state") && missed.lock().unwrap().insert(name.to_owned());
+            bytes.filter(|_| !first)
+        });
+        store.blobs = Arc::new(Beside(sample.blobs.clone(), given));
+        store
+    };
+    let (state, _) = begun_late().read(&dev()).await.unwrap().unwrap();
+    assert_eq!(state.header.serial, 1);
+    let session = Session::open(&begun_late(), &dev(), opening()).await.unwrap();
+    assert_eq!(session.snapshot().header.serial, 1);
+}
+
+#[tokio::test]
 async fn a_run_that_begins_while_a_state_is_verified_makes_it_no_older_copy() {
     let sample = Sample::new();
     let person = MemoryBlobs::new();
@@ -539,7 +560,7 @@ async fn the_note_of_a_person_tells_of_a_project_that_went_back_in_time_with_its
 async fn a_damaged_note_is_told_once_and_written_anew() {
     let sample = Sample::new();
     let notes = MemoryBlobs::new();
-    let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let heard = Arc::new(Mutex::new(Vec::new()));
     let noting = || {
         let heard = heard.clone();
         let listener = move |problem: &StateError| heard.lock().unwrap().push(problem.to_string());
