@@ -464,6 +464,15 @@ impl Workspace {
         (values.collect(), problems)
     }
 
+    /// Keeps the secrets of a stack out of what is printed: ids, which the state has in clear, may repeat them.
+    pub(crate) fn conceal(&self, stack: &StackFile) {
+        for (name, (sealed, _)) in &stack.secrets {
+            if let Ok(secret) = self.keys.unseal_config(name, sealed) {
+                conceal(&secret.into_secret());
+            }
+        }
+    }
+
     /// The graph of a stack.
     pub(crate) fn graph(
         &self,

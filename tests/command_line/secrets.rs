@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::place::{CLOUD, Place, Ran, VALUES};
+use crate::place::{CLOUD, Place, ROLE, Ran, VALUES};
 
 const CANARY: &str = "canary-7Qk2mX9w";
 
@@ -269,4 +269,35 @@ fn a_secret_that_is_repeated_in_a_message_is_not_shown() {
             "{line}: {ran:?}"
         );
     }
+}
+
+#[test]
+fn a_secret_in_a_name_is_not_shown_by_what_the_state_tells() {
+    let place = Place::with(ROLE);
+    place.write("stacks/role.toml", "[config]\n");
+    place
+        .bash(&format!(
+            "printf %s {CANARY} | epid config set --stack role --secret pw"
+        ))
+        .ends(0);
+    let declared = std::fs::read_to_string(place.path("stacks/role.toml")).unwrap();
+    let role = ROLE[1].1.replace("\"reader\"", "\"r-${config.pw}\"");
+    place.write("stacks/role.toml", &format!("{declared}\n{role}"));
+    for line in [
+        "up --sandbox --yes",
+        "up --sandbox --yes --json",
+        "state ls --sandbox",
+        "state show role --sandbox",
+        "state show role --sandbox --json",
+        "state export --plain - --sandbox",
+        "state rm role --sandbox",
+    ] {
+        let ran = place.run(line);
+        search(&place, line, &ran);
+        assert!(
+            line.starts_with("state rm") || ran.code == Some(0),
+            "{line}: {ran:?}"
+        );
+    }
+    place.run("state show role --sandbox").ends(0).says("r-(secret)");
 }

@@ -116,6 +116,9 @@ pub(super) async fn export(
     }
     let bytes = if let Some(secrets) = plain {
         let (snapshot, _) = workspace.store.read(&location).await?.ok_or_else(nothing)?;
+        if !secrets {
+            workspace.conceal(stack);
+        }
         let document = document(&snapshot, secrets);
         let text = format!("{document:#}\n");
         if file.as_os_str() == "-" {

@@ -250,7 +250,8 @@ async fn amend(
     decide: impl Fn(&Snapshot) -> Result<Amendment, Error>,
 ) -> Result<Amended, Error> {
     let workspace = any_stack(context, args).await?;
-    let (_, location, world) = locate(&workspace, args)?;
+    let (stack, location, world) = locate(&workspace, args)?;
+    workspace.conceal(stack);
     let amending = Amending {
         context,
         workspace: &workspace,

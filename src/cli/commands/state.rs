@@ -74,8 +74,9 @@ fn role(role: Role) -> &'static str {
 
 async fn ls(context: &Context, args: &StackArgs) -> Result<Exit, Error> {
     let workspace = any_stack(context, args).await?;
-    let (_, location, _) = locate(&workspace, args)?;
+    let (stack, location, _) = locate(&workspace, args)?;
     let snapshot = workspace.recorded(&location).await?.snapshot;
+    workspace.conceal(stack);
     let terminal = context.terminal;
     let width = snapshot
         .entries
@@ -162,8 +163,9 @@ pub(super) fn find(snapshot: &Snapshot, name: &str) -> Result<Vec<Arc<Entry>>, E
 
 async fn show(context: &Context, args: &StackArgs, resource: &str) -> Result<Exit, Error> {
     let workspace = any_stack(context, args).await?;
-    let (_, location, _) = locate(&workspace, args)?;
+    let (stack, location, _) = locate(&workspace, args)?;
     let snapshot = workspace.recorded(&location).await?.snapshot;
+    workspace.conceal(stack);
     let terminal = context.terminal;
     for entry in find(&snapshot, resource)? {
         let record = &entry.record;
