@@ -1,6 +1,6 @@
 //! What a store tells of its states, and how they come and go.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -230,6 +230,13 @@ async fn a_removal_cut_short_anywhere_leaves_the_state_or_nothing() {
     }
 }
 
+/// Makes the files those that were there before, and no others.
+fn put_back(blobs: &MemoryBlobs, files: &BTreeMap<String, Vec<u8>>) {
+    for name in blobs.contents().keys().chain(files.keys()) {
+        blobs.overwrite(name, files.get(name).cloned());
+    }
+}
+
 #[tokio::test]
 async fn a_copy_from_amid_a_run_that_has_ended_is_an_older_one() {
     let sample = Sample::new();
@@ -241,9 +248,7 @@ async fn a_copy_from_amid_a_run_that_has_ended_is_an_older_one() {
     let old = sample.blobs.contents();
     append(&session, [close(1)]).unwrap();
     session.close().await.unwrap();
-    for name in sample.blobs.contents().into_keys() {
-        sample.blobs.overwrite(&name, old.get(&name).cloned());
-    }
+    put_back(&sample.blobs, &old);
     let error = store.read(&dev()).await.unwrap_err().to_string();
     assert!(
         error.contains("amid run 1, and the end of that run was seen here"),
@@ -270,9 +275,7 @@ async fn a_state_older_than_what_was_written_from_here_is_told_even_after_a_kill
     // Killed in its run.
     drop(run_once().await);
     sample.blobs.revive();
-    for name in sample.blobs.contents().into_keys() {
-        sample.blobs.overwrite(&name, old.get(&name).cloned());
-    }
+    put_back(&sample.blobs, &old);
     let error = store.read(&dev()).await.unwrap_err();
     assert!(
         matches!(
@@ -448,13 +451,8 @@ async fn a_run_that_begins_while_a_state_is_verified_makes_it_no_older_copy() {
     begin(2).await;
     let (new, new_note) = (sample.blobs.contents(), person.contents());
     assert!(old.keys().eq(new.keys()), "the files tell of it already");
-    let put = |to: &MemoryBlobs, files: &std::collections::BTreeMap<String, Vec<u8>>| {
-        for (name, bytes) in files {
-            to.overwrite(name, Some(bytes.clone()));
-        }
-    };
-    put(&sample.blobs, &old);
-    put(&person, &old_note);
+    put_back(&sample.blobs, &old);
+    put_back(&person, &old_note);
     // The second run begins when the journal has been read, from both snapshots.
     let reads = std::sync::atomic::AtomicUsize::new(0);
     let (blobs, noted) = (sample.blobs.clone(), person.clone());
@@ -463,8 +461,8 @@ async fn a_run_that_begins_while_a_state_is_verified_makes_it_no_older_copy() {
         sample.blobs.clone(),
         Box::new(move |name, bytes| {
             if name.contains("/journal/") && reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 1 {
-                put(&blobs, &new);
-                put(&noted, &new_note);
+                put_back(&blobs, &new);
+                put_back(&noted, &new_note);
             }
             bytes
         }),
@@ -472,7 +470,7 @@ async fn a_run_that_begins_while_a_state_is_verified_makes_it_no_older_copy() {
     let verified = beside.verify(&dev()).await.unwrap();
     assert!(verified.problems.is_empty(), "{:?}", verified.problems);
     // What is older by then, is.
-    put(&sample.blobs, &old);
+    put_back(&sample.blobs, &old);
     let problems = beside.verify(&dev()).await.unwrap().problems;
     assert!(
         matches!(
@@ -510,12 +508,7 @@ async fn the_note_of_a_person_tells_of_a_project_that_went_back_in_time_with_its
         run_in(location, 2).await;
     }
     let new = sample.blobs.contents();
-    let put_back = |files: &std::collections::BTreeMap<String, Vec<u8>>| {
-        for name in sample.blobs.contents().keys().chain(files.keys()) {
-            sample.blobs.overwrite(name, files.get(name).cloned());
-        }
-    };
-    put_back(&old);
+    put_back(&sample.blobs, &old);
     let restored = noting(sample.store.clone(), &MemoryBlobs::of(old_notes));
     let error = restored.read(&dev()).await.unwrap_err();
     assert!(
@@ -535,7 +528,7 @@ async fn the_note_of_a_person_tells_of_a_project_that_went_back_in_time_with_its
     restored.read(&simulated).await.unwrap();
 
     // Who reads while somebody writes takes no new note for one of what they have read.
-    put_back(&new);
+    put_back(&sample.blobs, &new);
     let first = std::sync::atomic::AtomicBool::new(true);
     let mut beside = noting(sample.store.clone(), &notes);
     notes.overwrite("cloud/p/dev/serial", None);
