@@ -553,14 +553,20 @@ impl Workspace {
     pub(crate) fn unknown_references(&self, stack: &StackFile) -> Pending {
         let producers = stack.references.values().map(|(producer, _)| producer);
         let unknown = |producer: &Arc<str>| {
-            let outputs = &self.project.stack(producer)?.program.outputs;
-            let values = outputs.iter().map(|output| {
-                let origin = format!("stacks.{producer}.{}", output.name);
-                (output.name.clone(), Value::unknown(&origin))
-            });
-            Some((producer.clone(), values.collect()))
+            let stack = self.project.stack(producer)?;
+            Some((producer.clone(), Self::unknown_outputs(stack)))
         };
         producers.filter_map(unknown).collect()
+    }
+
+    /// The outputs of a stack, of which nothing is known.
+    pub(crate) fn unknown_outputs(stack: &StackFile) -> Map {
+        let outputs = stack.program.outputs.iter();
+        let unknown = outputs.map(|output| {
+            let origin = format!("stacks.{}.{}", stack.name, output.name);
+            (output.name.clone(), Value::unknown(&origin))
+        });
+        unknown.collect()
     }
 
     /// Runs in the sandbox: asked for, or the stack always does.

@@ -8,7 +8,7 @@ use epid_provider::{Map, Observed, Urn, Value};
 use super::{Basis, Planned, Running};
 use crate::cli::derivations::Derivations;
 use crate::cli::error::Error;
-use crate::cli::workspace::{Pending, Recorded};
+use crate::cli::workspace::{Pending, Recorded, Workspace};
 use crate::graph::ResourceGraph;
 use crate::observe::{Depth, Looking, Seen, observe};
 use crate::plan::{Mode, Refresh, Request, Selection, plan};
@@ -62,12 +62,7 @@ impl Running<'_> {
         let mut pending = Pending::new();
         for stack in stacks {
             // What runs before says something else then, perhaps.
-            let outputs = stack.program.outputs.iter();
-            let unknown = outputs.map(|output| {
-                let origin = format!("stacks.{}.{}", stack.name, output.name);
-                (output.name.clone(), Value::unknown(&origin))
-            });
-            pending.insert(stack.name.clone(), unknown.collect());
+            pending.insert(stack.name.clone(), Workspace::unknown_outputs(stack));
         }
         let mut problems = Vec::new();
         for stack in stacks {
