@@ -24,8 +24,14 @@ mod leaving;
 mod objects;
 #[path = "lifecycle/oracle/mod.rs"]
 mod oracle;
+#[path = "lifecycle/ownership.rs"]
+mod ownership;
 #[path = "lifecycle/properties.rs"]
 mod properties;
+#[path = "lifecycle/refreshed.rs"]
+mod refreshed;
+#[path = "lifecycle/renames.rs"]
+mod renames;
 #[path = "lifecycle/replacement.rs"]
 mod replacement;
 #[path = "lifecycle/rivals.rs"]

@@ -1,29 +1,29 @@
-//! Taking resources in, letting them go, and renaming them.
+//! Taking resources in and letting them go, and what is recorded without a call.
 
 use std::sync::Arc;
 
 use epid::apply::Event;
 use epid::graph::ResourceGraph;
 use epid::observe::Depth;
-use epid::plan::{LostMark, Mode, Plan, PlanProblem, Refresh, Selection};
-use epid::state::{Generation, Role};
+use epid::plan::{Mode, Plan, PlanProblem, Selection};
 use epid_fake::fault::Api;
 use epid_fake::{Effect, Fault, World};
 
-use crate::stack::{Ran, Stack, actions, on_clock, urn};
+use crate::stack::{Ran, Stack, on_clock, urn};
 
-const ONE: &str = r#"{"a": {"type": "Item", "properties": {"name": "a"}}}"#;
-const ADOPTED: &str = r#"{"a": {"type": "Item", "properties": {"name": "a"}, "options": {"adopt": true}}}"#;
+pub(crate) const ONE: &str = r#"{"a": {"type": "Item", "properties": {"name": "a"}}}"#;
+pub(crate) const ADOPTED: &str =
+    r#"{"a": {"type": "Item", "properties": {"name": "a"}, "options": {"adopt": true}}}"#;
 
 /// A cloud with a thing that is nobody's: `item-1`, of that program.
-async fn nobodys(text: &str) -> World {
+pub(crate) async fn nobodys(text: &str) -> World {
     let nobody = Stack::of(World::new(), "");
     nobody.up(text).await;
     nobody.world.clone()
 }
 
 /// What `epid import` does: `item-1` is recorded as `a`, and nothing is sent.
-async fn imported(stack: &Stack, text: &str) -> Ran {
+pub(crate) async fn imported(stack: &Stack, text: &str) -> Ran {
     let graph = stack
         .graph(text)
         .importing(&[(urn("Item", "a"), Arc::from("item-1"))].into());
@@ -33,14 +33,14 @@ async fn imported(stack: &Stack, text: &str) -> Ran {
 }
 
 /// Every read fails, for a while.
-fn unreadable(world: &World) {
+pub(crate) fn unreadable(world: &World) {
     for nth in 1..=50 {
         world.fault(Fault::new(Effect::Refuse).api(Api::Observe).nth(nth));
     }
 }
 
 /// A plan after everything recorded was read.
-async fn read(stack: &Stack, graph: &ResourceGraph) -> Result<Plan, Vec<PlanProblem>> {
+pub(crate) async fn read(stack: &Stack, graph: &ResourceGraph) -> Result<Plan, Vec<PlanProblem>> {
     let seen = stack.look(graph, Depth::Refresh).await;
     stack.plan_with(graph, Mode::Up, &seen.found, &Selection::default())
 }
@@ -146,65 +146,6 @@ fn a_retained_thing_is_forgotten_and_stays() {
 }
 
 #[test]
-fn a_rename_moves_the_record_and_sends_nothing() {
-    on_clock(async {
-        let stack = Stack::new();
-        let text = |name: &str, alias: &str, value: &str| {
-            format!(
-                r#"{{"{name}": {{"type": "Item", "properties": {{"value": "{value}"}}, "options": {{"aliases": [{alias}]}}}},
-                     "user": {{"type": "Item", "properties": {{"uses": ["${{{name}.id}}"]}}}}}}"#
-            )
-        };
-        stack.up(&text("old", "", "1")).await;
-        let ran = stack.up(&text("new", r#""old""#, "1")).await;
-        assert_eq!(ran.did(), ["Recorded new", "Recorded user"]);
-        assert!(stack.snapshot().live(&urn("Item", "old")).is_none());
-        let ran = stack.up(&text("newer", r#""new""#, "2")).await;
-        assert_eq!(ran.did(), ["Updated newer", "Recorded user"]);
-        assert_eq!(
-            stack.snapshot().live(&urn("Item", "newer")).unwrap().generation,
-            Generation(1)
-        );
-        assert_eq!(stack.world.things().len(), 2);
-        stack.destroy().await;
-    });
-}
-
-#[test]
-fn a_renamed_thing_that_has_to_be_replaced_leaves_nothing_behind() {
-    on_clock(async {
-        for (kind, name) in [("Tagged", ""), ("Item", r#""name": "n","#)] {
-            let stack = Stack::new();
-            let text = |resource: &str, shape: &str| {
-                format!(
-                    r#"{{"{resource}": {{"type": "{kind}", "properties": {{{name} "shape": "{shape}"}}, "options": {{"aliases": ["old"]}}}}}}"#
-                )
-            };
-            stack.up(&text("old", "round")).await;
-            stack.up(&text("new", "square")).await;
-            assert_eq!(stack.world.things().len(), 1, "{kind}");
-            assert!(stack.snapshot().of(&urn(kind, "old")).next().is_none());
-        }
-    });
-}
-
-#[test]
-fn a_renamed_provider_keeps_what_it_made() {
-    on_clock(async {
-        let stack = Stack::of(World::new(), "lineage");
-        let text = |name: &str| {
-            format!(
-                r#"{{"$providers": {{"{name}": {{"options": {{"aliases": ["one"]}}}}}}, "a": {{"type": "Item", "properties": {{"name": "a"}}}}}}"#
-            )
-        };
-        stack.up(&text("one")).await;
-        stack.up(&text("two")).await;
-        assert_eq!(stack.world.things().len(), 1);
-        stack.destroy().await;
-    });
-}
-
-#[test]
 fn changed_options_are_recorded_though_nothing_is_sent() {
     on_clock(async {
         let stack = Stack::new();
@@ -257,40 +198,6 @@ fn recording_new_options_keeps_what_is_ignored() {
 }
 
 #[test]
-fn a_rename_onto_a_name_with_a_leftover_keeps_both_apart() {
-    on_clock(async {
-        let mut stack = Stack::new();
-        let one = |name: &str, value: &str| {
-            format!(
-                r#"{{"{name}": {{"type": "Tagged", "properties": {{"value": "{value}"}}, "options": {{"aliases": ["a", "b"], "replaceOnChanges": ["value"]}}}}}}"#
-            )
-        };
-        stack.up(&one("b", "1")).await;
-        stack.world.fault(Fault::new(Effect::Refuse).api(Api::Delete));
-        stack.run(&one("b", "2")).await;
-        stack.world.fault(Fault::new(Effect::Refuse).api(Api::Delete));
-        stack.run(&one("a", "2")).await;
-        stack.restart();
-        stack.up(&one("b", "2")).await;
-        assert_eq!(stack.world.of("Tagged").len(), 1);
-        stack.destroy().await;
-    });
-}
-
-#[test]
-fn two_resources_cannot_both_be_what_one_was() {
-    on_clock(async {
-        let stack = Stack::new();
-        stack
-            .up(r#"{"old": {"type": "Tagged", "properties": {"value": "1"}}}"#)
-            .await;
-        let heir = r#"{"type": "Tagged", "properties": {"value": "1"}, "options": {"aliases": ["old"]}}"#;
-        let ran = stack.up(&format!(r#"{{"x": {heir}, "y": {heir}}}"#)).await;
-        assert_eq!(ran.did(), ["Recorded x", "Created y"]);
-    });
-}
-
-#[test]
 fn what_is_deleted_with_something_is_made_after_it() {
     on_clock(async {
         let stack = Stack::new();
@@ -315,261 +222,6 @@ fn one_thing_is_not_imported_twice() {
         );
         let ran = stack.run(&format!("{{{a}, {b}}}")).await;
         assert_eq!(ran.failed(), [("b", "Owned")].into());
-    });
-}
-
-#[test]
-fn what_is_imported_without_a_mark_is_marked_by_the_next_run_which_then_keeps_others_out() {
-    on_clock(async {
-        let world = nobodys(ONE).await;
-        let first = Stack::of(world.clone(), "first");
-        imported(&first, ONE).await;
-        assert_eq!(
-            (&*world.things()[0].lineage, world.things()[0].version),
-            ("", 0),
-            "nothing is sent"
-        );
-        let plan = first.plan(&first.graph(ONE), Mode::Up);
-        assert_eq!(actions(&plan), ["Update a"]);
-        assert!(
-            plan.steps
-                .iter()
-                .any(|step| step.unmarked && step.changes.is_empty())
-        );
-        assert_eq!(first.up(ONE).await.did(), ["Updated a"]);
-        assert_eq!(&*world.things()[0].lineage, "first");
-        let second = Stack::of(world, "second");
-        assert_eq!(second.run(ADOPTED).await.failed(), [("a", "Owned")].into());
-    });
-}
-
-#[test]
-fn what_another_stack_took_before_it_was_marked_is_neither_changed_nor_deleted() {
-    on_clock(async {
-        let world = nobodys(ONE).await;
-        let first = Stack::of(world.clone(), "first");
-        imported(&first, ONE).await;
-        Stack::of(world.clone(), "second").up(ADOPTED).await;
-        let theirs = world.things();
-        // Seen while planning, where one can look: also without a refresh.
-        let changed = ONE.replace(r#""name": "a""#, r#""name": "a", "value": "1""#);
-        for text in [ONE, &changed] {
-            let graph = first.graph(text);
-            let seen = first.look(&graph, Depth::Needed).await;
-            let problems = first
-                .plan_with(&graph, Mode::Up, &seen.found, &Selection::default())
-                .unwrap_err();
-            assert!(
-                problems[0]
-                    .message
-                    .contains("belongs to another stack now (urn:epid:p:s:fake:thing:Item:a)"),
-                "{problems:?}"
-            );
-            assert!(problems[0].hint.as_deref().unwrap().contains("epid state rm"));
-            // Where nobody could look, before anything is sent.
-            assert_eq!(first.run(text).await.failed(), [("a", "Owned")].into());
-        }
-        let destroyed = first
-            .apply(first.plan(&ResourceGraph::empty(), Mode::Destroy))
-            .await;
-        assert_eq!(destroyed.failed(), [("a", "Owned")].into());
-        let replaced =
-            first.graph(r#"{"a": {"type": "Item", "properties": {"name": "a", "shape": "square"}}}"#);
-        let ran = first.apply(first.plan(&replaced, Mode::Up)).await;
-        assert_eq!(ran.failed(), [("a", "Owned")].into());
-        assert_eq!(world.things(), theirs);
-    });
-}
-
-#[test]
-fn a_run_that_dies_before_it_marks_what_it_imports_leaves_that_to_the_next() {
-    on_clock(async {
-        let world = nobodys(ONE).await;
-        let stack = Stack::of(world.clone(), "first");
-        world.fault(Fault::new(Effect::Refuse).api(Api::Update));
-        assert_eq!(stack.run(ADOPTED).await.failed(), [("a", "AccessDenied")].into());
-        assert_eq!(&*world.things()[0].lineage, "");
-        assert_eq!(stack.up(ADOPTED).await.did(), ["Updated a"]);
-        assert_eq!(&*world.things()[0].lineage, "first");
-    });
-}
-
-#[test]
-fn a_mark_that_is_gone_is_drift_and_is_set_again() {
-    on_clock(async {
-        let mut stack = Stack::new();
-        stack.up(ONE).await;
-        stack.world.mark("item-1", "");
-        let graph = stack.graph(ONE);
-        let plan = read(&stack, &graph).await.unwrap();
-        assert_eq!(plan.drift[0].mark, Some(LostMark::Removed));
-        assert_eq!(actions(&plan), ["Update a"]);
-        stack.apply(plan).await;
-        assert_eq!(&*stack.world.things()[0].lineage, "lineage");
-        assert!(read(&stack, &graph).await.unwrap().drift.is_empty());
-        // Accepted by a refresh, it is known to the next run, which need not look.
-        stack.world.mark("item-1", "");
-        stack.refresh = Refresh::Record;
-        let plan = read(&stack, &graph).await.unwrap();
-        assert_eq!(actions(&plan), ["Record a"]);
-        stack.apply(plan.records_alone()).await;
-        assert_eq!(&*stack.world.things()[0].lineage, "", "a refresh sends nothing");
-        stack.refresh = Refresh::Undo;
-        assert_eq!(stack.up(ONE).await.did(), ["Updated a"]);
-        assert_eq!(&*stack.world.things()[0].lineage, "lineage");
-    });
-}
-
-#[test]
-fn what_another_stack_has_is_told_and_left_alone_and_stays_when_it_leaves_the_program() {
-    on_clock(async {
-        let mut stack = Stack::new();
-        stack.up(ONE).await;
-        stack.world.mark("item-1", "other");
-        stack.world.tamper("item-1", "value", "theirs");
-        let theirs = stack.world.things();
-        let graph = stack.graph(ONE);
-        let plan = read(&stack, &graph).await.unwrap();
-        assert_eq!(actions(&plan), [""; 0], "what they changed is theirs");
-        assert!(
-            matches!(plan.drift[0].mark, Some(LostMark::Another(_))),
-            "{:?}",
-            plan.drift
-        );
-        let changed = stack.graph(&ONE.replace(r#""name": "a""#, r#""name": "a", "value": "1""#));
-        assert!(
-            read(&stack, &changed).await.unwrap_err()[0]
-                .message
-                .contains("belongs to another stack now")
-        );
-        stack.refresh = Refresh::Record;
-        let plan = read(&stack, &changed).await.unwrap();
-        assert_eq!(
-            (actions(&plan), plan.drift.len()),
-            (vec!["Record a".to_owned()], 1),
-            "a refresh tells and is not in the way"
-        );
-        stack.refresh = Refresh::Undo;
-        let plan = read(&stack, &stack.graph("{}")).await.unwrap();
-        assert_eq!(actions(&plan), ["Forget a", "Drop fake"]);
-        stack.apply(plan).await;
-        assert_eq!(stack.world.things(), theirs);
-    });
-}
-
-#[test]
-fn what_a_refresh_found_to_be_anothers_is_looked_at_before_anything_is_sent() {
-    on_clock(async {
-        let mut stack = Stack::new();
-        stack.up(ONE).await;
-        stack.world.mark("item-1", "other");
-        let theirs = stack.world.things();
-        stack.refresh = Refresh::Record;
-        let plan = read(&stack, &stack.graph(ONE)).await.unwrap();
-        assert_eq!(
-            stack.apply(plan.records_alone()).await.did(),
-            ["Recorded a"],
-            "{:?}",
-            stack.snapshot().entries
-        );
-        assert!(
-            read(&stack, &stack.graph(ONE)).await.unwrap().is_empty(),
-            "it is known"
-        );
-        stack.refresh = Refresh::Undo;
-        let changed = ONE.replace(r#""name": "a""#, r#""name": "a", "value": "1""#);
-        let shape = ONE.replace(r#""name": "a""#, r#""name": "a", "shape": "square""#);
-        for text in [&*changed, &*shape, "{}"] {
-            // None of these runs looked while planning.
-            assert_eq!(stack.run(text).await.failed(), [("a", "Owned")].into(), "{text}");
-        }
-        let destroys = stack.plan(&ResourceGraph::empty(), Mode::Destroy);
-        assert_eq!(stack.apply(destroys).await.failed(), [("a", "Owned")].into());
-        assert_eq!(stack.world.things(), theirs);
-        // Let go of by the other, it is this stack's again.
-        stack.world.mark("item-1", "");
-        assert_eq!(stack.up(ONE).await.did(), ["Updated a"]);
-        assert_eq!(&*stack.world.things()[0].lineage, "lineage");
-    });
-}
-
-#[test]
-fn what_another_stack_has_gets_no_new_name_here() {
-    on_clock(async {
-        let stack = Stack::new();
-        let text = |name: &str, alias: &str| {
-            format!(
-                r#"{{"{name}": {{"type": "Item", "properties": {{"name": "a"}}, "options": {{"aliases": [{alias}]}}}},
-                     "user": {{"type": "Item", "properties": {{"uses": ["${{{name}.id}}"]}}}}}}"#
-            )
-        };
-        stack.up(&text("old", "")).await;
-        let id = stack.world.at("old")[0].id.clone();
-        stack.world.mark(&id, "other");
-        let problems = read(&stack, &stack.graph(&text("new", r#""old""#)))
-            .await
-            .unwrap_err();
-        assert!(
-            problems[0].message.contains("belongs to another stack now"),
-            "{problems:?}"
-        );
-        let hint = problems[0].hint.as_deref().unwrap();
-        assert!(
-            hint.contains("`epid state rm old`"),
-            "it is recorded by that name: {hint}"
-        );
-    });
-}
-
-#[test]
-fn a_refresh_records_nothing_that_needs_what_is_not_there_yet() {
-    on_clock(async {
-        let text = |name: &str, alias: &str, value: &str, rest: &str| {
-            format!(
-                r#"{{"{name}": {{"type": "Item", "properties": {{"name": "{value}"}}, "options": {{"aliases": [{alias}]}}}},
-                     "user": {{"type": "Item", "properties": {{"uses": ["${{{name}.id}}"]}}}},
-                     "apart": {{"type": "Item", "properties": {{"name": "apart"}}, "options": {{{rest}}}}}}}"#
-            )
-        };
-        let mut stack = Stack::new();
-        stack.up(&text("old", "", "a", "")).await;
-        let id = stack.world.at("apart")[0].id.clone();
-        stack.world.mark(&id, "");
-        // `old` is renamed and changed, `apart` has an option and needs what is new.
-        let new = text(
-            "new",
-            r#""old""#,
-            "b",
-            r#""protect": true, "dependsOn": ["more"]"#,
-        );
-        let new = format!(
-            r#"{}, "more": {{"type": "Item", "properties": {{"name": "more"}}}}}}"#,
-            &new[..new.len() - 1]
-        );
-        stack.refresh = Refresh::Record;
-        let plan = read(&stack, &stack.graph(&new)).await.unwrap();
-        let ran = stack.apply(plan.records_alone()).await;
-        assert!(ran.outcome.is_success(), "{:?}", ran.outcome.failed);
-        stack.refresh = Refresh::Undo;
-        stack.up(&new).await;
-    });
-}
-
-#[test]
-fn what_holds_something_of_another_stack_is_not_deleted() {
-    on_clock(async {
-        let stack = Stack::new();
-        stack
-            .up(r#"{"box": {"type": "Box", "properties": {"name": "box"}},
-                    "in": {"type": "Child", "properties": {"name": "in", "box": "box"}}}"#)
-            .await;
-        let id = stack.world.at("in")[0].id.clone();
-        stack.world.mark(&id, "other");
-        let problems = read(&stack, &stack.graph("{}")).await.unwrap_err();
-        assert_eq!(
-            problems[0].message,
-            "`in` belongs to another stack, but `box`, which it is in, would be deleted"
-        );
     });
 }
 
@@ -647,85 +299,6 @@ fn a_step_that_makes_several_calls_starts_once() {
         let adopted = Stack::of(world, "second").up(ADOPTED).await;
         assert_eq!(adopted.did(), ["Imported a"]);
         assert_eq!(started(&adopted), 1);
-    });
-}
-
-#[test]
-fn what_is_gone_is_recorded_as_gone_and_made_again_by_a_run_that_does_not_look() {
-    on_clock(async {
-        let mut stack = Stack::new();
-        let text = r#"{
-            "box": {"type": "Box", "properties": {"name": "box"}},
-            "in": {"type": "Child", "properties": {"name": "in", "box": "box"}},
-            "user": {"type": "Item", "properties": {"uses": ["${box.id}"]}},
-            "apart": {"type": "Item", "properties": {"value": "1"}}
-        }"#;
-        stack.up(text).await;
-        let ids: Vec<_> = ["in", "box"]
-            .iter()
-            .map(|path| stack.world.at(path)[0].id.clone())
-            .collect();
-        ids.iter().for_each(|id| stack.world.vanish(id));
-        let graph = stack.graph(text);
-        stack.refresh = Refresh::Record;
-        let plan = read(&stack, &graph).await.unwrap().records_alone();
-        assert_eq!(actions(&plan), ["Record box", "Record in"]);
-        assert_eq!(plan.drift.iter().filter(|drift| drift.gone).count(), 2);
-        let calls = stack.world.calls().len();
-        stack.apply(plan).await;
-        assert_eq!(stack.world.calls().len(), calls, "nobody is called");
-        let gone = |path: &str, kind: &str| {
-            stack
-                .snapshot()
-                .of(&urn(kind, path))
-                .all(|e| e.role == Role::Vacant)
-        };
-        assert!(gone("box", "Box") && gone("in", "Child"));
-        stack.refresh = Refresh::Undo;
-        let ran = stack.up(text).await;
-        assert_eq!(ran.did(), ["Created box", "Created in", "Updated user"]);
-        stack.destroy().await;
-    });
-}
-
-#[test]
-fn what_is_gone_and_not_declared_any_more_is_dropped_by_a_refresh() {
-    on_clock(async {
-        let mut stack = Stack::new();
-        let rest = r#"{"rest": {"type": "Item", "properties": {"name": "rest"}}}"#;
-        stack.up(ONE).await;
-        stack
-            .up(&format!("{}, {}", &ONE[..ONE.len() - 1], &rest[1..]))
-            .await;
-        stack.world.vanish("item-1");
-        stack.refresh = Refresh::Record;
-        let nothing = stack.graph(rest);
-        let plan = read(&stack, &nothing).await.unwrap();
-        assert!(plan.drift[0].gone, "it is told");
-        assert_eq!(stack.apply(plan.records_alone()).await.did(), ["Dropped a"]);
-        stack.refresh = Refresh::Undo;
-        assert!(stack.plan(&nothing, Mode::Up).is_empty());
-        assert!(stack.snapshot().live(&urn("Item", "a")).is_none());
-    });
-}
-
-#[test]
-fn a_read_that_fails_is_never_taken_for_gone() {
-    on_clock(async {
-        let mut stack = Stack::new();
-        stack.up(ONE).await;
-        stack.world.vanish("item-1");
-        unreadable(&stack.world);
-        let graph = stack.graph(ONE);
-        for refresh in [Refresh::Record, Refresh::Undo, Refresh::Accept] {
-            stack.refresh = refresh;
-            let seen = stack.look(&graph, Depth::Refresh).await;
-            assert_eq!((seen.found.len(), seen.failed.len()), (0, 1));
-            let plan = stack
-                .plan_with(&graph, Mode::Up, &seen.found, &Selection::default())
-                .unwrap();
-            assert!(plan.is_empty() && plan.drift.is_empty());
-        }
     });
 }
 
@@ -813,44 +386,5 @@ fn what_a_preview_would_adopt_is_told_and_refused_where_it_is_anothers_or_cannot
             "nothing was sent but what made it"
         );
         assert!(stack.snapshot().is_empty());
-    });
-}
-
-#[test]
-fn one_instance_is_what_another_address_was() {
-    on_clock(async {
-        let each = |keys: &str, aliases: &str| {
-            format!(
-                r#"{{"web": {{"type": "Item", "forEach": [{keys}], "properties": {{"value": "${{each.key}}", "tags": ["t"]}},
-                     "options": {{"ignoreChanges": ["value"], {aliases}}}}}}}"#
-            )
-        };
-        let plain = |aliases: &str| {
-            format!(
-                r#"{{"web": {{"type": "Item", "properties": {{"value": "1", "tags": ["t"]}},
-                     "options": {{"ignoreChanges": ["value"], "aliases": [{aliases}]}}}}}}"#
-            )
-        };
-        let stack = Stack::new();
-        stack.up(&plain("")).await;
-        let id = stack.world.things()[0].id.clone();
-        // Into a forEach: the only instance has the name itself, one of several has to be said.
-        assert_eq!(
-            stack.up(&each(r#""a""#, r#""aliases": ["web"]"#)).await.did(),
-            [r#"Recorded web["a"]"#]
-        );
-        // From one key to another.
-        let ran = stack.up(&each(r#""b""#, r#""aliases": ["web[\"a\"]"]"#)).await;
-        assert_eq!(ran.did(), [r#"Recorded web["b"]"#]);
-        let one = r#""partAliases": {"c": "web[\"b\"]"}"#;
-        let mut did = stack.up(&each(r#""c", "d""#, one)).await.did();
-        did.sort();
-        assert_eq!(did, [r#"Created web["d"]"#, r#"Recorded web["c"]"#]);
-        assert_eq!(stack.world.at("web").len() + stack.world.things().len(), 3);
-        // Out of it again.
-        let mut did = stack.up(&plain(r#""web[\"c\"]""#)).await.did();
-        did.sort();
-        assert_eq!(did, [r#"Deleted web["d"]"#, "Recorded web"]);
-        assert_eq!(stack.world.things()[0].id, id, "it was the same thing all along");
     });
 }
