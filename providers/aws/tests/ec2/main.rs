@@ -5,4 +5,6 @@
 mod moto;
 mod network;
 mod rig;
+#[path = "../runtime/mod.rs"]
+mod runtime;
 mod sandbox;

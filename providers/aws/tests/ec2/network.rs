@@ -3,7 +3,7 @@
 use epid_fake::conformance::{Case, case, conformance};
 use epid_provider::{Token, Urn, Value};
 
-use crate::rig::{Rig, filled};
+use crate::rig::{Rig, call, filled};
 
 /// What the cases stand on.
 pub(crate) struct Ground {
@@ -140,7 +140,7 @@ impl Ground {
 
     /// What is wrong with the kinds; nothing, where all is well.
     pub(crate) async fn problems(&self, rig: &Rig, cases: &[Case]) -> Vec<String> {
-        let call = |urn: &Urn, token: &Token| rig.runtime.call(urn, token);
+        let call = |urn: &Urn, token: &Token| call(&rig.runtime, urn, token);
         conformance(&rig.aws, &*rig.connection, &call, cases).await
     }
 }

@@ -6,12 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use epid_aws::{Aws, Settings};
 use epid_provider::{
-    Call, CallRuntime, Connection, Desired, Failure, Intent, Kind, Observed, Operation, Partial, Present,
-    Provider, Query, Record, Recorded, Resolved, Timestamp, Token, Urn, Value, async_trait,
+    Call, CallRuntime, Connection, Desired, Failure, Intent, Kind, Observed, Operation, Present, Provider,
+    Query, Record, Recorded, Resolved, Token, Urn, Value,
 };
 use epid_sandbox::{Clock, FaultScript, MemoryStore, Sandbox};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
+
+use crate::runtime::Runtime;
 
 /// How much faster than the wall an emulator's time passes: it answers at once, and what it lacks is waited for in full.
 const EMULATED: f64 = 100.0;
@@ -27,17 +29,7 @@ pub(crate) struct Rig {
     pub(crate) connection: Arc<dyn Connection>,
     /// What calls are told and tell.
     pub(crate) runtime: Arc<Runtime>,
-}
-
-/// The runtime of calls, on a clock of the sandbox, virtual where tokio's is paused.
-#[derive(Debug)]
-pub(crate) struct Runtime {
-    clock: Clock,
     minted: Mutex<u128>,
-    /// The durable notes so far.
-    pub(crate) notes: Mutex<Vec<Partial>>,
-    /// The phrases shown so far.
-    pub(crate) phrases: Mutex<Vec<String>>,
 }
 
 /// An answer that the sandbox did not give.
@@ -65,30 +57,6 @@ impl Lag {
         }
         *left -= 1;
         Some(format!("<{action}Response/>"))
-    }
-}
-
-#[async_trait]
-impl CallRuntime for Runtime {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.clock.now().as_millis())
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        self.clock.sleep(duration).await;
-    }
-
-    async fn cancelled(&self) {
-        std::future::pending::<()>().await;
-    }
-
-    fn progress(&self, _urn: &Urn, phrase: &str) {
-        self.phrases.lock().unwrap().push(phrase.to_owned());
-    }
-
-    async fn checkpoint(&self, _urn: &Urn, partial: &Partial) -> Result<(), Failure> {
-        self.notes.lock().unwrap().push(partial.clone());
-        Ok(())
     }
 }
 
@@ -137,30 +105,26 @@ impl Rig {
     }
 
     async fn connect(settings: Settings, clock: Clock) -> Self {
-        let runtime = Arc::new(Runtime {
-            clock,
-            minted: Mutex::new(1),
-            notes: Mutex::default(),
-            phrases: Mutex::default(),
-        });
+        let runtime = Arc::new(Runtime::on(clock));
         let aws = Aws::new(settings);
         let urn = urn("epid:provider:aws", "aws");
         let config = value(r#"{"region":"us-east-1","defaultTags":{"team":"platform"}}"#);
-        let cx = runtime.call(&urn, &Token::from_bytes([0; 16]));
+        let cx = call(&runtime, &urn, &Token::from_bytes([0; 16]));
         let connection = aws.connect(&cx, &Resolved::new(config).unwrap()).await.unwrap();
         Self {
             aws,
             connection,
             runtime,
+            minted: Mutex::new(1),
         }
     }
 
     /// A call of a resource with a new token.
     pub(crate) fn call(&self, urn: &Urn) -> Call {
-        let mut minted = self.runtime.minted.lock().unwrap();
+        let mut minted = self.minted.lock().unwrap();
         *minted += 1;
         let token = Token::from_bytes(((*minted << 64) | u128::from(u64::MAX)).to_be_bytes());
-        self.runtime.call(urn, &token)
+        call(&self.runtime, urn, &token)
     }
 
     /// Makes a resource and its record.
@@ -255,23 +219,21 @@ impl Rig {
     }
 }
 
-impl Runtime {
-    /// A call of an hour.
-    pub(crate) fn call(self: &Arc<Self>, urn: &Urn, token: &Token) -> Call {
-        self.call_for(urn, token, Duration::from_secs(3600))
-    }
+/// A call of an hour.
+pub(crate) fn call(runtime: &Arc<Runtime>, urn: &Urn, token: &Token) -> Call {
+    call_for(runtime, urn, token, Duration::from_secs(3600))
+}
 
-    /// A call that must have ended after `time`.
-    pub(crate) fn call_for(self: &Arc<Self>, urn: &Urn, token: &Token, time: Duration) -> Call {
-        let deadline = self.now().after(time);
-        Call::new(
-            urn.clone(),
-            token.clone(),
-            "test-lineage".into(),
-            deadline,
-            self.clone(),
-        )
-    }
+/// A call that must have ended after `time`.
+pub(crate) fn call_for(runtime: &Arc<Runtime>, urn: &Urn, token: &Token, time: Duration) -> Call {
+    let deadline = runtime.now().after(time);
+    Call::new(
+        urn.clone(),
+        token.clone(),
+        "test-lineage".into(),
+        deadline,
+        runtime.clone(),
+    )
 }
 
 fn cx_kind(kind: &str) -> Kind {

@@ -7,7 +7,7 @@ use epid_sandbox::FaultScript;
 use epid_sandbox::faults::{Fault, Rule, When};
 
 use crate::network::Ground;
-use crate::rig::{Lag, Rig, filled, resolved, urn, value};
+use crate::rig::{Lag, Rig, call_for, filled, resolved, urn, value};
 
 const VPC: &str = "aws:ec2:Vpc";
 const NETWORK: &str = r#"{"cidrBlock":"10.0.0.0/16"}"#;
@@ -221,7 +221,7 @@ async fn a_network_in_use_is_waited_for_and_its_holder_named() {
             attempted: Vec::new(),
         };
         let token = Token::from_bytes([9; 16]);
-        let cx = rig.runtime.call_for(&urn, &token, Duration::from_secs(90));
+        let cx = call_for(&rig.runtime, &urn, &token, Duration::from_secs(90));
         let failure = rig.connection.delete(&cx, &record).await.unwrap_err();
         assert_eq!(failure.code, "DependencyViolation", "{failure}");
         assert!(failure.message.contains("is still used by eni-"), "{failure}");

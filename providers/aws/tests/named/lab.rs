@@ -2,55 +2,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot ask has failed")]
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use epid_aws::{Aws, Settings};
 use epid_provider::{
-    Call, CallRuntime, Connection, Failure, Kind, Observed, Partial, Provider, Query, Record, Recorded,
-    Resolved, Timestamp, Token, Urn, Value, async_trait,
+    Call, CallRuntime, Connection, Failure, Kind, Observed, Provider, Query, Record, Recorded, Resolved,
+    Token, Urn, Value,
 };
 use epid_sandbox::{Clock, FaultScript, MemoryStore, Sandbox, Settings as World};
 use http_body_util::BodyExt;
+
+use crate::runtime::Runtime;
 
 pub(crate) const ACCOUNT: &str = "000000000000";
 
 /// How much faster than the wall an emulator's time passes: it answers at once, and what it lacks is waited for in full.
 const EMULATED: f64 = 100.0;
-
-/// The engine's side of a call: the sandbox's clock, notes and phrases kept.
-#[derive(Debug)]
-pub(crate) struct Runtime {
-    clock: Clock,
-    pub(crate) notes: Mutex<Vec<Partial>>,
-    pub(crate) phrases: Mutex<Vec<String>>,
-}
-
-#[async_trait]
-impl CallRuntime for Runtime {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.clock.now().as_millis())
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        self.clock.sleep(duration).await;
-    }
-
-    async fn cancelled(&self) {
-        std::future::pending::<()>().await;
-    }
-
-    fn progress(&self, _urn: &Urn, phrase: &str) {
-        self.phrases.lock().unwrap().push(phrase.to_owned());
-    }
-
-    async fn checkpoint(&self, _urn: &Urn, partial: &Partial) -> Result<(), Failure> {
-        self.notes.lock().unwrap().push(partial.clone());
-        Ok(())
-    }
-}
 
 /// A world of its own, with the provider connected to it.
 pub(crate) struct Lab {
@@ -118,11 +88,7 @@ impl Lab {
 
     async fn connected(settings: Settings, sandbox: Sandbox) -> Self {
         let provider = Aws::new(settings);
-        let runtime = Arc::new(Runtime {
-            clock: sandbox.clock().clone(),
-            notes: Mutex::default(),
-            phrases: Mutex::default(),
-        });
+        let runtime = Arc::new(Runtime::on(sandbox.clock().clone()));
         let urn = Urn::new("p", "s", &Kind::parse("epid:provider:aws").unwrap(), "aws");
         let call = call(&runtime, &urn, &Token::from_bytes([1; 16]));
         let region = Value::map([("region", Value::str("us-east-1"))]);
@@ -190,7 +156,7 @@ impl Lab {
 
     /// Lets time pass.
     pub(crate) async fn runtime_sleep(&self, seconds: u64) {
-        self.runtime.clock.sleep(Duration::from_secs(seconds)).await;
+        self.runtime.sleep(Duration::from_secs(seconds)).await;
     }
 
     /// A request in EC2's protocol without any client; the text of the first element of that name.

@@ -7,3 +7,5 @@ mod eks;
 mod iam;
 mod lab;
 mod moto;
+#[path = "../runtime/mod.rs"]
+mod runtime;
