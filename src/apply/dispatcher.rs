@@ -525,7 +525,8 @@ impl<'a> Dispatcher<'a> {
             (false, true) => RunResult::Done,
             (false, false) => RunResult::Failed,
         };
-        if self.written.is_some() && self.outcome.journal.is_none() {
+        // Also a run that found nothing to do is in the history.
+        if self.outcome.journal.is_none() {
             let at = self.now();
             // A refusal is noted in the outcome.
             drop(self.append(JournalEntry::Close { result, at }));

@@ -62,9 +62,9 @@ pub enum PlanRefused {
         /// It was made for a stack without a state.
         first: bool,
     },
-    /// The state has changed since.
+    /// A run has come since.
     #[error(
-        "the state has changed since the plan was made (it was at {planned}, it is at {actual}); plan again"
+        "a run has come since the plan was made (the state was at {planned}, it is at {actual}); plan again"
     )]
     Stale {
         /// The serial it was made at.
@@ -102,7 +102,8 @@ impl Executor<'_> {
     }
 
     /// Finds out what became of the calls of earlier runs whose outcome was not written, and records it. To be called
-    /// before planning. What nobody can tell yet stays in the state; steps of those resources fail until somebody can.
+    /// before planning. What nobody can tell yet stays in the state; steps of those resources fail until somebody can. Told to
+    /// stop, it gives up what it does not know yet.
     ///
     /// # Errors
     /// Where the state cannot be written.

@@ -9,13 +9,14 @@ use futures::stream::FuturesUnordered;
 use super::call::{Means, SEARCH, search_for};
 use super::changes;
 use super::connections::{Connections, Source};
+use super::control::Stop;
 use super::event::{Event, Fate, Trouble};
 use super::executor::Executor;
 use super::outcome::RecoveredIntent;
 use crate::plan::StepId;
-use crate::state::{Change, Ending, Intent, JournalEntry, Snapshot, StateError, Ticket};
+use crate::state::{Change, Ending, Intent, JournalEntry, RunResult, Snapshot, StateError, Ticket};
 
-/// Looks into all of them at once; each is recorded as soon as it is known.
+/// Looks into all of them at once; each is recorded as soon as it is known. It is a run of its own, where there are any.
 pub(super) async fn all(
     executor: &Executor<'_>,
     means: &Means,
@@ -24,7 +25,13 @@ pub(super) async fn all(
     let mut intents: Vec<Arc<Intent>> = executor
         .session
         .with(|snapshot| snapshot.intents.values().cloned().collect());
+    if intents.is_empty() {
+        return Ok(Vec::new());
+    }
     intents.sort_by(|a, b| (a.begun, &a.token).cmp(&(b.begun, &b.token)));
+    let session = &executor.session;
+    let mut last: Ticket = session.append(JournalEntry::Run(executor.run.clone()))?;
+    let mut result = RunResult::Done;
     let mut connections = Connections::default();
     let mut searches = FuturesUnordered::new();
     for intent in intents {
@@ -54,20 +61,31 @@ pub(super) async fn all(
         });
     }
     let mut found = Vec::new();
-    let mut last: Option<Ticket> = None;
-    while let Some((intent, recovered)) = searches.next().await {
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = means.control.reached(Stop::Drain) => {
+                result = RunResult::Interrupted;
+                break;
+            }
+            next = searches.next() => next,
+        };
+        let Some((intent, recovered)) = next else { break };
         let fate = match recovered {
             Ok(recovered) => {
                 let fate = fate(&intent, &recovered);
-                last = Some(record(executor, means, &intent, recovered)?);
+                last = record(executor, means, &intent, recovered)?;
                 fate
             }
-            Err(problem) => Fate::Unclear {
-                problem: Trouble {
-                    unclear: true,
-                    ..problem
-                },
-            },
+            Err(problem) => {
+                result = RunResult::Failed;
+                Fate::Unclear {
+                    problem: Trouble {
+                        unclear: true,
+                        ..problem
+                    },
+                }
+            }
         };
         let urn = intent.entry.urn().clone();
         events(Event::Recovered {
@@ -78,9 +96,9 @@ pub(super) async fn all(
         });
         found.push(RecoveredIntent { urn, fate });
     }
-    if let Some(ticket) = last {
-        executor.session.durable(ticket).await?;
-    }
+    let at = means.clock.now();
+    last = last.max(session.append(JournalEntry::Close { result, at })?);
+    session.durable(last).await?;
     Ok(found)
 }
 

@@ -65,17 +65,50 @@ fn every_run_leaves_a_record() {
 fn a_run_that_was_killed_has_no_end_in_the_history() {
     let place = Place::with(CLOUD);
     let mut going = place.start("up --sandbox --yes --json");
-    going.until(&["stepDone"]);
-    going.until(&["stepDone"]);
+    going.until(&["\"stepStarted\"", "NatGateway"]);
     going.kill();
     place.run("history --sandbox").ends(0).says("no end");
+    // What it left is looked into by a run of its own, which nobody has to have agreed to.
+    let unanswered = place.run("up --sandbox").ends(2);
+    assert!(unanswered.err.contains("--yes"), "{unanswered:?}");
     place.run("up --sandbox --yes").ends(0);
     let events = place.run("history --sandbox --json").ends(0).events();
-    assert_eq!(events.len(), 2);
-    assert_eq!(
-        (&events[0]["result"], &events[1]["result"]),
-        (&Value::Null, &"done".into())
-    );
+    let told = |event: &Value| {
+        (
+            event["run"].clone(),
+            event["result"].clone(),
+            event["recovery"].clone(),
+        )
+    };
+    let expected = [
+        (1, Value::Null, false),
+        (2, "done".into(), true),
+        (3, "done".into(), false),
+    ];
+    let expected = expected.map(|(run, result, recovery)| (run.into(), result, recovery.into()));
+    assert_eq!(events.iter().map(told).collect::<Vec<_>>(), expected);
+    assert_eq!(events[1]["command"], "epid up --sandbox");
+    place
+        .run("history --sandbox")
+        .ends(0)
+        .says("epid up --sandbox   (what an earlier run left)");
+    // How long a call took that another run began is not known: no estimate comes of it.
+    let recovered = place.run("history 2 --sandbox --json").ends(0).events();
+    let took = recovered[0]["steps"][0]["seconds"].as_f64().unwrap();
+    assert!(took < 60.0, "{took}");
+}
+
+#[test]
+fn a_run_that_finds_nothing_to_do_is_in_the_history_too() {
+    let place = Place::with(VALUES);
+    place.run("up --yes").ends(0);
+    place.run("up --yes").ends(0).says("no changes");
+    let events = runs(&place);
+    assert_eq!((events.len(), &events[1]["calls"]), (2, &0.into()), "{events:?}");
+    // A look is no run.
+    place.run("preview").ends(0);
+    place.run("refresh").ends(0);
+    assert_eq!(runs(&place).len(), 2);
 }
 
 #[test]

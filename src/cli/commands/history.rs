@@ -55,6 +55,21 @@ fn took(run: &RunRecord) -> Option<Duration> {
     run.end.map(|(_, at)| at.since(run.run.at))
 }
 
+/// How long it took, for people: what only changed records took no time.
+fn took_words(run: &RunRecord) -> String {
+    let took = took(run).filter(|took| !took.is_zero());
+    took.map(duration).unwrap_or_default()
+}
+
+fn command(run: &RunRecord) -> String {
+    let what = if run.is_recovery() {
+        "   (what an earlier run left)"
+    } else {
+        ""
+    };
+    plain(&run.run.command) + what
+}
+
 fn operation(step: &StepRecord) -> String {
     format!("{:?}", step.operation).to_lowercase()
 }
@@ -80,6 +95,7 @@ fn document(stack: &str, run: &RunRecord) -> serde_json::Value {
         "result": run.end.map(|(result, _)| result),
         "seconds": took(run).map(|took| took.as_secs_f64()),
         "calls": run.steps.len(),
+        "recovery": run.is_recovery(),
     })
 }
 
@@ -103,8 +119,8 @@ fn list(terminal: Terminal, stack: &str, runs: &[RunRecord]) {
                 moment(run.run.at),
                 plain(&run.run.who),
                 result(run).to_owned(),
-                took(run).map(duration).unwrap_or_default(),
-                plain(&run.run.command),
+                took_words(run),
+                command(run),
             ]
         })
         .collect();
@@ -138,14 +154,14 @@ fn show(terminal: Terminal, run: &RunRecord) {
         }
     };
     terminal.line(&terminal.paint.bold(&format!("run {}", run.serial)));
-    field("command", &plain(&run.run.command));
+    field("command", &command(run));
     field("who", &plain(&run.run.who));
     field("when", &moment(run.run.at));
     field("epid", &run.run.version);
     field("commit", run.run.commit.as_deref().unwrap_or_default());
     field("plan", run.run.plan.as_deref().unwrap_or_default());
     field("result", result(run));
-    field("took", &took(run).map(duration).unwrap_or_default());
+    field("took", &took_words(run));
     if run.steps.is_empty() {
         return;
     }

@@ -222,20 +222,17 @@ impl Running<'_> {
             return Ok(());
         }
         let session = self.open(&location).await?;
-        // What was found is kept also where the rest is given up.
-        let done = self.unless_stopped(self.recover_in(&session)).await;
-        session.close().await?;
-        done
-    }
-
-    pub(super) async fn recover_in(&self, session: &Arc<Session>) -> Result<(), Error> {
-        let digest = digest_of(session);
-        let executor = self.executor(session, &digest);
+        let digest = digest_of(&session);
+        let executor = self.executor(&session, &digest);
         let mut listener = Listener::new(self.context.terminal, None);
-        executor
-            .recover(&mut |event: Event| listener.hear(&event))
-            .await?;
-        Ok(())
+        let recovered = executor.recover(&mut |event: Event| listener.hear(&event)).await;
+        session.close().await?;
+        recovered?;
+        // What was found is kept also where the rest was given up.
+        match self.control.stop() {
+            Stop::No => Ok(()),
+            Stop::Drain | Stop::Cancel => Err(Error::interrupted()),
+        }
     }
 
     pub(super) fn executor<'e>(&'e self, session: &Arc<Session>, digests: &'e dyn Digests) -> Executor<'e> {
