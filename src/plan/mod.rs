@@ -27,6 +27,7 @@ pub use estimate::{Estimate, estimate};
 pub(crate) use marks::{ANOTHERS, quoted, told};
 pub use planner::{Observations, Refresh, Request, plan};
 pub use problem::PlanProblem;
+pub(crate) use problem::SECRET_NAME;
 pub use promises::Promises;
 pub use step::{
     Action, Drift, Facts, Found, LostMark, Mode, Plan, PlanHeader, PlannedChange, PlannedInputs,
