@@ -1,6 +1,8 @@
 //! One session after another.
 
-use super::sample::{Sample, close, dev, entry, holder, make, opening, run};
+use std::time::Duration;
+
+use super::sample::{Sample, append, close, dev, entry, holder, make, opening, run};
 use crate::state::{Opening, Session, StateError};
 
 #[tokio::test]
@@ -45,4 +47,19 @@ async fn a_second_session_is_told_who_has_the_first() {
     );
     first.close().await.unwrap();
     Session::open(&sample.store, &dev(), opening()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_another_run_began_teaches_no_time() {
+    let sample = Sample::new();
+    let session = Session::open(&sample.store, &dev(), opening()).await.unwrap();
+    let [began, ended] = make(10, &entry("a"));
+    append(&session, [run(1), began, run(3_600_000), ended]).unwrap();
+    let run_of = session.snapshot().run.unwrap();
+    assert_eq!(run_of.steps[0].took, Duration::ZERO);
+    assert!(session.snapshot().timings.is_empty());
+    append(&session, make(3_600_001, &entry("b"))).unwrap();
+    let timings = session.snapshot().timings;
+    let learned = timings.values().next().unwrap().create;
+    assert_eq!(learned, Some(Duration::from_millis(5)));
 }
