@@ -97,8 +97,8 @@ fn a_recovery_that_is_stopped_is_in_the_history_and_gone_on_with_by_the_next() {
         stack
             .world
             .fault(Fault::new(Effect::Hang { after: true }).api(Api::Create));
-        let late = Effect::Delay(Duration::from_secs(200));
-        stack.world.fault(Fault::new(late).api(Api::Recover).nth(0));
+        let late = || Fault::new(Effect::Delay(Duration::from_secs(200))).api(Api::Recover);
+        stack.world.fault(late());
         let plan = stack.plan(&stack.graph(text), Mode::Up);
         let stopper = stack.stopper.clone();
         tokio::join!(stack.apply(plan), async {
@@ -107,6 +107,7 @@ fn a_recovery_that_is_stopped_is_in_the_history_and_gone_on_with_by_the_next() {
             stopper.stop();
         });
         stack.restart();
+        stack.world.fault(late());
         let stopper = stack.stopper.clone();
         let (found, ()) = tokio::join!(stack.recover(), async {
             stack.sleep(10).await;
