@@ -1,6 +1,6 @@
 //! The loop of a run: starts what is ready, takes what has ended, and stops when it is told to.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use epid_provider::{Key, Map, Retry, Timestamp, Urn, Value};
@@ -19,11 +19,12 @@ use super::outcome::{Outcome, StepFailure};
 use super::resolve::Resolver;
 use super::schedule::{Schedule, Status};
 use super::settle::Phase;
+use super::unclear::Unclear;
 use crate::plan::{Action, Drift, Mode, Plan, Step, StepId};
 use crate::state::{Change, Ending, Entry, JournalEntry, RecordKey, Role, RunResult, StateError, Ticket};
 
 /// How long cancelled calls may take to come back. CI runners kill two seconds after SIGTERM: the end is written before.
-const PATIENCE: Duration = Duration::from_millis(1500);
+pub(super) const PATIENCE: Duration = Duration::from_millis(1500);
 
 pub(super) type Running = BoxFuture<'static, (StepId, Report)>;
 
@@ -48,8 +49,8 @@ pub(super) struct Dispatcher<'a> {
     /// Calls that were made since the loop last looked.
     pub(super) started: Vec<Running>,
     pub(super) active: HashMap<StepId, Active>,
-    /// Resources that a call of an earlier run may still have made.
-    pub(super) dangling: HashSet<Urn>,
+    /// Calls of earlier runs that nobody can tell the outcome of yet.
+    pub(super) unclear: Unclear,
     /// What the live records are called by the cloud.
     pub(super) held: HashMap<(Option<RecordKey>, Key), RecordKey>,
     /// The steps that replace, by resource.
@@ -74,11 +75,11 @@ impl<'a> Dispatcher<'a> {
         means: Means,
         events: &'a mut dyn FnMut(Event),
     ) -> Self {
-        let (dangling, held, next_order) = executor.session.with(|snapshot| {
+        let (unclear, held, next_order) = executor.session.with(|snapshot| {
             let live = snapshot.entries.values().filter(|e| e.role == Role::Live);
             let held = live.filter_map(|e| Some(((e.provider.clone(), e.key.clone()?), e.key_of())));
             (
-                snapshot.intents.values().map(|i| i.entry.urn().clone()).collect(),
+                Unclear::of(snapshot),
                 held.collect(),
                 snapshot.next_order(),
             )
@@ -110,7 +111,7 @@ impl<'a> Dispatcher<'a> {
             plan,
             means,
             events,
-            dangling,
+            unclear,
             held,
             next_order,
         }
@@ -130,6 +131,7 @@ impl<'a> Dispatcher<'a> {
         let (control, clock) = (self.means.control.clone(), self.means.clock.clone());
         let mut told = Stop::No;
         let mut give_up: Option<Timestamp> = None;
+        self.record_gone();
         loop {
             self.start_ready();
             running.extend(self.started.drain(..));
@@ -236,7 +238,7 @@ impl<'a> Dispatcher<'a> {
             self.finish(step, Ok((Did::Nothing, false)), Duration::ZERO);
             return;
         }
-        if let Err(trouble) = self.is_clear(step) {
+        if let Err(trouble) = self.unclear.allows(step) {
             self.finish(step, Err(trouble), Duration::ZERO);
             return;
         }
@@ -251,26 +253,6 @@ impl<'a> Dispatcher<'a> {
             self.launch(id, key);
         } else {
             lane.waiting.push(urgency);
-        }
-    }
-
-    /// Whether everything is known of the records that a step touches.
-    fn is_clear(&self, step: &Step) -> Result<(), Trouble> {
-        let touched = step.takes.iter().chain(&step.from).chain([&step.target]);
-        let mut unclear = touched.filter(|key| self.dangling.contains(&key.urn));
-        match unclear.next() {
-            Some(key) if step.action != Action::Nothing => {
-                let path = key.urn.path();
-                let message = format!(
-                    "a call of an earlier run may still have changed `{path}`, and nobody can tell yet"
-                );
-                let trouble = Trouble::new("Unclear", message).hint("run epid up again later");
-                Err(Trouble {
-                    unclear: true,
-                    ..trouble
-                })
-            }
-            _ => Ok(()),
         }
     }
 
@@ -376,11 +358,9 @@ impl<'a> Dispatcher<'a> {
         let mut next = None;
         if let Some(active) = self.active.remove(&step.id) {
             took = self.now().since(active.begun);
-            if let Some(lane) = self.lanes.get_mut(&active.lane) {
-                lane.leave();
-                if result.is_ok() {
-                    lane.went_well();
-                }
+            self.leave(&active.lane);
+            if let Some(lane) = self.lanes.get_mut(&active.lane).filter(|_| result.is_ok()) {
+                lane.went_well();
             }
             next = active.mutex.as_ref().and_then(|key| self.mutexes.release(key));
         }
@@ -389,6 +369,14 @@ impl<'a> Dispatcher<'a> {
             && self.open()
         {
             self.offer(next);
+        }
+    }
+
+    /// Lets go of what a step held that was only looking when the run was told to stop. Who waits for the same mutex is left,
+    /// too.
+    pub(super) fn leave_undone(&mut self, step: &Step) {
+        if let Some(active) = self.active.remove(&step.id) {
+            self.leave(&active.lane);
         }
     }
 

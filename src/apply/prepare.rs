@@ -8,6 +8,7 @@ use futures::FutureExt;
 use super::call::{Job, connect, execute};
 use super::changes::renamed;
 use super::connections::Source;
+use super::control::Stop;
 use super::dispatcher::Dispatcher;
 use super::event::{Did, Trouble};
 use super::inline::missing;
@@ -369,8 +370,12 @@ impl Dispatcher<'_> {
         self.send(step, draft)
     }
 
-    /// Begins a call and sends it off.
+    /// Begins a call and sends it off. A run that was told to stop while the step was looking sends nothing: the step is left.
     pub(super) fn send(&mut self, step: &Step, draft: Draft) -> Result<Option<(Did, bool)>, Trouble> {
+        if self.means.control.stop() > Stop::No {
+            self.leave_undone(step);
+            return Ok(None);
+        }
         let holder = draft.before.as_deref().unwrap_or(&draft.entry);
         let key = holder.provider.clone();
         let source = self.source(step, key.as_ref())?;

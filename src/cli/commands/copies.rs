@@ -257,6 +257,7 @@ fn restoring(snapshot: &Snapshot, copy: &Snapshot, force: bool) -> Result<Amendm
         serial: copy.header.serial,
         intents,
         lines,
+        ..Amendment::default()
     })
 }
 

@@ -15,6 +15,7 @@ use crate::cli::waiting::{after_others, patiently};
 use crate::cli::workspace::{Recorded, Workspace};
 use crate::cli::world::World;
 use crate::cli::{Context, run, surroundings};
+use crate::graph::Selector;
 use crate::state::{
     Change, Ending, Entry, Intent, JournalEntry, Location, Opening, Refused, RunResult, Session, Snapshot,
     StateError,
@@ -31,17 +32,25 @@ pub(crate) struct Amendment {
     pub(crate) serial: u64,
     /// Calls that are dangling afterwards, beside those that are.
     pub(crate) intents: Vec<Arc<Intent>>,
+    /// Calls that are dangling no more: nobody asks what became of them.
+    pub(crate) ended: Vec<Arc<Intent>>,
     /// What people are shown of it.
     pub(crate) lines: Vec<Line>,
 }
 
 impl Amendment {
     fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.outputs.is_none() && self.intents.is_empty()
+        self.changes.is_empty()
+            && self.outputs.is_none()
+            && self.intents.is_empty()
+            && self.ended.is_empty()
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        self.changes == other.changes && self.outputs == other.outputs && self.intents == other.intents
+        self.changes == other.changes
+            && self.outputs == other.outputs
+            && self.intents == other.intents
+            && self.ended == other.ended
     }
 }
 
@@ -157,6 +166,12 @@ impl Amending<'_> {
                 at,
             });
         }
+        entries.extend(shown.ended.iter().map(|intent| JournalEntry::End {
+            token: Some(intent.token.clone()),
+            ending: Ending::Failed,
+            changes: Vec::new(),
+            at,
+        }));
         let begins = shown.intents.iter();
         entries.extend(begins.map(|intent| JournalEntry::Begin(Box::new((**intent).clone()))));
         entries.extend(shown.outputs.clone().map(JournalEntry::Outputs));
@@ -237,6 +252,23 @@ fn named(snapshot: &Snapshot, names: &[String]) -> Result<BTreeSet<Urn>, Error> 
     let mut urns = BTreeSet::new();
     for name in names {
         urns.extend(find(snapshot, name)?.iter().map(|entry| entry.urn().clone()));
+    }
+    Ok(urns)
+}
+
+/// The same, also of what nobody knows more of than that a call for it was begun.
+fn forgettable(snapshot: &Snapshot, names: &[String]) -> Result<BTreeSet<Urn>, Error> {
+    let mut urns = BTreeSet::new();
+    for name in names {
+        let selector: Selector = name.parse().map_err(Error::invalid)?;
+        let begun = snapshot.intents.values().map(|intent| intent.entry.urn());
+        let begun: BTreeSet<Urn> = begun.filter(|urn| selector.matches(urn)).cloned().collect();
+        match find(snapshot, name) {
+            Ok(entries) => urns.extend(entries.iter().map(|entry| entry.urn().clone())),
+            Err(unknown) if begun.is_empty() => return Err(unknown),
+            Err(_) => {}
+        }
+        urns.extend(begun);
     }
     Ok(urns)
 }
@@ -372,8 +404,8 @@ pub(super) async fn rm(
     consent: Consent,
 ) -> Result<Exit, Error> {
     let decide = |snapshot: &Snapshot| {
-        let urns = named(snapshot, resources)?;
-        let changes = snapshot.forgetting(&urns)?;
+        let urns = forgettable(snapshot, resources)?;
+        let (changes, ended) = snapshot.forgetting(&urns)?;
         let leaving = changes.iter().filter_map(|change| match change {
             Change::Remove(key) => snapshot.get(key),
             Change::Put(_) => None,
@@ -387,9 +419,15 @@ pub(super) async fn rm(
             };
             Line::new("-", entry.urn(), "forget", text)
         };
+        let mut lines: Vec<Line> = leaving.map(line).collect();
+        lines.extend(ended.iter().map(|intent| {
+            let text = "a call whose outcome nobody knows is forgotten; what it made, if anything, stays";
+            Line::new("-", intent.entry.urn(), "forgetCall", text)
+        }));
         Ok(Amendment {
-            lines: leaving.map(line).collect(),
+            lines,
             changes,
+            ended,
             ..Amendment::default()
         })
     };

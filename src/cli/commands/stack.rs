@@ -12,6 +12,7 @@ use crate::cli::waiting::{after_others, patiently};
 use crate::cli::workspace::Workspace;
 use crate::cli::world::World;
 use crate::cli::{Context, surroundings};
+use crate::plan::quoted;
 use crate::state::{Location, Snapshot};
 
 pub(crate) async fn stack(context: &Context, command: StackCommand) -> Result<Exit, Error> {
@@ -206,6 +207,20 @@ async fn rm(context: &Context, args: &StackArgs, consent: Consent) -> Result<Exi
     let (stack, location, _) = locate(&workspace, args)?;
     after_others(context, &workspace, &location, consent.wait).await?;
     let snapshot = workspace.recorded(&location).await?.snapshot;
+    let begun = snapshot.intents.values().next();
+    if let Some(intent) = begun.filter(|_| snapshot.entries.is_empty()) {
+        let path = intent.entry.urn().path();
+        let message = format!(
+            "stack `{}` may still have `{path}`: the outcome of a call for it is not known",
+            stack.name
+        );
+        let hint = format!(
+            "`epid destroy --stack {}` finds out; where nobody can tell, `epid state rm {}` lets go of it",
+            stack.name,
+            quoted(path)
+        );
+        return Err(Error::invalid(message).hint(hint));
+    }
     if !snapshot.is_empty() {
         let left = count(snapshot.entries.len(), "resource", "resources");
         return Err(Error::invalid(format!("stack `{}` still has {left}", stack.name))
