@@ -71,12 +71,14 @@ fn nothing_leaves_that_an_unclear_call_needs() {
 #[test]
 fn a_cluster_stays_while_a_call_in_it_is_unclear() {
     on_clock(async {
-        let mut stack = unclear(&behind("c", ""), &behind("c", TAGGED), "x").await;
+        let z = r#", "z": {"type": "Tagged", "options": {"provider": "inner"}}"#;
+        let both = format!("{TAGGED}{z}");
+        let mut stack = unclear(&behind("c", z), &behind("c", &both), "x").await;
         let ran = destroyed(&stack).await;
+        // The provider and `z` would go with it.
         assert_eq!(ran.failed(), [("cluster", "Unclear")].into());
         assert_eq!(stack.world.of("Cluster").len(), 1);
-        // Nor is it replaced first, or forgotten as gone.
-        let other = behind("other", TAGGED);
+        let other = behind("other", &both);
         let ran = stack.run(&other).await;
         assert!(!ran.outcome.is_success());
         assert_eq!(stack.world.at("cluster").iter().filter(|c| c.text("name") == "c").count(), 1);
