@@ -1,6 +1,7 @@
 //! The loop of a run: starts what is ready, takes what has ended, and stops when it is told to.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use epid_provider::{Key, Map, Retry, Timestamp, Urn, Value};
@@ -21,7 +22,9 @@ use super::schedule::{Schedule, Status};
 use super::settle::Phase;
 use super::unclear::Unclear;
 use crate::plan::{Action, Drift, Mode, Plan, Step, StepId};
-use crate::state::{Change, Ending, Entry, JournalEntry, RecordKey, Role, RunResult, StateError, Ticket};
+use crate::state::{
+    Change, Ending, Entry, JournalEntry, Realm, RecordKey, Role, RunResult, Snapshot, StateError, Ticket,
+};
 
 /// How long cancelled calls may take to come back. CI runners kill two seconds after SIGTERM: the end is written before.
 pub(super) const PATIENCE: Duration = Duration::from_millis(1500);
@@ -52,7 +55,9 @@ pub(super) struct Dispatcher<'a> {
     /// Calls of earlier runs that nobody can tell the outcome of yet.
     pub(super) unclear: Unclear,
     /// What the live records are called by the cloud.
-    pub(super) held: HashMap<(Option<RecordKey>, Key), RecordKey>,
+    pub(super) held: HashMap<(Realm, Key), RecordKey>,
+    /// What was recorded under an id, each perhaps no more.
+    pub(super) identified: HashMap<(Realm, Arc<str>), Vec<RecordKey>>,
     /// The steps that replace, by resource.
     pub(super) replacing: HashMap<&'a Urn, StepId>,
     /// What others changed, by resource.
@@ -75,12 +80,18 @@ impl<'a> Dispatcher<'a> {
         means: Means,
         events: &'a mut dyn FnMut(Event),
     ) -> Self {
-        let (unclear, held, next_order) = executor.session.with(|snapshot| {
+        let (unclear, held, identified, next_order) = executor.session.with(|snapshot| {
             let live = snapshot.entries.values().filter(|e| e.role == Role::Live);
-            let held = live.filter_map(|e| Some(((e.provider.clone(), e.key.clone()?), e.key_of())));
+            let mut identified: HashMap<_, Vec<RecordKey>> = HashMap::new();
+            for entry in live.clone() {
+                let id = (snapshot.realm(entry.provider.as_ref()), entry.record.id.clone());
+                identified.entry(id).or_default().push(entry.key_of());
+            }
+            let held = live.filter_map(|e| Some((name(snapshot, e)?, e.key_of())));
             (
                 Unclear::of(snapshot),
                 held.collect(),
+                identified,
                 snapshot.next_order(),
             )
         });
@@ -113,6 +124,7 @@ impl<'a> Dispatcher<'a> {
             events,
             unclear,
             held,
+            identified,
             next_order,
         }
     }
@@ -474,18 +486,18 @@ impl<'a> Dispatcher<'a> {
         if token.is_none() && changes.is_empty() {
             return Ok(());
         }
-        let mut freed = Vec::new();
-        let mut taken = Vec::new();
-        let name = |e: &Entry| Some((e.provider.clone(), e.key.clone()?));
-        self.executor.session.with(|snapshot| {
-            for change in &changes {
-                let (key, new) = match change {
-                    Change::Put(entry) => (entry.key_of(), Some(entry).filter(|e| e.role == Role::Live)),
-                    Change::Remove(key) => (key.clone(), None),
-                };
-                freed.extend(snapshot.get(&key).and_then(name).map(|name| (name, key.clone())));
-                taken.extend(new.and_then(|e| name(e)).map(|name| (name, key)));
-            }
+        let keys: Vec<RecordKey> = changes
+            .iter()
+            .map(|change| match change {
+                Change::Put(entry) => entry.key_of(),
+                Change::Remove(key) => key.clone(),
+            })
+            .collect();
+        let freed: Vec<_> = self.executor.session.with(|snapshot| {
+            let named = keys
+                .iter()
+                .filter_map(|key| Some((name(snapshot, snapshot.get(key)?)?, key)));
+            named.collect()
         });
         let at = self.now();
         // Whoever relies on it begins a call behind it, and waits for that.
@@ -496,11 +508,20 @@ impl<'a> Dispatcher<'a> {
             at,
         })?;
         for (name, key) in freed {
-            if self.held.get(&name) == Some(&key) {
+            if self.held.get(&name) == Some(key) {
                 self.held.remove(&name);
             }
         }
-        self.held.extend(taken);
+        self.executor.session.with(|snapshot| {
+            let put = keys.iter().filter_map(|key| snapshot.get(key));
+            for entry in put.filter(|entry| entry.role == Role::Live) {
+                let key = entry.key_of();
+                self.held
+                    .extend(name(snapshot, entry).map(|name| (name, key.clone())));
+                let id = (snapshot.realm(entry.provider.as_ref()), entry.record.id.clone());
+                self.identified.entry(id).or_default().push(key);
+            }
+        });
         Ok(())
     }
 
@@ -574,6 +595,11 @@ impl<'a> Dispatcher<'a> {
         }
         self.outcome.outputs = outputs;
     }
+}
+
+/// What the cloud calls what an entry is of.
+fn name(snapshot: &Snapshot, entry: &Entry) -> Option<(Realm, Key)> {
+    Some((snapshot.realm(entry.provider.as_ref()), entry.key.clone()?))
 }
 
 /// True for a step after which another generation may be the live one.
