@@ -29,8 +29,8 @@ impl Dispatcher<'_> {
     /// leaves nothing that the next one would ask about.
     pub(super) fn record_gone(&mut self) {
         let gone = |step: &&Step| {
-            (step.action == Action::Create || (step.action == Action::Drop && step.gone))
-                && self.unclear.allows(step).is_ok()
+            let again = matches!(step.action, Action::Create | Action::Read);
+            (again || (step.action == Action::Drop && step.gone)) && self.unclear.allows(step).is_ok()
         };
         let steps = self.plan.steps.iter().filter(gone);
         let keys = steps.flat_map(|step| {

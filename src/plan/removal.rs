@@ -243,9 +243,9 @@ fn collect<'a>(planner: &mut Planner<'a>, dependents: &HashMap<&Urn, Vec<&Entry>
         let held = name.is_some_and(|name| kept.contains(&name));
         let action = match entry.role {
             Role::Vacant => Action::Drop,
-            Role::Live if planner.gone.contains(urn) => {
+            _ if is_gone(planner, entry) => {
                 let absent = matches!(planner.request.observed.get(urn), Some(Observed::Absent));
-                if absent && planner.request.mode == Mode::Up {
+                if absent && entry.role == Role::Live && planner.request.mode == Mode::Up {
                     planner.drift.push(Drift::gone(urn));
                 }
                 Action::Drop
@@ -294,6 +294,22 @@ fn collect<'a>(planner: &mut Planner<'a>, dependents: &HashMap<&Urn, Vec<&Entry>
         });
     }
     removals
+}
+
+/// True where nothing is left of what a record is of: that was seen, or it was made through a connection into what is gone.
+fn is_gone(planner: &Planner<'_>, entry: &Entry) -> bool {
+    match entry.role {
+        Role::Live => planner.gone.contains(entry.urn()),
+        Role::Condemned => {
+            let provider = entry.provider.as_ref();
+            let provider = provider.and_then(|key| planner.request.snapshot.get(key));
+            let into = provider
+                .filter(|p| p.role == Role::Live)
+                .and_then(|p| p.deleted_with.as_ref());
+            into.is_some_and(|urn| planner.gone.contains(urn))
+        }
+        Role::Vacant => false,
+    }
 }
 
 /// What the cloud calls the resources that are there and stay: nothing of that name may be deleted.
@@ -459,9 +475,7 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
         leftover: entry.role == Role::Condemned,
         undo_drift: false,
         unmarked: false,
-        gone: removal.action == Action::Drop
-            && entry.role == Role::Live
-            && planner.gone.contains(entry.urn()),
+        gone: removal.action == Action::Drop && is_gone(planner, entry),
         found: None,
         desired: None,
         changes: Vec::new(),

@@ -73,7 +73,12 @@ impl<'a> Planner<'a> {
         after: Vec<StepId>,
     ) -> Decided {
         let target = self.next(node);
-        let mut step = self.step(node, Action::Create, target, after);
+        let action = if node.schema.lookup {
+            Action::Read
+        } else {
+            Action::Create
+        };
+        let mut step = self.step(node, action, target, after);
         step.desired = Some(inputs(node, Vec::new()));
         step.changes = shown(&declared(&node.schema, &desired));
         step.takes.push(entry.key_of());

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use epid::observe::Depth;
 use epid::plan::{Mode, Refresh, Selection};
 use epid::state::Role;
+use epid_fake::fault::Api;
+use epid_fake::{Effect, Fault};
 
 use crate::adoption::{ONE, read, unreadable};
 use crate::crashes::until_dead;
@@ -129,6 +131,7 @@ fn a_read_that_fails_is_never_taken_for_gone() {
 /// not, has to make the rest. True where it came that far.
 async fn dies_while_it_makes_what_is_gone(text: &str, stays: &[&str], nth: u32, looks: bool) -> bool {
     let mut stack = Stack::new();
+    stack.world.set_fact("zone", "z");
     stack.up(text).await;
     for thing in stack.world.things() {
         if !stays.contains(&thing.urn.path()) {
@@ -165,7 +168,9 @@ async fn dies_while_it_makes_what_is_gone(text: &str, stays: &[&str], nth: u32, 
         ran.outcome.failed
     );
     assert!(stack.plan(&graph, Mode::Up).is_empty());
-    let wanted = graph.nodes().filter(|node| node.kind.provider() == "fake");
+    let wanted = graph
+        .nodes()
+        .filter(|node| node.kind.provider() == "fake" && !node.schema.lookup);
     assert_eq!(stack.world.things().len(), wanted.count(), "at call {nth}");
     let live = stack.snapshot();
     for thing in stack.world.things() {
@@ -178,7 +183,9 @@ async fn dies_while_it_makes_what_is_gone(text: &str, stays: &[&str], nth: u32, 
 #[test]
 fn a_run_that_dies_while_it_makes_a_gone_cluster_again_is_gone_on_with_by_a_plain_one() {
     on_clock(async {
-        let text = behind("c", TAGGED);
+        let more = r#", "y": {"type": "Item", "properties": {"name": "y"}, "options": {"provider": "inner", "adopt": true}},
+                        "l": {"type": "Lookup", "properties": {"fact": "zone"}, "options": {"provider": "inner"}}"#;
+        let text = behind("c", &format!("{TAGGED}{more}"));
         for looks in [true, false] {
             let mut nth = 1;
             while dies_while_it_makes_what_is_gone(&text, &[], nth, looks).await {
@@ -223,5 +230,32 @@ fn what_left_the_program_and_is_gone_is_known_to_be_gone_before_anything_is_sent
         stack.restart();
         let roles: Vec<Role> = stack.snapshot().of(&urn("Item", "a")).map(|e| e.role).collect();
         assert_eq!(roles, [Role::Vacant]);
+    });
+}
+
+#[test]
+fn what_was_replaced_in_a_cluster_that_is_gone_is_dropped() {
+    on_clock(async {
+        let mut stack = Stack::new();
+        let shaped = |shape: &str| {
+            behind(
+                "c",
+                &TAGGED.replace(r#""value": "1""#, &format!(r#""shape": "{shape}""#)),
+            )
+        };
+        stack.up(&shaped("round")).await;
+        stack
+            .world
+            .fault(Fault::new(Effect::Refuse).api(Api::Delete).kind("Tagged"));
+        assert_eq!(stack.run(&shaped("square")).await.failed().len(), 1);
+        stack.restart();
+        for thing in stack.world.things() {
+            stack.world.vanish(&thing.id);
+        }
+        let graph = stack.graph(&shaped("square"));
+        let ran = stack.apply(read(&stack, &graph).await.unwrap()).await;
+        assert!(ran.outcome.is_success(), "{:?}", ran.outcome.failed);
+        assert!(stack.plan(&graph, Mode::Up).is_empty());
+        stack.destroy().await;
     });
 }
