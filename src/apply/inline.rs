@@ -40,7 +40,9 @@ impl Dispatcher<'_> {
         let changes: Vec<Change> = self.executor.session.with(|snapshot| {
             let entries = keys.filter_map(|key| snapshot.get(key));
             let entries = entries.filter(|entry| entry.role != Role::Vacant);
-            entries.map(|entry| Change::Put(Box::new(vacant(entry)))).collect()
+            entries
+                .map(|entry| Change::Put(Box::new(vacant(entry))))
+                .collect()
         });
         // A refusal is noted in the outcome, and the steps meet it.
         drop(self.record(None, Ending::Done, changes));

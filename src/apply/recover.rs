@@ -53,10 +53,12 @@ pub(super) async fn all(
                 Err(trouble) => Err(trouble),
             };
             let found = match found {
-                Err(_) if !is_stopped(means) && is_gone(&intent, around, means).await => Ok(match intent.operation {
-                    Operation::Create | Operation::Read => Recovered::NotDone,
-                    Operation::Update | Operation::Delete => Recovered::Deleted,
-                }),
+                Err(_) if !is_stopped(means) && is_gone(&intent, around, means).await => {
+                    Ok(match intent.operation {
+                        Operation::Create | Operation::Read => Recovered::NotDone,
+                        Operation::Update | Operation::Delete => Recovered::Deleted,
+                    })
+                }
                 found => found,
             };
             (intent, found)

@@ -335,7 +335,12 @@ impl Snapshot {
                 if done.contains(entry.urn()) {
                     return Ok(());
                 }
-                walk(entry, entry.edges().collect(), |urn| live.get(urn).copied(), &mut done)?;
+                walk(
+                    entry,
+                    entry.edges().collect(),
+                    |urn| live.get(urn).copied(),
+                    &mut done,
+                )?;
                 done.insert(entry.urn());
                 Ok(())
             })

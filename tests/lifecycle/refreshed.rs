@@ -174,7 +174,11 @@ async fn dies_while_it_makes_what_is_gone(text: &str, stays: &[&str], nth: u32, 
     assert_eq!(stack.world.things().len(), wanted.count(), "at call {nth}");
     let live = stack.snapshot();
     for thing in stack.world.things() {
-        assert_eq!(live.live(&thing.urn).unwrap().record.id, thing.id, "at call {nth}");
+        assert_eq!(
+            live.live(&thing.urn).unwrap().record.id,
+            thing.id,
+            "at call {nth}"
+        );
     }
     stack.destroy().await;
     is_dead()

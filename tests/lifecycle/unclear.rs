@@ -81,7 +81,15 @@ fn a_cluster_stays_while_a_call_in_it_is_unclear() {
         let other = behind("other", &both);
         let ran = stack.run(&other).await;
         assert!(!ran.outcome.is_success());
-        assert_eq!(stack.world.at("cluster").iter().filter(|c| c.text("name") == "c").count(), 1);
+        assert_eq!(
+            stack
+                .world
+                .at("cluster")
+                .iter()
+                .filter(|c| c.text("name") == "c")
+                .count(),
+            1
+        );
         stack.restart();
         stack.recover().await;
         stack.up(&other).await;
@@ -102,7 +110,9 @@ fn a_container_that_somebody_removed_takes_the_unclear_call_along() {
         assert_eq!(stack.recover().await[0].fate, Fate::NotDone);
         stack.restart();
         // It is gone with all that was in it, as a look tells.
-        let seen = stack.look(&stack.graph(&behind("c", TAGGED)), Depth::Refresh).await;
+        let seen = stack
+            .look(&stack.graph(&behind("c", TAGGED)), Depth::Refresh)
+            .await;
         let graph = stack.graph(&behind("c", TAGGED));
         let plan = stack
             .plan_with(&graph, Mode::Up, &seen.found, &Selection::default())
@@ -170,7 +180,10 @@ fn begun(stack: &Stack, token: u8, operation: Operation, entry: &Entry, before: 
         partial: None,
         begun: Timestamp(u64::from(token)),
     };
-    let _ticket = stack.session.append(JournalEntry::Begin(Box::new(intent))).unwrap();
+    let _ticket = stack
+        .session
+        .append(JournalEntry::Begin(Box::new(intent)))
+        .unwrap();
 }
 
 #[test]
@@ -179,10 +192,18 @@ fn an_outcome_that_contradicts_the_state_is_unclear_and_the_others_are_recorded(
         let stack = Stack::new();
         let items = r#""a": {"type": "Item", "properties": {"name": "a"}, "options": {"provider": "one"}},
                        "b": {"type": "Item", "properties": {"name": "b"}, "options": {"provider": "one"}}"#;
-        stack.up(&format!(r#"{{"$providers": {{"one": {{}}, "two": {{}}}}, {items}}}"#)).await;
+        stack
+            .up(&format!(
+                r#"{{"$providers": {{"one": {{}}, "two": {{}}}}, {items}}}"#
+            ))
+            .await;
         let snapshot = stack.snapshot();
         let live = |path: &str| snapshot.live(&urn("Item", path)).unwrap();
-        let two = snapshot.entries.keys().find(|key| key.urn.path() == "two").unwrap();
+        let two = snapshot
+            .entries
+            .keys()
+            .find(|key| key.urn.path() == "two")
+            .unwrap();
         let moved = Entry {
             provider: Some(two.clone()),
             ..live("a").clone()

@@ -40,10 +40,7 @@ pub(crate) struct Amendment {
 
 impl Amendment {
     fn is_empty(&self) -> bool {
-        self.changes.is_empty()
-            && self.outputs.is_none()
-            && self.intents.is_empty()
-            && self.ended.is_empty()
+        self.changes.is_empty() && self.outputs.is_none() && self.intents.is_empty() && self.ended.is_empty()
     }
 
     fn is_same(&self, other: &Self) -> bool {

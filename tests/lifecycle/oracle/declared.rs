@@ -42,7 +42,9 @@ pub(super) fn all(case: Case<'_>, refused: &mut Refusals) -> All {
     let mut names: BTreeMap<(Option<String>, &Key), &Urn> = BTreeMap::new();
     for node in case.graph.nodes() {
         if let Some(key) = &all[&node.urn].key
-            && names.insert((leads_to(case, &all, node), key), &node.urn).is_some()
+            && names
+                .insert((leads_to(case, &all, node), key), &node.urn)
+                .is_some()
         {
             refused.insert((Refused::SameName, node.urn.path().to_owned()));
         }
