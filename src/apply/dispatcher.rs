@@ -520,6 +520,8 @@ impl<'a> Dispatcher<'a> {
     async fn close(mut self) -> Outcome {
         self.outcome.left = self.schedule.left();
         self.outputs();
+        // Who stops a run that has nothing left to do interrupts nothing.
+        self.outcome.interrupted &= !self.outcome.is_success();
         let result = match (self.outcome.interrupted, self.outcome.is_success()) {
             (true, _) => RunResult::Interrupted,
             (false, true) => RunResult::Done,

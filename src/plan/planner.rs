@@ -501,7 +501,9 @@ impl<'a> Planner<'a> {
         } else {
             Some(Action::Nothing)
         };
-        self.unchanged += 1;
+        if provider_type(&node.kind).is_none() {
+            self.unchanged += 1;
+        }
         let step = action.map(|action| {
             let target = self.same(node, entry);
             let mut step = self.step(node, action, target, after);

@@ -473,6 +473,7 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
         found: None,
         desired: None,
         changes: Vec::new(),
+        options: Vec::new(),
         from: None,
         takes: Vec::new(),
         provider: entry.provider.as_ref().map(|p| p.urn.clone()),

@@ -7,7 +7,7 @@ use super::{any_stack, locate};
 use crate::cli::args::{Consent, StackArgs, StackCommand};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
-use crate::cli::ui::{Terminal, count, outputs, shown_json};
+use crate::cli::ui::{Terminal, count, outputs, resources, shown_json};
 use crate::cli::waiting::{after_others, patiently};
 use crate::cli::workspace::Workspace;
 use crate::cli::world::World;
@@ -80,7 +80,7 @@ async fn row(workspace: &Workspace, location: Location, file: &'static str) -> R
     let is_recorded = |snapshot: &Snapshot| !snapshot.header.lineage.is_empty();
     Row {
         recorded: recorded.as_ref().map_or(true, is_recorded),
-        state: recorded.map(|snapshot| (snapshot.header.serial, snapshot.entries.len())),
+        state: recorded.map(|snapshot| (snapshot.header.serial, resources(&snapshot))),
         stack: location.stack,
         world: location.world.to_string(),
         file,
@@ -207,7 +207,10 @@ async fn rm(context: &Context, args: &StackArgs, consent: Consent) -> Result<Exi
     after_others(context, &workspace, &location, consent.wait).await?;
     let snapshot = workspace.recorded(&location).await?.snapshot;
     if !snapshot.is_empty() {
-        let left = count(snapshot.entries.len(), "resource", "resources");
+        let left = match resources(&snapshot) {
+            0 => count(snapshot.entries.len(), "record", "records"),
+            n => count(n, "resource", "resources"),
+        };
         return Err(Error::invalid(format!("stack `{}` still has {left}", stack.name))
             .hint(format!("`epid destroy --stack {}` first", stack.name)));
     }

@@ -10,7 +10,7 @@ use crate::cli::bound::{beyond, unseen};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::saved_plan::SavedPlan;
-use crate::cli::ui::{Listener, is_told_alike, summary};
+use crate::cli::ui::{Listener, Reading, count, is_told_alike, summary};
 use crate::cli::waiting::patiently;
 use crate::cli::workspace::Workspace;
 use crate::cli::world::World;
@@ -232,8 +232,12 @@ impl Running<'_> {
         let digest = digest_of(session);
         let executor = self.executor(session, &digest);
         let mut listener = Listener::new(self.context.terminal, None);
+        let calls = session.with(|snapshot| snapshot.intents.len());
+        let calls = count(calls, "call", "calls");
+        let what = format!("finding out what became of {calls} of an earlier run");
+        let reading = Reading::begin(self.context.terminal, what);
         executor
-            .recover(&mut |event: Event| listener.hear(&event))
+            .recover(&mut |event: Event| reading.aside(|| listener.hear(&event)))
             .await?;
         Ok(())
     }

@@ -277,7 +277,7 @@ impl Listener {
 
 impl Live {
     fn new(terminal: Terminal) -> Self {
-        let screen = Box::new(Screen(Term::buffered_stdout()));
+        let screen = Box::new(Screen::new(Term::buffered_stdout()));
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::term_like_with_hz(screen, 12));
         let foot = all.add(ProgressBar::new_spinner());
         let template = if terminal.paint.on() {
@@ -333,7 +333,13 @@ impl Live {
 /// A terminal whose cursor rests at the start of the last line that is drawn: at its end, where it would be, a `^C` goes into
 /// the next line, and the drawing is taken away a line too low.
 #[derive(Debug)]
-struct Screen(Term);
+pub(super) struct Screen(Term);
+
+impl Screen {
+    pub(super) fn new(term: Term) -> Self {
+        Self(term)
+    }
+}
 
 impl TermLike for Screen {
     fn width(&self) -> u16 {
@@ -413,7 +419,7 @@ fn doing(action: Action) -> &'static str {
         Action::Delete => "deleting",
         Action::Read => "looking up",
         Action::Import => "importing",
-        Action::Adopt => "taking over",
+        Action::Adopt => "adopting",
         Action::Decide
         | Action::Forget
         | Action::Drop

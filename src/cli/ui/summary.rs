@@ -78,7 +78,7 @@ pub(crate) fn summary(
     let taken: usize = done.map(with_container).sum();
     for (did, n) in &outcome.done {
         let quiet = match did {
-            Did::Nothing | Did::Connected | Did::Read => true,
+            Did::Nothing | Did::Connected => true,
             Did::Dropped => !plan.steps.iter().any(|step| step.gone),
             _ => false,
         };

@@ -40,9 +40,10 @@ async fn a_second_session_is_told_who_has_the_first() {
     assert!(
         told.starts_with(
             "p/dev in cloud is locked by `epid up --stack dev` of ann@laptop (process 7, since "
-        ) && told.ends_with("Z); --wait waits until that run has ended"),
+        ) && told.ends_with("Z)"),
         "{told}"
     );
+    assert_eq!(error.hint(), Some("--wait waits until that run has ended"));
     first.close().await.unwrap();
     Session::open(&sample.store, &dev(), opening()).await.unwrap();
 }
