@@ -216,7 +216,7 @@ fn seal_secrets(context: &Context, keys: &KeyRing, id: &str) -> Result<usize, Er
         let (path, old) = config::file(&now, stack)?;
         let new = resealed(keys, &now, stack, &old, id)?;
         if new != old {
-            config::write(&path, &new)?;
+            config::write_stack(&path, &new)?;
         }
     }
     Ok(stacks.iter().map(|stack| stack.secrets.len()).sum())
