@@ -207,7 +207,11 @@ impl Dispatcher<'_> {
             let message = format!(
                 "{} cannot be {} as declared: {}",
                 step.address,
-                if did == Did::Adopted { "adopted" } else { "imported" },
+                if did == Did::Adopted {
+                    "adopted"
+                } else {
+                    "imported"
+                },
                 fixed.join("; ")
             );
             return Err(

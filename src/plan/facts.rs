@@ -59,7 +59,9 @@ impl Facts {
         let changed = old.into_iter().zip(new).filter(|(old, new)| old != new);
         changed
             .map(|((name, before), (_, after))| PlannedChange {
-                path: name.split('.').fold(Path::root().key("options"), |path, part| path.key(part)),
+                path: name
+                    .split('.')
+                    .fold(Path::root().key("options"), |path, part| path.key(part)),
                 op: Op::Change,
                 before,
                 after,

@@ -116,7 +116,11 @@ impl Planner<'_> {
     /// What a look found where a resource is to be imported or adopted; problems where it cannot be.
     pub(super) fn found(&mut self, node: &Node, present: &Present, changes: &[Change]) -> Found {
         let (address, id) = (&node.address, &present.id);
-        let verb = if node.options.import.is_some() { "import" } else { "adopt" };
+        let verb = if node.options.import.is_some() {
+            "import"
+        } else {
+            "adopt"
+        };
         let mut problem = |message: String, hint: &str| {
             self.problems
                 .push(PlanProblem::new(Some(&node.urn), node.span, message).hint(hint));

@@ -298,7 +298,7 @@ impl<'a> Planner<'a> {
             }
             (Action::Adopt, Some(Observed::Absent)) => {
                 found = Some(Found::default());
-                leaves(&node.schema, &desired)
+                declared(&node.schema, &desired)
             }
             (Action::Import, Some(Observed::Absent)) => {
                 let id = node.options.import.as_deref().unwrap_or_default();

@@ -243,7 +243,10 @@ fn everything_is_made_in_order_and_then_nothing_changes() {
     let made = made(&graph);
     let plan = Case::new(&graph, &made).plan().unwrap();
     assert!(plan.is_empty(), "{:?}", plan.steps);
-    assert_eq!(plan.unchanged, 2, "providers are none of the resources that people count");
+    assert_eq!(
+        plan.unchanged, 2,
+        "providers are none of the resources that people count"
+    );
 }
 
 #[test]

@@ -36,6 +36,31 @@ fn the_first_interrupt_finishes_what_runs_and_starts_nothing() {
 }
 
 #[test]
+fn an_interrupt_with_nothing_left_to_do_interrupts_nothing() {
+    on_clock(async {
+        let mut stack = Stack::new();
+        let one = r#"{
+            "slow": {"type": "Cluster", "properties": {"name": "k"}},
+            "after": {"type": "Item", "properties": {"name": "a"}, "options": {"dependsOn": ["slow"]}}}"#;
+        stack.up(one).await;
+        // What depends on it has a step of its own, which calls nobody.
+        let one = &one.replace("\"k\"", "\"k\", \"version\": \"2\"");
+        let plan = stack.plan(&stack.graph(one), Mode::Up);
+        assert_eq!(plan.steps.len(), 2, "{:?}", plan.steps);
+        let stopper = stack.stopper.clone();
+        let (ran, ()) = tokio::join!(stack.apply(plan), async {
+            stack.sleep(1).await;
+            stopper.stop();
+        });
+        assert_eq!(ran.did(), ["Updated slow"]);
+        assert!(ran.outcome.is_success() && !ran.outcome.interrupted);
+        assert_eq!(stack.snapshot().run.unwrap().end.unwrap().0, RunResult::Done);
+        stack.restart();
+        assert!(stack.up(one).await.did().is_empty());
+    });
+}
+
+#[test]
 fn the_second_interrupt_cancels_and_what_exists_is_kept() {
     on_clock(async {
         let mut stack = Stack::new();

@@ -48,7 +48,10 @@ async fn refresh_all(
     let mut exit = Exit::Done;
     run.tell_forgotten(&args.stacks, stacks).await?;
     run.check_before_recovery(stacks).await?;
-    for stack in stacks {
+    for (at, stack) in stacks.iter().enumerate() {
+        if at > 0 && !context.terminal.json {
+            context.terminal.line("");
+        }
         run.recover(stack).await?;
         let none = Pending::new();
         let planned = run.plan(stack, &none);

@@ -283,7 +283,11 @@ pub(super) fn names(consumers: &[Location]) -> String {
 
 fn in_use(location: &Location, consumers: &[Location], all: bool) -> Error {
     let first = consumers.first().map_or("", |c| &*c.stack);
-    let sandbox = if is_sandbox(&location.world) { " --sandbox" } else { "" };
+    let sandbox = if is_sandbox(&location.world) {
+        " --sandbox"
+    } else {
+        ""
+    };
     let first = format!("`epid destroy --stack {first}{sandbox}` first");
     Error::failed(format!(
         "stack `{}` is used by {}",

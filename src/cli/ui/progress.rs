@@ -32,6 +32,8 @@ pub(crate) struct Listener {
     over: usize,
     /// Steps of which people hear nothing.
     silent: Vec<bool>,
+    /// Adoptions that were seen to find nothing.
+    makes: HashSet<StepId>,
     phrases: HashMap<StepId, String>,
     /// How long it will still take; kept up for a drawing only.
     remaining: Remaining,
@@ -74,6 +76,7 @@ impl Listener {
             total,
             over: 0,
             silent,
+            makes: steps.iter().filter(|s| s.makes()).map(|s| s.id).collect(),
             phrases: HashMap::new(),
             remaining: Remaining::of(steps),
             running: HashSet::new(),
@@ -131,7 +134,12 @@ impl Listener {
             } if !self.is_silent(*step) => {
                 self.remaining.started(*step, *at);
                 self.running.insert(*step);
-                let (name, verb) = (self.padded(*step), doing(*action));
+                let action = if self.makes.contains(step) {
+                    Action::Create
+                } else {
+                    *action
+                };
+                let (name, verb) = (self.padded(*step), doing(action));
                 match &mut self.live {
                     Some(live) => live.start(*step, name, verb, *expected),
                     None => self.line(&format!("  {} {name}   {verb}", paint.dim("…"))),

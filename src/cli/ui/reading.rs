@@ -33,7 +33,8 @@ impl Reading {
             out.write_str(&cut(&line(&what, state.elapsed()), room))
                 .unwrap_or_default();
         };
-        let style = ProgressStyle::with_template("{line}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let style =
+            ProgressStyle::with_template("{line}").unwrap_or_else(|_| ProgressStyle::default_spinner());
         bar.set_style(style.with_key("line", shown));
         bar.enable_steady_tick(FRAME);
         Self(Some(bar))
@@ -62,7 +63,10 @@ fn line(what: &str, elapsed: Duration) -> String {
         return String::new();
     }
     let at = elapsed.as_millis() / FRAME.as_millis() % FRAMES.len() as u128;
-    let frame = usize::try_from(at).ok().and_then(|at| FRAMES.get(at)).unwrap_or(&' ');
+    let frame = usize::try_from(at)
+        .ok()
+        .and_then(|at| FRAMES.get(at))
+        .unwrap_or(&' ');
     format!("  {frame} {what}…  {}", duration(elapsed))
 }
 
