@@ -190,7 +190,7 @@ fn what_was_nobodys_is_marked_by_the_run_after_its_import_and_others_are_kept_ou
     taken
         .run("up --stack thief --sandbox --yes")
         .ends(0)
-        .says("1 imported");
+        .says("1 adopted");
     let whose = "belongs to another stack now (urn:epid:cloudy:thief:aws:iam:Role:role)";
     taken.run("up --stack role --sandbox --yes").ends(2).says(whose);
     taken

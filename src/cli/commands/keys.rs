@@ -171,7 +171,10 @@ async fn each(
         Err(Error::Other {
             exit: Exit::Locked,
             message: StateError::SomeLocked(locked).to_string(),
-            hint: Some("everything stays readable; the same command goes on with these".to_owned()),
+            hint: Some(
+                "everything stays readable; the same command goes on with these, and --wait waits for them"
+                    .to_owned(),
+            ),
         })
     }
 }
