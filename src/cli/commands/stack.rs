@@ -10,7 +10,7 @@ use crate::cli::exit::Exit;
 use crate::cli::ui::{Terminal, count, outputs, resources, shown_json};
 use crate::cli::waiting::{after_others, patiently};
 use crate::cli::workspace::Workspace;
-use crate::cli::world::World;
+use crate::cli::world::{World, flag};
 use crate::cli::{Context, surroundings};
 use crate::state::{Location, Snapshot};
 
@@ -160,6 +160,11 @@ async fn output(
             for (name, value) in found.iter() {
                 terminal.line(&format!("{name}   {}", bare(value)));
             }
+        } else if found.is_empty() {
+            terminal.note(&format!(
+                "stack `{}` has no outputs in {}",
+                stack.name, location.world
+            ));
         } else {
             terminal.print(outputs(&found, terminal.paint, usize::MAX).trim_start_matches('\n'));
         }
@@ -211,8 +216,13 @@ async fn rm(context: &Context, args: &StackArgs, consent: Consent) -> Result<Exi
             0 => count(snapshot.entries.len(), "record", "records"),
             n => count(n, "resource", "resources"),
         };
-        return Err(Error::invalid(format!("stack `{}` still has {left}", stack.name))
-            .hint(format!("`epid destroy --stack {}` first", stack.name)));
+        return Err(
+            Error::invalid(format!("stack `{}` still has {left}", stack.name)).hint(format!(
+                "`epid destroy --stack {}{}` first",
+                stack.name,
+                flag(&location.world)
+            )),
+        );
     }
     let question = "Remove the state and its history?";
     if !context.terminal.consents(consent.yes, question)? {

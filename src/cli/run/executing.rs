@@ -13,7 +13,7 @@ use crate::cli::saved_plan::SavedPlan;
 use crate::cli::ui::{Listener, Reading, count, is_told_alike, summary};
 use crate::cli::waiting::patiently;
 use crate::cli::workspace::Workspace;
-use crate::cli::world::World;
+use crate::cli::world::{World, flag};
 use crate::cli::{Context, surroundings};
 use crate::expression::Digests;
 use crate::plan::{Mode, Plan, Refresh};
@@ -177,7 +177,7 @@ impl Running<'_> {
         } else {
             "up"
         };
-        let sandbox = if self.world.simulated { " --sandbox" } else { "" };
+        let sandbox = flag(&self.world.id);
         format!("epid {command} --stack {}{sandbox}", stack.name)
     }
 

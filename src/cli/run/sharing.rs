@@ -10,10 +10,10 @@ use crate::cli::args::StacksArgs;
 use crate::cli::error::Error;
 use crate::cli::ui::{count, principal, resources};
 use crate::cli::workspace::Workspace;
-use crate::cli::world::World;
+use crate::cli::world::{World, flag};
 use crate::plan::{Action, Mode, Plan, PlannedChange, PlannedOutput};
 use crate::program::StackFile;
-use crate::state::{Location, Outputs, Session, Snapshot, StateError, is_sandbox};
+use crate::state::{Location, Outputs, Session, Snapshot, StateError};
 
 /// The stacks, each after those that use its outputs: by their files, and by the marks of those whose files say nothing.
 pub(super) async fn users_first<'a>(
@@ -90,7 +90,7 @@ impl Running<'_> {
                 },
             );
             let stack = &location.stack;
-            let sandbox = if self.world.simulated { " --sandbox" } else { "" };
+            let sandbox = flag(&self.world.id);
             let next = format!("it is left as it is; `epid destroy --stack {stack}{sandbox}` removes it");
             terminal.warn(&format!("stack `{stack}` has no file any more ({holds}): {next}"));
         }
@@ -283,11 +283,7 @@ pub(super) fn names(consumers: &[Location]) -> String {
 
 fn in_use(location: &Location, consumers: &[Location], all: bool) -> Error {
     let first = consumers.first().map_or("", |c| &*c.stack);
-    let sandbox = if is_sandbox(&location.world) {
-        " --sandbox"
-    } else {
-        ""
-    };
+    let sandbox = flag(&location.world);
     let first = format!("`epid destroy --stack {first}{sandbox}` first");
     Error::failed(format!(
         "stack `{}` is used by {}",
