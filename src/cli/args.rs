@@ -12,7 +12,7 @@ Exit codes:
   2    the input is invalid, nothing was done
   3    there are changes where none were expected (--expect-no-changes)
   4    another run holds the stack
-  130  interrupted: what was done is saved";
+  130  interrupted before all was done: what was done is saved";
 
 /// Infrastructure as code for AWS and Kubernetes: one graph, one plan, one binary.
 #[derive(Debug, Parser)]

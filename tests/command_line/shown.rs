@@ -224,3 +224,23 @@ fn what_is_renamed_and_replaced_is_told_once() {
         .run("preview --sandbox --refresh --expect-no-changes")
         .ends(0);
 }
+
+#[test]
+fn drift_is_told_in_words_and_counted_once() {
+    let place = Place::with(ROLE);
+    let described = ROLE[1]
+        .1
+        .replace("\"reader\"", "\"reader\"\ndescription = \"ours\"");
+    place.write("stacks/role.toml", &described);
+    place.run("up --sandbox --yes").ends(0);
+    crate::place::Look::at(&place).iam("Action=UpdateRole&RoleName=reader&Description=theirs");
+    let told = place
+        .run("refresh --sandbox")
+        .ends(0)
+        .says("\n  1 drifted\n  `epid up --refresh` puts back");
+    assert!(!told.out.contains("--refresh=accept"), "{told:?}");
+    place
+        .run("preview --sandbox --refresh")
+        .ends(0)
+        .says("1 to update, 1 drifted (--refresh=accept keeps it)\n");
+}

@@ -21,7 +21,7 @@ pub(crate) use outputs::{outputs, value_lines};
 pub(crate) use plan::{Shown, is_long, principal, render_plan};
 pub(crate) use progress::Listener;
 pub(crate) use reading::Reading;
-pub(crate) use style::{count, cut, duration, moment, plain};
+pub(crate) use style::{count, cut, duration, moment, plain, wrapped};
 pub(crate) use summary::summary;
 pub(crate) use tally::resources;
 pub(crate) use terminal::Terminal;

@@ -460,8 +460,8 @@ fn summary(tally: &Tally, plan: &Plan, paint: Paint) -> String {
     part(tally.forget, "forget", Paint::yellow);
     part(tally.record, "record anew", Paint::dim);
     if tally.drifted > 0 {
-        let changed = plan.drift.iter().any(|drift| !drift.changes.is_empty());
-        let keeps = if changed {
+        let undone = plan.steps.iter().any(|step| step.undo_drift);
+        let keeps = if undone {
             " (--refresh=accept keeps it)"
         } else {
             ""

@@ -69,6 +69,13 @@ pub(crate) fn tally(plan: &Plan, steps: &[&Step]) -> Tally {
         );
     }
     tally.delete += taken.len();
+    // What is drifted and left as it is counts as that alone.
+    let told: HashSet<_> = steps.iter().map(|step| &step.target.urn).collect();
+    let left = plan
+        .drift
+        .iter()
+        .filter(|drift| !drift.gone && !told.contains(&drift.urn));
+    tally.unchanged = tally.unchanged.saturating_sub(left.count());
     tally
 }
 
