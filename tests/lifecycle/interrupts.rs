@@ -47,11 +47,15 @@ fn an_interrupt_with_nothing_left_to_do_interrupts_nothing() {
         let one = &one.replace("\"k\"", "\"k\", \"version\": \"2\"");
         let plan = stack.plan(&stack.graph(one), Mode::Up);
         assert_eq!(plan.steps.len(), 2, "{:?}", plan.steps);
+        let slow = Effect::Delay(Duration::from_secs(60));
+        stack.world.fault(Fault::new(slow).api(Api::Update));
         let stopper = stack.stopper.clone();
         let (ran, ()) = tokio::join!(stack.apply(plan), async {
-            stack.sleep(1).await;
+            stack.sleep(30).await;
             stopper.stop();
         });
+        let stopping = |event: &Event| matches!(event, Event::Stopping { running: 1, .. });
+        assert!(ran.events.iter().any(stopping), "{:?}", ran.events);
         assert_eq!(ran.did(), ["Updated slow"]);
         assert!(ran.outcome.is_success() && !ran.outcome.interrupted);
         assert_eq!(stack.snapshot().run.unwrap().end.unwrap().0, RunResult::Done);
