@@ -169,6 +169,12 @@ fn what_people_count_is_the_same_in_every_command() {
     for line in ["stack ls --sandbox", "state verify --sandbox"] {
         place.run(line).ends(0).says("2 resources");
     }
+    // What is in a cluster dies with it, and with that the provider that leads there, which is nothing in a cloud.
+    Place::seed_up()
+        .run("preview --all --sandbox --destroy")
+        .ends(0)
+        .says("state 1, 36 resources   destroy")
+        .says("33 to delete");
 }
 
 #[test]

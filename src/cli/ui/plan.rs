@@ -6,7 +6,7 @@ use epid_provider::{Kind, Replace, Urn};
 
 use super::leaves::{change, declared, is_whole};
 use super::style::{Paint, count, cut, duration, mark, plain, width};
-use super::tally::{Tally, shown_action, tally};
+use super::tally::{Tally, dies_with, shown_action, tally};
 use crate::plan::{Action, Drift, Estimate, Found, LostMark, Mode, Plan, Step, estimate};
 use crate::state::RecordKey;
 
@@ -258,10 +258,10 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown<'_>) -> 
             }
         }
         Action::Delete if step.leftover => notes.push("left over from an earlier replacement".to_owned()),
-        Action::Delete if plan.header.mode == Mode::Up && !step.takes.is_empty() => {
+        Action::Delete if plan.header.mode == Mode::Up && dies_with(step).next().is_some() => {
             notes.push(format!(
                 "with {}",
-                count(step.takes.len(), "resource in it", "resources in it")
+                count(dies_with(step).count(), "resource in it", "resources in it")
             ));
         }
         Action::Adopt | Action::Import => notes.push(takeover(step)),

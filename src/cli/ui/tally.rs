@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use crate::graph::provider_type;
+use epid_provider::Urn;
+
+use crate::graph::{PROVIDER_KIND, provider_type};
 use crate::plan::{Action, Plan, Step};
 use crate::state::{Role, Snapshot};
 
@@ -33,6 +35,12 @@ pub(crate) fn resources(snapshot: &Snapshot) -> usize {
         .count()
 }
 
+/// What people count of what leaves with the resource of a step.
+pub(super) fn dies_with(step: &Step) -> impl Iterator<Item = &Urn> {
+    let urns = step.takes.iter().map(|key| &key.urn);
+    urns.filter(|urn| **urn != step.target.urn && !urn.kind().starts_with(PROVIDER_KIND))
+}
+
 /// Counts what a plan does. A resource in the keeping of a deleted container counts as deleted too.
 pub(crate) fn tally(plan: &Plan, steps: &[&Step]) -> Tally {
     let mut tally = Tally {
@@ -61,12 +69,7 @@ pub(crate) fn tally(plan: &Plan, steps: &[&Step]) -> Tally {
                 tally.unchanged = tally.unchanged.saturating_sub(usize::from(counted));
             }
         }
-        taken.extend(
-            step.takes
-                .iter()
-                .map(|key| &key.urn)
-                .filter(|urn| **urn != step.target.urn),
-        );
+        taken.extend(dies_with(step));
     }
     tally.delete += taken.len();
     // What is drifted and left as it is counts as that alone.
