@@ -560,7 +560,9 @@ impl<'a> Planner<'a> {
             let Some(key) = provider.identity(&node.kind, inputs) else {
                 continue;
             };
-            if is_named_by_secret(&**provider, &node.kind, inputs) {
+            let made_anew = decided.known.pending.is_some();
+            // What is there already keeps its name.
+            if made_anew && is_named_by_secret(&**provider, &node.kind, inputs) {
                 let message = format!("the name of `{}` depends on a secret", node.address);
                 self.problems
                     .push(PlanProblem::new(Some(&node.urn), node.span, message).hint(SECRET_NAME));
@@ -575,7 +577,7 @@ impl<'a> Planner<'a> {
                         .hint("give one of them another name"),
                 );
             } else {
-                if decided.known.pending.is_some() {
+                if made_anew {
                     made.insert((node.provider.clone(), key.clone()), node.urn.clone());
                 }
                 seen.insert((node.provider.as_ref(), key), node);

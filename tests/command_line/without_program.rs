@@ -122,7 +122,11 @@ fn a_stack_without_a_file_is_listed_warned_of_and_destroyed_by_its_name() {
     place.write("stacks/two.toml", "broken [");
     place.run("destroy --all --yes").ends(0);
     let listed = place.run("stack ls").ends(0);
-    assert_eq!(listed.out.matches(", 0 resources").count(), 3, "{listed:?}");
+    assert_eq!(
+        listed.out.matches("state 2, 0 resources").count(),
+        3,
+        "{listed:?}"
+    );
     let told = place.run("destroy --all --yes").ends(0);
     assert!(
         told.err.is_empty(),
