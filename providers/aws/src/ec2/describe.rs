@@ -230,10 +230,20 @@ pub(super) async fn appear<T: Thing>(cx: Cx<'_>, id: &str) -> Result<T, Failure>
 
 /// Sends a request that names things made a moment ago: `…NotFound` is taken for an answer only after a while.
 pub(super) async fn patiently<T: DeserializeOwned>(cx: Cx<'_>, request: Request) -> Result<T, Failure> {
+    patiently_unless(cx, request, |_| false).await
+}
+
+/// The same, but what `is_answer` knows is one at once.
+pub(super) async fn patiently_unless<T: DeserializeOwned>(
+    cx: Cx<'_>,
+    request: Request,
+    is_answer: impl Fn(&Failure) -> bool,
+) -> Result<T, Failure> {
     let mut pace = Pace::seconds(1, 10);
+    let is_early = |failure: &Failure| is_not_found(failure) && !is_answer(failure);
     loop {
         match cx.clients.ec2.call(cx.call, request.clone()).await {
-            Err(failure) if is_not_found(&failure) && pace.waited(cx.call) < PROPAGATION / 2 => {
+            Err(failure) if is_early(&failure) && pace.waited(cx.call) < PROPAGATION / 2 => {
                 pace.rest(cx.call, "waiting until EC2 knows what it was given")
                     .await?;
             }
@@ -275,9 +285,20 @@ pub(super) async fn take_away(
     request: Request,
     holders: Option<(&str, &str)>,
 ) -> Result<bool, Failure> {
+    take_away_emptied(cx, request, holders, || std::future::ready(Ok(()))).await
+}
+
+/// The same, with what is done before each try.
+pub(super) async fn take_away_emptied<F: Future<Output = Result<(), Failure>>>(
+    cx: Cx<'_>,
+    request: Request,
+    holders: Option<(&str, &str)>,
+    empty: impl Fn() -> F,
+) -> Result<bool, Failure> {
     let mut pace = Pace::seconds(3, 30);
     let mut unknown = None;
     loop {
+        empty().await?;
         let failure = match cx.clients.ec2.call::<Done>(cx.call, request.clone()).await {
             Ok(Done {}) => return Ok(false),
             Err(failure) if is_not_found(&failure) => {

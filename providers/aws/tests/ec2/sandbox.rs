@@ -13,7 +13,7 @@ const VPC: &str = "aws:ec2:Vpc";
 const NETWORK: &str = r#"{"cidrBlock":"10.0.0.0/16"}"#;
 
 /// Faults of EC2's operations.
-fn script(rules: &[(&str, When, Fault)]) -> FaultScript {
+pub(crate) fn script(rules: &[(&str, When, Fault)]) -> FaultScript {
     let rule = |(operation, when, fault): &(&str, When, Fault)| Rule {
         service: "ec2".to_owned(),
         operation: (*operation).to_owned(),
