@@ -79,6 +79,8 @@ impl Policy {
             Output::new("policyName", "Its name, given or generated."),
             Output::new("policyId", "Its unique id, such as ANPA…"),
         ];
+        // By what it is attached to (IAM API reference, DeletePolicy).
+        schema.held = true;
         schema.timeouts = super::timeouts();
         Self { schema }
     }
