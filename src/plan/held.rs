@@ -71,7 +71,13 @@ fn still_names(planner: &Planner<'_>, above: &Entry, node: &Node) -> bool {
 fn way_out(node: &Node, entry: &Entry) -> String {
     let mut ways = Vec::new();
     let fields = node.schema.inputs.fields.iter();
-    let given = |name: &str| entry.record.applied.get(name).is_some_and(|value| !value.is_null());
+    let given = |name: &str| {
+        entry
+            .record
+            .applied
+            .get(name)
+            .is_some_and(|value| !value.is_null())
+    };
     for field in fields.filter(|field| field.exclusive && given(&field.name)) {
         let or_none = if field.required { "" } else { ", or none," };
         ways.push(format!("give it another `{}`{or_none}", field.name));

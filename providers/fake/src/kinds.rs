@@ -205,10 +205,7 @@ pub fn all() -> Vec<Behaviour> {
     };
     vec![
         Behaviour { named: true, ..item },
-        Behaviour {
-            named: true,
-            ..group
-        },
+        Behaviour { named: true, ..group },
         Behaviour {
             named: true,
             stages: &["become active"],
