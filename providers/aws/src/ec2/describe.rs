@@ -1,6 +1,6 @@
 //! Reading: pages of `Describe…` calls, and what all EC2 kinds share when they look for, wait for and remove things.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
@@ -347,18 +347,35 @@ struct Interface {
     description: String,
 }
 
-/// Which network interfaces are in something, for people; `None` where none are, or where it cannot be told.
+#[derive(Debug, Deserialize)]
+struct Group {
+    #[serde(rename = "groupId")]
+    id: String,
+}
+
+/// Which network interfaces are in something, and which groups' rules name it, for people; `None` where none do, or where it
+/// cannot be told.
 async fn held_by(cx: Cx<'_>, filter: &str, id: &str) -> Option<String> {
     let request = Request::repeatable("DescribeNetworkInterfaces").filter(1, filter, [id]);
-    let found = pages::<Interface>(cx, request).await.ok()?;
-    let named: Vec<String> = found
-        .iter()
-        .take(3)
+    let mut found: Vec<String> = pages::<Interface>(cx, request)
+        .await
+        .ok()?
+        .into_iter()
         .map(|interface| match interface.description.as_str() {
-            "" => interface.id.clone(),
+            "" => interface.id,
             description => format!("{} ({description})", interface.id),
         })
         .collect();
+    if filter == "group-id" {
+        let mut groups = BTreeSet::new();
+        for filter in ["ip-permission.group-id", "egress.ip-permission.group-id"] {
+            let request = Request::repeatable("DescribeSecurityGroups").filter(1, filter, [id]);
+            let naming = pages::<Group>(cx, request).await.ok()?.into_iter();
+            groups.extend(naming.filter(|group| group.id != id).map(|group| group.id));
+        }
+        found.extend(groups.iter().map(|group| format!("a rule of {group}")));
+    }
+    let named: Vec<&str> = found.iter().take(3).map(String::as_str).collect();
     let more = found.len().saturating_sub(named.len());
     let more = if more > 0 {
         format!(" and {more} more")

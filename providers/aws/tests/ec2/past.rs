@@ -1,4 +1,4 @@
-//! Route tables where EC2 knows only the past: what it shows, and what it knows of when it is asked for something.
+//! Things that change while EC2 knows only the past: what it shows, and what it knows of when it is asked for something.
 
 use std::time::Duration;
 
@@ -6,10 +6,11 @@ use epid_provider::{Record, Value};
 use epid_sandbox::faults::{Fault, When};
 
 use crate::network::Ground;
-use crate::rig::Rig;
+use crate::rig::{Lag, Rig, filled, value};
 use crate::sandbox::script;
 
 const TABLE: &str = "aws:ec2:RouteTable";
+const VPC: &str = "aws:ec2:Vpc";
 /// How far back EC2 looks.
 const LAG: Fault = Fault::Stale(5_000);
 
@@ -112,4 +113,51 @@ async fn a_subnet_comes_back_though_reads_have_never_seen_it_leave() {
     assert_eq!(subnets.as_ref(), with.get("subnetIds"));
     let [_, subnets] = there(&rig, &second).await;
     assert_eq!(subnets, Some(Value::list(Vec::<Value>::new())));
+}
+
+/// A read does not show yet what was made a moment ago, by a run that died then.
+#[tokio::test(start_paused = true)]
+async fn rules_that_a_read_does_not_show_yet_are_taken_away() {
+    let lag = Lag::default();
+    let rig = Rig::lagging(script(&[]), lag.clone()).await;
+    let vpc = rig
+        .made(VPC, "vpc", value(r#"{"cidrBlock":"10.0.0.0/16"}"#))
+        .await;
+    let group = |rules: &str| {
+        let json = format!(r#"{{"vpcId":"$vpc","egress":[],"ingress":[{rules}]}}"#);
+        filled(&json, &[("vpc", &vpc.id)])
+    };
+    let one = r#"{"ipProtocol":"tcp","fromPort":1,"toPort":1,"self":true}"#;
+    let both = format!(r#"{one},{{"ipProtocol":"tcp","fromPort":2,"toPort":2,"self":true}}"#);
+    // Its own first rule, which lets everything out, is not shown either.
+    lag.hide("DescribeSecurityGroupRules", 1);
+    let record = rig.made("aws:ec2:SecurityGroup", "group", group(&both)).await;
+    assert_eq!(rig.drift(&record).await, Vec::<String>::new());
+    for reads in [1, 3] {
+        let record = rig.update(&record, group(&both)).await.unwrap();
+        lag.hide("DescribeSecurityGroupRules", reads);
+        let record = rig.update(&record, group(one)).await.unwrap();
+        assert_eq!(rig.drift(&record).await, Vec::<String>::new(), "{reads}");
+    }
+}
+
+/// Reads are of the past: a tag that was set a moment ago is not in them.
+#[tokio::test(start_paused = true)]
+async fn tags_that_reads_do_not_show_yet_are_taken_away() {
+    let rig = Rig::faulty(script(&[("DescribeVpcs", When::From(1), Fault::Stale(5_000))])).await;
+    let tagged = |tags: &str| value(&format!(r#"{{"cidrBlock":"10.0.0.0/16","tags":{tags}}}"#));
+    let record = rig.made(VPC, "vpc", tagged(r#"{"a":"1"}"#)).await;
+    let cx = rig.call(&record.urn);
+    cx.sleep(Duration::from_secs(30)).await.unwrap();
+    let record = rig.update(&record, tagged(r#"{"a":"2","b":"1"}"#)).await.unwrap();
+    let record = rig.update(&record, tagged(r#"{"a":"1"}"#)).await.unwrap();
+    cx.sleep(Duration::from_secs(30)).await.unwrap();
+    let there = rig.look(&record).await.unwrap().properties;
+    let tags = there
+        .get("tags")
+        .and_then(Value::as_map)
+        .cloned()
+        .unwrap_or_default();
+    let of = |key: &str| tags.get(key).and_then(Value::as_str);
+    assert_eq!((of("a"), of("b")), (Some("1"), None));
 }
