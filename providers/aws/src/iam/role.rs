@@ -484,21 +484,19 @@ impl Role {
         }
         let boundary = bounded_by(seen);
         match text(inputs, "permissionsBoundary") {
-            Some(wanted) => {
-                if differs("permissionsBoundary") || boundary != Some(wanted.as_str()) {
-                    let request = iam
-                        .put_role_permissions_boundary()
-                        .role_name(work.id)
-                        .permissions_boundary(wanted);
-                    request
-                        .send()
-                        .await
-                        .map_err(sdk("iam:PutRolePermissionsBoundary"))?;
-                    work.changed();
-                }
+            Some(wanted) if differs("permissionsBoundary") || boundary != Some(wanted.as_str()) => {
+                let request = iam
+                    .put_role_permissions_boundary()
+                    .role_name(work.id)
+                    .permissions_boundary(wanted);
+                request
+                    .send()
+                    .await
+                    .map_err(sdk("iam:PutRolePermissionsBoundary"))?;
+                work.changed();
             }
             None if !boundaries(work).is_empty() => unbind(work, seen).await?,
-            None => {}
+            _ => {}
         }
         Ok(())
     }
