@@ -211,6 +211,7 @@ async fn settle(cx: Cx<'_>, id: &str, applied: &Value, unsure: bool, inputs: &Va
     let mut open = Open::new(applied, unsure, inputs)?;
     let (unled, parted) = (open.unled.clone(), open.parting.clone());
     let (mut led, mut joined) = (BTreeSet::new(), BTreeSet::new());
+    let mut shown_since = None;
     let mut pace = Pace::new(Duration::from_millis(300), Duration::from_secs(5));
     let table = loop {
         let table = known::<Listed>(cx, "route table", id).await?;
@@ -222,11 +223,12 @@ async fn settle(cx: Cx<'_>, id: &str, applied: &Value, unsure: bool, inputs: &Va
         let shown = left.is_none()
             && !wanted.iter().any(|(to, route)| differs(to, route))
             && subnets.iter().all(|subnet| here.contains_key(subnet));
-        let waited = pace.waited(cx.call);
-        if shown && (open.is_empty() || waited >= UNSEEN) {
+        let now = cx.call.now();
+        shown_since = shown.then(|| shown_since.unwrap_or(now));
+        if shown_since.is_some_and(|since| open.is_empty() || now.since(since) >= UNSEEN) {
             break table;
         }
-        if waited >= PROPAGATION {
+        if pace.waited(cx.call) >= PROPAGATION {
             let left = left.or(open.leading.keys().next()).or(open.joining.first());
             match left {
                 // EC2 said that it is so.
