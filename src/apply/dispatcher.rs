@@ -536,10 +536,15 @@ impl<'a> Dispatcher<'a> {
             (false, true) => RunResult::Done,
             (false, false) => RunResult::Failed,
         };
-        if self.written.is_some() && self.outcome.journal.is_none() {
+        if self.outcome.journal.is_none() {
             let at = self.now();
-            // A refusal is noted in the outcome.
-            drop(self.append(JournalEntry::Close { result, at }));
+            if self.written.is_some() {
+                // A refusal is noted in the outcome.
+                drop(self.append(JournalEntry::Close { result, at }));
+            } else {
+                let run = self.executor.run.clone();
+                self.executor.session.note_idle(run, result, at);
+            }
         }
         if let Some(ticket) = self.written
             && let Err(error) = self.executor.session.durable(ticket).await

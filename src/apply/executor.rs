@@ -31,7 +31,7 @@ pub struct Executor<'a> {
     pub mint: &'a dyn Fn() -> Token,
     /// What is known of secrets by their digests.
     pub digests: &'a dyn Digests,
-    /// Who runs what; written with the first thing the run records.
+    /// Who runs what; written with the first thing the run records, and into the history where it records nothing.
     pub run: Run,
 }
 
@@ -102,7 +102,8 @@ impl Executor<'_> {
     }
 
     /// Finds out what became of the calls of earlier runs whose outcome was not written, and records it. To be called
-    /// before planning. What nobody can tell yet stays in the state; steps of those resources fail until somebody can.
+    /// before planning. What nobody can tell yet stays in the state; steps of those resources fail until somebody can. Told to
+    /// stop, it gives up what it does not know yet.
     ///
     /// # Errors
     /// Where the state cannot be written.

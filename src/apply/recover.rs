@@ -9,13 +9,15 @@ use futures::stream::FuturesUnordered;
 use super::call::{Means, SEARCH, search_for};
 use super::changes;
 use super::connections::{Connections, Source};
+use super::control::Stop;
 use super::event::{Event, Fate, Trouble};
 use super::executor::Executor;
 use super::outcome::RecoveredIntent;
 use crate::plan::StepId;
-use crate::state::{Change, Ending, Intent, JournalEntry, Snapshot, StateError, Ticket};
+use crate::state::{Change, Ending, Intent, JournalEntry, RunResult, Snapshot, StateError, Ticket};
 
-/// Looks into all of them at once; each is recorded as soon as it is known.
+/// Looks into all of them at once; each is recorded as soon as it is known, and durable with the last. What is found is a run of its
+/// own.
 pub(super) async fn all(
     executor: &Executor<'_>,
     means: &Means,
@@ -25,6 +27,8 @@ pub(super) async fn all(
         .session
         .with(|snapshot| snapshot.intents.values().cloned().collect());
     intents.sort_by(|a, b| (a.begun, &a.token).cmp(&(b.begun, &b.token)));
+    let mut recorded = false;
+    let mut result = RunResult::Done;
     let mut connections = Connections::default();
     let mut searches = FuturesUnordered::new();
     for intent in intents {
@@ -54,20 +58,35 @@ pub(super) async fn all(
         });
     }
     let mut found = Vec::new();
-    let mut last: Option<Ticket> = None;
-    while let Some((intent, recovered)) = searches.next().await {
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = means.control.reached(Stop::Drain) => {
+                result = RunResult::Interrupted;
+                break;
+            }
+            next = searches.next() => next,
+        };
+        let Some((intent, recovered)) = next else { break };
         let fate = match recovered {
             Ok(recovered) => {
                 let fate = fate(&intent, &recovered);
-                last = Some(record(executor, means, &intent, recovered)?);
+                if !std::mem::replace(&mut recorded, true) {
+                    let run = JournalEntry::Run(executor.run.clone());
+                    let _ticket = executor.session.append(run)?;
+                }
+                let _ticket = record(executor, means, &intent, recovered)?;
                 fate
             }
-            Err(problem) => Fate::Unclear {
-                problem: Trouble {
-                    unclear: true,
-                    ..problem
-                },
-            },
+            Err(problem) => {
+                result = RunResult::Failed;
+                Fate::Unclear {
+                    problem: Trouble {
+                        unclear: true,
+                        ..problem
+                    },
+                }
+            }
         };
         let urn = intent.entry.urn().clone();
         events(Event::Recovered {
@@ -78,7 +97,9 @@ pub(super) async fn all(
         });
         found.push(RecoveredIntent { urn, fate });
     }
-    if let Some(ticket) = last {
+    if recorded {
+        let at = means.clock.now();
+        let ticket = executor.session.append(JournalEntry::Close { result, at })?;
         executor.session.durable(ticket).await?;
     }
     Ok(found)

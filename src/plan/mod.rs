@@ -12,6 +12,7 @@ mod desired;
 mod drift;
 mod estimate;
 mod facts;
+mod held;
 mod marks;
 mod planner;
 mod problem;
@@ -27,6 +28,7 @@ pub use estimate::{Estimate, estimate};
 pub(crate) use marks::{ANOTHERS, quoted, told};
 pub use planner::{Observations, Refresh, Request, plan};
 pub use problem::PlanProblem;
+pub(crate) use problem::SECRET_NAME;
 pub use promises::Promises;
 pub use step::{
     Action, Drift, Facts, Found, LostMark, Mode, Plan, PlanHeader, PlannedChange, PlannedInputs,

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use epid_provider::{Change, Desired, Diff, Key, Observed, Path, Present, Record, Replace, Urn, Value};
+use epid_provider::{
+    Change, Desired, Diff, Key, Observed, Path, Present, Record, Replace, Urn, Value, is_named_by_secret,
+};
 
 use super::assemble::{declared, inputs, leaves};
 use super::desired::{covered, shown, updated};
 use super::drift::{gone, settle};
 use super::facts::facts;
-use super::problem::PlanProblem;
+use super::problem::{PlanProblem, SECRET_NAME};
 use super::removal;
 use super::replacement::force;
 use super::step::{Action, Drift, Found, LostMark, Mode, Plan, Selection, Step, StepId};
@@ -543,7 +545,7 @@ impl<'a> Planner<'a> {
         Decided::plain(known, Some(id))
     }
 
-    /// Two live resources that the cloud would call the same are one resource. Notes the names of what is made anew.
+    /// Two live resources that the cloud would call the same are one resource, and what it calls them is no secret. Notes the names of what is made anew.
     fn check_identities(&mut self) {
         let mut made = HashMap::new();
         let mut seen: HashMap<(Option<&Urn>, Key), &Node> = HashMap::new();
@@ -556,9 +558,17 @@ impl<'a> Planner<'a> {
             if provider_type(&node.kind).is_some() || node.schema.lookup {
                 continue;
             }
-            let Some(key) = provider.identity(&node.kind, &decided.known.inputs) else {
+            let inputs = &decided.known.inputs;
+            let Some(key) = provider.identity(&node.kind, inputs) else {
                 continue;
             };
+            let made_anew = decided.known.pending.is_some();
+            // What is there already keeps its name.
+            if made_anew && is_named_by_secret(&**provider, &node.kind, inputs) {
+                let message = format!("the name of `{}` depends on a secret", node.address);
+                self.problems
+                    .push(PlanProblem::new(Some(&node.urn), node.span, message).hint(SECRET_NAME));
+            }
             if let Some(first) = seen.get(&(node.provider.as_ref(), key.clone())) {
                 let message = format!(
                     "`{}` and `{}` are the same resource: {key}",
@@ -569,7 +579,7 @@ impl<'a> Planner<'a> {
                         .hint("give one of them another name"),
                 );
             } else {
-                if decided.known.pending.is_some() {
+                if made_anew {
                     made.insert((node.provider.clone(), key.clone()), node.urn.clone());
                 }
                 seen.insert((node.provider.as_ref(), key), node);

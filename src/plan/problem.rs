@@ -4,6 +4,9 @@ use epid_provider::Urn;
 
 use crate::expression::Span;
 
+/// What to do about a resource whose name depends on a secret.
+pub(crate) const SECRET_NAME: &str = "the cloud shows names to everybody, in lists, ids and messages: take a value that is no secret, or `contentHash` of it";
+
 /// A reason why there is no plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlanProblem {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use epid_provider::{Token, Urn};
+use epid_provider::{Timestamp, Token, Urn};
 
 use super::entry::{Entry, RecordKey, Role};
 use super::journal_entry::{Change, Ending, JournalEntry, RunRecord, StepRecord};
@@ -101,7 +101,7 @@ impl Snapshot {
                 }
                 self.change(changes, token.is_some())?;
                 if let Some(intent) = token.as_ref().and_then(|token| self.intents.remove(token)) {
-                    self.note(&intent, *ending, at.since(intent.begun));
+                    self.note(&intent, *ending, *at);
                 }
             }
             JournalEntry::Outputs(outputs) => self.outputs = outputs.clone(),
@@ -118,9 +118,15 @@ impl Snapshot {
         Ok(())
     }
 
-    fn note(&mut self, intent: &super::Intent, ending: Ending, took: std::time::Duration) {
+    /// Keeps how a call ended. One of an earlier run took a time that nobody knows: it counts from when this run began.
+    fn note(&mut self, intent: &super::Intent, ending: Ending, at: Timestamp) {
         let record = &intent.entry.record;
-        if ending == Ending::Done {
+        let begun = self
+            .run
+            .as_ref()
+            .map_or(intent.begun, |run| run.run.at.max(intent.begun));
+        let took = at.since(begun);
+        if ending == Ending::Done && begun == intent.begun {
             self.timings
                 .entry(record.kind.clone())
                 .or_default()

@@ -154,6 +154,14 @@ pub struct RunRecord {
     pub steps: Vec<StepRecord>,
 }
 
+impl RunRecord {
+    /// True for a run that found out what became of the calls of an earlier one.
+    #[must_use]
+    pub fn is_recovery(&self) -> bool {
+        self.run.plan.is_none() && !self.steps.is_empty()
+    }
+}
+
 /// One operation of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepRecord {
@@ -165,6 +173,6 @@ pub struct StepRecord {
     pub operation: Operation,
     /// How it ended.
     pub ending: Ending,
-    /// How long it took.
+    /// How long it took; for a call of an earlier run how long it took to find out.
     pub took: Duration,
 }

@@ -250,3 +250,52 @@ fn drift_is_told_in_words_and_counted_once() {
         .ends(0)
         .says("1 to update, 1 drifted (--refresh=accept keeps it)\n");
 }
+
+/// Two groups, one of which names the other.
+#[cfg(feature = "aws")]
+const GROUPS: &str = r#"
+[providers.aws]
+type = "aws"
+properties.region = "us-east-1"
+[resources.net]
+type = "aws:ec2:Vpc"
+properties.cidrBlock = "10.0.0.0/16"
+[resources.web]
+type = "aws:ec2:SecurityGroup"
+properties.vpcId = "${net.vpcId}"
+properties.description = "DESCRIPTION"
+NAME
+[resources.db]
+type = "aws:ec2:SecurityGroup"
+properties.vpcId = "${net.vpcId}"
+properties.ingress = [{ ipProtocol = "tcp", fromPort = 5432, toPort = 5432, referencedGroupId = "${web.groupId}" }]
+"#;
+
+#[cfg(feature = "aws")]
+#[test]
+fn a_group_that_another_names_is_replaced_at_once_or_not_at_all() {
+    let place = Place::with(VALUES);
+    let write = |description: &str, name: &str| {
+        let text = GROUPS.replace("DESCRIPTION", description).replace("NAME", name);
+        place.write("stacks/groups.toml", &text);
+    };
+    let name = "properties.groupName = \"web\"";
+    write("one", name);
+    place.run("up --sandbox --yes --stack groups").ends(0);
+    write("two", name);
+    place
+        .run("up --sandbox --yes --stack groups")
+        .ends(2)
+        .says("it cannot be deleted while `db` names it")
+        .says("give it another `groupName`, or none, so that the new one is made first");
+    for (description, name) in [("two", ""), ("three", "properties.groupName = \"web3\"")] {
+        write(description, name);
+        place
+            .run("up --sandbox --yes --stack groups")
+            .ends(0)
+            .says("ingress[tcp/5432/5432/…]");
+        place
+            .run("preview --sandbox --refresh --expect-no-changes --stack groups")
+            .ends(0);
+    }
+}

@@ -30,7 +30,7 @@ fn resources_are_made_in_order_and_removed_in_reverse() {
         assert_eq!(
             stack.snapshot().header.serial,
             1,
-            "a run that does nothing writes nothing"
+            "a run that does nothing changes no state"
         );
         let gone = stack.destroy().await;
         assert_eq!(

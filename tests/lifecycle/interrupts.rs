@@ -117,3 +117,39 @@ fn a_call_that_does_not_come_back_is_left_to_the_next_run() {
         }
     });
 }
+
+#[test]
+fn a_recovery_that_is_stopped_leaves_what_it_does_not_know_to_the_next() {
+    on_clock(async {
+        let mut stack = Stack::new();
+        let text = r#"{"a": {"type": "Item", "properties": {"name": "a"}}}"#;
+        stack
+            .world
+            .fault(Fault::new(Effect::Hang { after: true }).api(Api::Create));
+        let late = || Fault::new(Effect::Delay(Duration::from_secs(200))).api(Api::Recover);
+        stack.world.fault(late());
+        let plan = stack.plan(&stack.graph(text), Mode::Up);
+        let stopper = stack.stopper.clone();
+        tokio::join!(stack.apply(plan), async {
+            stack.sleep(10).await;
+            stopper.stop();
+            stopper.stop();
+        });
+        stack.restart();
+        stack.world.fault(late());
+        let stopper = stack.stopper.clone();
+        let (found, ()) = tokio::join!(stack.recover(), async {
+            stack.sleep(10).await;
+            stopper.stop();
+        });
+        assert!(found.is_empty(), "{found:?}");
+        let snapshot = stack.snapshot();
+        // Nothing was found out, so no plan that was made before is stale.
+        assert_eq!((snapshot.intents.len(), snapshot.header.serial), (1, 1));
+        stack.restart();
+        assert_eq!(stack.recover().await[0].fate, Fate::Done);
+        let run = stack.snapshot().run.unwrap();
+        assert_eq!((run.serial, run.end.unwrap().0), (2, RunResult::Done));
+        assert!(run.is_recovery());
+    });
+}

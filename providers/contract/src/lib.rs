@@ -32,7 +32,7 @@ pub use failure::{Failure, Outcome, Retry};
 pub use path::{Path, Segment};
 pub use provider::{
     Bond, Connection, Desired, Intent, Links, Observed, Operation, Owner, Present, Provider, Query, Record,
-    Recorded, Recovered, Requirement,
+    Recorded, Recovered, Requirement, is_named_by_secret,
 };
 pub use schema::{Durations, Equality, Field, KindSchema, Object, Output, Type};
 pub use urn::{Key, Kind, KindError, Urn, UrnError};

@@ -101,6 +101,20 @@ impl Recorded {
     }
 }
 
+/// True where what the cloud will call a resource ([`Provider::identity`]) is made of something secret in its inputs: names are
+/// in lists, ids and messages of the cloud, and no secret there.
+#[must_use]
+pub fn is_named_by_secret(provider: &dyn Provider, kind: &Kind, inputs: &Value) -> bool {
+    if !inputs.has_secret() {
+        return false;
+    }
+    let veiled = inputs.replaced(&mut |value| {
+        matches!(value, Value::Secret(_)).then(|| Value::unknown("a secret").into_secret())
+    });
+    let named = provider.identity(kind, inputs);
+    named.is_some() && named != provider.identity(kind, &veiled)
+}
+
 /// One resource to look for.
 #[derive(Debug, Clone)]
 pub enum Query {

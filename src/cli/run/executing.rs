@@ -222,24 +222,24 @@ impl Running<'_> {
             return Ok(());
         }
         let session = self.open(&location).await?;
-        // What was found is kept also where the rest is given up.
-        let done = self.unless_stopped(self.recover_in(&session)).await;
-        session.close().await?;
-        done
-    }
-
-    pub(super) async fn recover_in(&self, session: &Arc<Session>) -> Result<(), Error> {
-        let digest = digest_of(session);
-        let executor = self.executor(session, &digest);
+        let digest = digest_of(&session);
+        let executor = self.executor(&session, &digest);
         let mut listener = Listener::new(self.context.terminal, None);
         let calls = session.with(|snapshot| snapshot.intents.len());
         let calls = count(calls, "call", "calls");
         let what = format!("finding out what became of {calls} of an earlier run");
         let reading = Reading::begin(self.context.terminal, what);
-        executor
+        let recovered = executor
             .recover(&mut |event: Event| reading.aside(|| listener.hear(&event)))
-            .await?;
-        Ok(())
+            .await;
+        drop(reading);
+        session.close().await?;
+        recovered?;
+        // What was found is kept also where the rest was given up.
+        match self.control.stop() {
+            Stop::No => Ok(()),
+            Stop::Drain | Stop::Cancel => Err(Error::interrupted()),
+        }
     }
 
     pub(super) fn executor<'e>(&'e self, session: &Arc<Session>, digests: &'e dyn Digests) -> Executor<'e> {
