@@ -18,7 +18,8 @@ use super::outcome::RecoveredIntent;
 use crate::plan::StepId;
 use crate::state::{Change, Ending, Intent, JournalEntry, RunResult, Snapshot, StateError, Ticket};
 
-/// Looks into all of them at once; each is recorded as soon as it is known. It is a run of its own, where there are any.
+/// Looks into all of them at once; each is recorded as soon as it is known, and durable with the last. What is found is a run of its
+/// own.
 pub(super) async fn all(
     executor: &Executor<'_>,
     means: &Means,
@@ -27,12 +28,8 @@ pub(super) async fn all(
     let mut intents: Vec<Arc<Intent>> = executor
         .session
         .with(|snapshot| snapshot.intents.values().cloned().collect());
-    if intents.is_empty() {
-        return Ok(Vec::new());
-    }
     intents.sort_by(|a, b| (a.begun, &a.token).cmp(&(b.begun, &b.token)));
-    let session = &executor.session;
-    let mut last: Ticket = session.append(JournalEntry::Run(executor.run.clone()))?;
+    let mut recorded = false;
     let mut result = RunResult::Done;
     let mut connections = Connections::default();
     let mut searches = FuturesUnordered::new();
@@ -83,11 +80,12 @@ pub(super) async fn all(
         let told = match recovered {
             Ok(recovered) => {
                 let fate = fate(&intent, &recovered);
+                if !std::mem::replace(&mut recorded, true) {
+                    let run = JournalEntry::Run(executor.run.clone());
+                    let _ticket = executor.session.append(run)?;
+                }
                 match record(executor, means, &intent, recovered) {
-                    Ok(ticket) => {
-                        last = ticket;
-                        Ok(fate)
-                    }
+                    Ok(_ticket) => Ok(fate),
                     // It does not keep the others from being recorded.
                     Err(StateError::Invalid(invalid)) => Err(Trouble::new("Journal", invalid.to_string())),
                     Err(error) => return Err(error),
@@ -122,9 +120,11 @@ pub(super) async fn all(
         });
         found.push(RecoveredIntent { urn, fate });
     }
-    let at = means.clock.now();
-    last = last.max(session.append(JournalEntry::Close { result, at })?);
-    session.durable(last).await?;
+    if recorded {
+        let at = means.clock.now();
+        let ticket = executor.session.append(JournalEntry::Close { result, at })?;
+        executor.session.durable(ticket).await?;
+    }
     Ok(found)
 }
 
