@@ -187,17 +187,21 @@ impl Snapshot {
         Ok(changes)
     }
 
-    /// The changes that drop all records of some URNs, and their calls of whose outcome nobody knows; what they are of stays
-    /// where it is. It is the way out where nobody can ever tell.
+    /// The changes that drop all records of some URNs; what they are of stays where it is. And the calls of whose outcome nobody
+    /// knows, of those URNs that are `named` one by one: the way out where nobody can ever tell.
     ///
     /// # Errors
-    /// [`Refused::Needed`] where others depend on them, [`Refused::Protected`], [`Refused::Unfinished`] where the call is of
-    /// another resource, which needs them.
-    pub fn forgetting(&self, urns: &BTreeSet<Urn>) -> Result<(Vec<Change>, Vec<Arc<Intent>>), Refused> {
+    /// [`Refused::Needed`] where others depend on them, [`Refused::Protected`], [`Refused::Unfinished`] where another call is
+    /// for one of them, or needs one.
+    pub fn forgetting(
+        &self,
+        urns: &BTreeSet<Urn>,
+        named: &BTreeSet<Urn>,
+    ) -> Result<(Vec<Change>, Vec<Arc<Intent>>), Refused> {
         let (ended, others): (Vec<_>, Vec<_>) = self
             .intents
             .values()
-            .partition(|intent| urns.contains(intent.entry.urn()));
+            .partition(|intent| named.contains(intent.entry.urn()));
         let needs = |intent: &&&Arc<Intent>| urns.iter().any(|urn| mentions(intent, urn));
         if let Some(intent) = others.iter().find(needs) {
             return Err(Refused::Unfinished(intent.entry.urn().clone()));

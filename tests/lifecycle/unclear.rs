@@ -1,5 +1,7 @@
 //! Calls of which nobody can tell what became: what may not happen meanwhile, and how a person gets out of it.
 
+use std::collections::BTreeSet;
+
 use epid::apply::Fate;
 use epid::graph::ResourceGraph;
 use epid::observe::Depth;
@@ -151,9 +153,12 @@ fn a_provider_with_an_unclear_call_keeps_its_name() {
 fn a_person_lets_go_of_a_call_that_nobody_can_tell_of() {
     on_clock(async {
         let mut stack = unclear(&behind("c", ""), &behind("c", TAGGED), "x").await;
-        let refused = stack.snapshot().forgetting(&[urn("Cluster", "cluster")].into());
-        assert_eq!(refused.unwrap_err(), Refused::Unfinished(urn("Tagged", "x")));
-        let (changes, ended) = stack.snapshot().forgetting(&[urn("Tagged", "x")].into()).unwrap();
+        let (x, none) = ([urn("Tagged", "x")].into(), BTreeSet::new());
+        for urns in [&[urn("Cluster", "cluster")].into(), &x] {
+            let refused = stack.snapshot().forgetting(urns, &none);
+            assert_eq!(refused.unwrap_err(), Refused::Unfinished(urn("Tagged", "x")));
+        }
+        let (changes, ended) = stack.snapshot().forgetting(&x, &x).unwrap();
         assert!(changes.is_empty());
         let at = Timestamp(0);
         for intent in ended {

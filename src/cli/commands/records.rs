@@ -15,7 +15,6 @@ use crate::cli::waiting::{after_others, patiently};
 use crate::cli::workspace::{Recorded, Workspace};
 use crate::cli::world::World;
 use crate::cli::{Context, run, surroundings};
-use crate::graph::Selector;
 use crate::state::{
     Change, Ending, Entry, Intent, JournalEntry, Location, Opening, Refused, RunResult, Session, Snapshot,
     StateError,
@@ -253,21 +252,16 @@ fn named(snapshot: &Snapshot, names: &[String]) -> Result<BTreeSet<Urn>, Error> 
     Ok(urns)
 }
 
-/// The same, also of what nobody knows more of than that a call for it was begun.
-fn forgettable(snapshot: &Snapshot, names: &[String]) -> Result<BTreeSet<Urn>, Error> {
-    let mut urns = BTreeSet::new();
-    for name in names {
-        let selector: Selector = name.parse().map_err(Error::invalid)?;
-        let begun = snapshot.intents.values().map(|intent| intent.entry.urn());
-        let begun: BTreeSet<Urn> = begun.filter(|urn| selector.matches(urn)).cloned().collect();
-        match find(snapshot, name) {
-            Ok(entries) => urns.extend(entries.iter().map(|entry| entry.urn().clone())),
-            Err(unknown) if begun.is_empty() => return Err(unknown),
-            Err(_) => {}
-        }
-        urns.extend(begun);
-    }
-    Ok(urns)
+/// Whose calls of unknown outcome those names mean: each is said by itself, not by what it is in.
+fn begun(snapshot: &Snapshot, names: &[String]) -> BTreeSet<Urn> {
+    let urns = snapshot.intents.values().map(|intent| intent.entry.urn());
+    urns.filter(|urn| names.iter().any(|name| is_name(name, urn)))
+        .cloned()
+        .collect()
+}
+
+fn is_name(name: &str, urn: &Urn) -> bool {
+    name == urn.path() || name == urn.as_str()
 }
 
 /// Changes the records of the stack that a command names, under the key that they have.
@@ -401,8 +395,15 @@ pub(super) async fn rm(
     consent: Consent,
 ) -> Result<Exit, Error> {
     let decide = |snapshot: &Snapshot| {
-        let urns = forgettable(snapshot, resources)?;
-        let (changes, ended) = snapshot.forgetting(&urns)?;
+        let begun = begun(snapshot, resources);
+        // Of some nothing more is known than that a call was begun.
+        let names = resources.iter().filter(|name| {
+            let is_new = |urn: &Urn| is_name(name, urn) && snapshot.of(urn).next().is_none();
+            !begun.iter().any(is_new)
+        });
+        let mut urns = named(snapshot, &names.cloned().collect::<Vec<String>>())?;
+        urns.extend(begun.iter().cloned());
+        let (changes, ended) = snapshot.forgetting(&urns, &begun)?;
         let leaving = changes.iter().filter_map(|change| match change {
             Change::Remove(key) => snapshot.get(key),
             Change::Put(_) => None,
