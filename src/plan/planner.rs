@@ -327,7 +327,7 @@ impl<'a> Planner<'a> {
         if let (Action::Read, Some(Observed::Present(found))) = (action, self.request.observed.get(&node.urn))
         {
             known.id = Value::Str(found.id.clone());
-            known.outputs = node.schema.mark_outputs(&found.outputs);
+            known.outputs = node.schema.mark_outputs(&found.outputs, &known.inputs);
             known.pending = None;
         }
         Decided::plain(known, Some(id))
@@ -559,9 +559,6 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let inputs = &decided.known.inputs;
-            let Some(key) = provider.identity(&node.kind, inputs) else {
-                continue;
-            };
             let made_anew = decided.known.pending.is_some();
             // What is there already keeps its name.
             if made_anew && is_named_by_secret(&**provider, &node.kind, inputs) {
@@ -569,6 +566,9 @@ impl<'a> Planner<'a> {
                 self.problems
                     .push(PlanProblem::new(Some(&node.urn), node.span, message).hint(SECRET_NAME));
             }
+            let Some(key) = provider.identity(&node.kind, inputs) else {
+                continue;
+            };
             if let Some(first) = seen.get(&(node.provider.as_ref(), key.clone())) {
                 let message = format!(
                     "`{}` and `{}` are the same resource: {key}",
