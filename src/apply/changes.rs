@@ -21,7 +21,8 @@ pub(super) fn done(
         (_, Some(made)) => {
             let mut entry = intent.entry.clone();
             entry.record.id = made.id;
-            entry.record.outputs = schema.map_or(made.outputs.clone(), |s| s.mark_outputs(&made.outputs));
+            let marked = schema.map(|s| s.mark_outputs(&made.outputs, &entry.record.applied));
+            entry.record.outputs = marked.unwrap_or(made.outputs);
             entry.record.resolved = schema.map_or(made.resolved.clone(), |s| s.mark_inputs(&made.resolved));
             // One that is not finished may not have taken away yet what was there before.
             entry.record.attempted = match &intent.before {
@@ -43,7 +44,10 @@ pub(super) fn half_done(
     schema: Option<&KindSchema>,
     takes: &[RecordKey],
 ) -> Vec<Change> {
-    let outputs = schema.map_or(partial.outputs.clone(), |s| s.mark_outputs(&partial.outputs));
+    let inputs = &intent.entry.record.applied;
+    let outputs = schema.map_or(partial.outputs.clone(), |s| {
+        s.mark_outputs(&partial.outputs, inputs)
+    });
     let mut entry = match (&intent.before, intent.operation) {
         (Some(before), Operation::Update | Operation::Delete) => {
             let mut entry = before.clone();

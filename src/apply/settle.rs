@@ -158,8 +158,10 @@ impl Dispatcher<'_> {
         entry.generation = step.target.generation;
         entry.record.id = present.id.clone();
         let schema = self.executor.providers.schema(&step.kind);
-        entry.record.outputs =
-            schema.map_or_else(|| present.outputs.clone(), |s| s.mark_outputs(&present.outputs));
+        entry.record.outputs = schema.map_or_else(
+            || present.outputs.clone(),
+            |s| s.mark_outputs(&present.outputs, &entry.record.applied),
+        );
         let mut takes = step.takes.clone();
         takes.extend(step.from.clone().filter(|from| from.urn != step.target.urn));
         let changes = self
@@ -183,9 +185,10 @@ impl Dispatcher<'_> {
         entry.generation = step.target.generation;
         entry.record.id = present.id.clone();
         let schema = self.executor.providers.schema(&step.kind);
-        entry.record.outputs = schema
-            .as_ref()
-            .map_or_else(|| present.outputs.clone(), |s| s.mark_outputs(&present.outputs));
+        entry.record.outputs = schema.as_ref().map_or_else(
+            || present.outputs.clone(),
+            |s| s.mark_outputs(&present.outputs, &entry.record.applied),
+        );
         let did = if step.action == Action::Adopt {
             Did::Adopted
         } else {

@@ -350,7 +350,7 @@ impl<'a> Planner<'a> {
         if let (Action::Read, Some(Observed::Present(found))) = (action, self.request.observed.get(&node.urn))
         {
             known.id = Value::Str(found.id.clone());
-            known.outputs = node.schema.mark_outputs(&found.outputs);
+            known.outputs = node.schema.mark_outputs(&found.outputs, &known.inputs);
             known.pending = None;
         }
         Decided::plain(known, Some(id))
@@ -582,9 +582,6 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let inputs = &decided.known.inputs;
-            let Some(key) = provider.identity(&node.kind, inputs) else {
-                continue;
-            };
             let made_anew = decided.known.pending.is_some();
             // What is there already keeps its name.
             if made_anew && is_named_by_secret(&**provider, &node.kind, inputs) {
@@ -592,6 +589,9 @@ impl<'a> Planner<'a> {
                 self.problems
                     .push(PlanProblem::new(Some(&node.urn), node.span, message).hint(SECRET_NAME));
             }
+            let Some(key) = provider.identity(&node.kind, inputs) else {
+                continue;
+            };
             let name = (self.realm(node.provider.as_ref()), key);
             if let Some(first) = seen.get(&name) {
                 let message = format!(

@@ -261,6 +261,27 @@ fn what_vanished_is_told_and_recorded_as_gone_and_made_again_by_a_plain_run() {
 }
 
 #[test]
+fn a_saved_plan_makes_nothing_again_that_is_there_again() {
+    let place = Place::with(ROLE);
+    place.run("up --sandbox --yes").ends(0);
+    let there = place.twin();
+    Look::at(&place).iam("Action=DeleteRole&RoleName=reader");
+    place
+        .run("preview --sandbox --refresh --save plan.json")
+        .ends(0)
+        .says("1 to create");
+    std::fs::copy(place.path("plan.json"), there.path("plan.json")).unwrap();
+    there
+        .run("up --sandbox --plan plan.json")
+        .ends(2)
+        .says("`role` is there again");
+    place
+        .run("up --sandbox --plan plan.json")
+        .ends(0)
+        .says("1 created");
+}
+
+#[test]
 fn a_name_that_is_taken_comes_with_the_command_that_imports_it() {
     let place = nobodys();
     let ran = place.run("up --stack role --sandbox --yes").ends(1);

@@ -199,6 +199,7 @@ impl Running<'_> {
             self.begin(&session, stack, &location).await?;
             let done = async {
                 self.refuse_stale(stack, &plan, &saved.references).await?;
+                self.refuse_returned(&session, &plan).await?;
                 self.refuse_loss(&location, &plan).await?;
                 self.apply(&session, stack, plan).await
             };

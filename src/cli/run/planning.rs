@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use epid_provider::{Map, Observed, Urn, Value};
 
+use super::executing::digest_of;
 use super::{Basis, Planned, Running};
 use crate::cli::derivations::Derivations;
 use crate::cli::error::Error;
@@ -12,7 +13,7 @@ use crate::cli::ui::{Reading, count, resources};
 use crate::cli::workspace::{Pending, Recorded, Workspace};
 use crate::graph::ResourceGraph;
 use crate::observe::{Depth, Looking, Seen, observe};
-use crate::plan::{Mode, Refresh, Request, Selection, plan};
+use crate::plan::{Mode, Plan, Refresh, Request, Selection, plan};
 use crate::program::StackFile;
 use crate::state::{JournalEntry, Location, Session, Snapshot, StateError};
 
@@ -229,6 +230,41 @@ impl Running<'_> {
             fresh.plan = fresh.plan.records_alone();
         }
         Ok(fresh)
+    }
+
+    /// Refuses a saved plan that makes again what was gone, and is there by now.
+    pub(super) async fn refuse_returned(&self, session: &Arc<Session>, plan: &Plan) -> Result<(), Error> {
+        let gone: BTreeSet<&Urn> = plan.drift.iter().filter(|d| d.gone).map(|d| &d.urn).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let snapshot = session.snapshot();
+        let reading = Reading::begin(
+            self.context.terminal,
+            format!("reading {}", snapshot.header.stack),
+        );
+        let digests = digest_of(session);
+        let executor = self.executor(session, &digests);
+        let looking = Looking {
+            graph: &ResourceGraph::empty(),
+            snapshot: &snapshot,
+            providers: &self.world.providers,
+            depth: Depth::Refresh,
+            only: &|urn| gone.contains(urn),
+            digests: &digests,
+            call: &|urn| executor.look(urn),
+        };
+        let seen = self.unless_stopped(async { Ok(observe(&looking).await) }).await?;
+        drop(reading);
+        let mut found = seen.found.iter();
+        match found.find(|(_, observed)| matches!(observed, Observed::Present(_))) {
+            Some((urn, _)) => Err(Error::invalid(format!(
+                "`{}` is there again: the plan was made while it was gone",
+                urn.path()
+            ))
+            .hint("`epid preview --refresh --save` makes a new one")),
+            None => Ok(()),
+        }
     }
 
     /// What the secrets of a stack come to, as things stand; only a run that opens them can tell.
