@@ -29,8 +29,8 @@ pub struct Opening {
     pub key: Option<String>,
     /// Where that key is not here, a state that is made takes another one.
     pub spares_key: bool,
-    /// The lineage and the serial that a state which is made continues: those of a copy that is about to be restored.
-    pub restores: Option<(Arc<str>, u64)>,
+    /// The copy that is about to be restored. A state that is made is this copy from the start, under its lineage and serial.
+    pub restores: Option<Arc<Snapshot>>,
 }
 
 impl Opening {
@@ -176,13 +176,6 @@ impl Session {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.with(Snapshot::clone)
-    }
-
-    /// Counts on from `serial` where the state is behind it, so that no number of a later copy comes twice. To be called
-    /// before a run begins.
-    pub fn reach(&self, serial: u64) {
-        let header = &mut self.lock().snapshot.header;
-        header.serial = header.serial.max(serial);
     }
 
     /// Applies an entry at once and queues it for the disk.

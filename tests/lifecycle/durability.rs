@@ -97,6 +97,10 @@ impl<B: Blobs> Blobs for Gated<B> {
         self.inner.fence(name).await
     }
 
+    async fn settle(&self, name: &str) -> Result<(), BlobError> {
+        self.inner.settle(name).await
+    }
+
     async fn lock(&self, name: &str, who: &Holder) -> Result<Lock, BlobError> {
         self.inner.lock(name, who).await
     }

@@ -104,18 +104,14 @@ pub trait Blobs: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// Where that cannot be made sure.
-    async fn fence(&self, _name: &str) -> Result<(), BlobError> {
-        Ok(())
-    }
+    async fn fence(&self, name: &str) -> Result<(), BlobError>;
 
     /// Makes durable what is there of a log whose writer may have died before it was. Where all that can be read is durable there
     /// is nothing to do.
     ///
     /// # Errors
     /// Where that cannot be done.
-    async fn settle(&self, _name: &str) -> Result<(), BlobError> {
-        Ok(())
-    }
+    async fn settle(&self, name: &str) -> Result<(), BlobError>;
 
     /// Takes a lock for `who`, unless somebody holds it. It ends with its guard, and with the process, at once or soon after.
     ///
