@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use epid::state::blobs::Fault;
 
 use crate::inventory::Inventory;
-use crate::machine::{Failed, Machine, Process, Unfinished, tells_of_full_disk};
+use crate::machine::{Failed, Machine, Process, STATES, Unfinished, tells_of_full_disk};
 use crate::moments::{Moment, Recorder};
 use crate::trouble::Trouble;
 
@@ -177,7 +177,9 @@ fn record(machine: &Machine, from: &Moment, goal: &Goal, trouble: &Trouble) -> R
     let ran = machine.process(disk.clone(), cloud, trouble, async |process| {
         run(process, goal).await
     });
-    let full = trouble.full.is_some_and(|(write, _)| disk.writes() > write);
+    // That a note was not taken, nobody needs to say.
+    let states = format!("{STATES}/");
+    let full = disk.refused().iter().any(|name| name.starts_with(&states));
     match ran {
         Ok(()) if full => Err("the disk was full, and the run did not say so".into()),
         Err(error) if full && tells_of_full_disk(&error) => Ok(recorder.moments()),

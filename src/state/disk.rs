@@ -1,6 +1,6 @@
 //! The files of an open state, as its session writes them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::blobs::{Guard, Log};
 use super::error::StateError;
@@ -37,7 +37,7 @@ pub(super) struct Disk {
     pending: bool,
     log: Option<Box<dyn Log>>,
     writer: Option<Writer>,
-    guard: Option<Box<dyn Guard>>,
+    guard: Option<Arc<dyn Guard>>,
     /// What was noted last.
     noted: Option<Far>,
 }
@@ -206,12 +206,9 @@ impl Disk {
         Ok(())
     }
 
-    /// Makes sure that nobody else may write.
-    pub(super) async fn check_lock(&self) -> Result<(), StateError> {
-        match &self.guard {
-            Some(guard) if guard.confirm().await => Ok(()),
-            _ => Err(StateError::LockLost(self.location.clone())),
-        }
+    /// What tells whether anybody else may write, for as long as the session lasts.
+    pub(super) fn guard(&self) -> Option<Weak<dyn Guard>> {
+        self.guard.as_ref().map(Arc::downgrade)
     }
 
     async fn begin_segment(&mut self, keys: &StackKeys) -> Result<Writer, StateError> {
@@ -340,7 +337,7 @@ impl Disk {
     }
 
     /// Ends the session. The lock ends with what this returns.
-    pub(super) async fn release(&mut self) -> Option<Box<dyn Guard>> {
+    pub(super) async fn release(&mut self) -> Option<Arc<dyn Guard>> {
         (self.log, self.writer) = (None, None);
         if let Some(guard) = &self.guard {
             self.store.forget_holder(&self.location, &**guard).await;

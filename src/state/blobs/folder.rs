@@ -194,7 +194,7 @@ impl Blobs for FolderBlobs {
             }
         });
         Ok(match locked.await? {
-            Some(guard) => Lock::Taken(Box::new(guard)),
+            Some(guard) => Lock::Taken(Arc::new(guard)),
             None => Lock::Held(None),
         })
     }

@@ -314,7 +314,7 @@ impl Blobs for MemoryBlobs {
             life: disk.life,
         };
         Ok(if free {
-            Lock::Taken(Box::new(guard()))
+            Lock::Taken(Arc::new(guard()))
         } else {
             Lock::Held(None)
         })

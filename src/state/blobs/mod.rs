@@ -124,7 +124,7 @@ pub trait Blobs: Send + Sync + fmt::Debug {
 #[derive(Debug)]
 pub enum Lock {
     /// It is held until the guard goes.
-    Taken(Box<dyn Guard>),
+    Taken(Arc<dyn Guard>),
     /// Somebody else holds it; where the lock itself says so, who.
     Held(Option<Tenure>),
 }
@@ -132,7 +132,7 @@ pub enum Lock {
 impl Lock {
     /// The guard, where it was taken.
     #[must_use]
-    pub fn taken(self) -> Option<Box<dyn Guard>> {
+    pub fn taken(self) -> Option<Arc<dyn Guard>> {
         match self {
             Self::Taken(guard) => Some(guard),
             Self::Held(_) => None,
@@ -189,6 +189,6 @@ pub trait Guard: Send + Sync + fmt::Debug {
     /// Says that a write was given up which may still take effect: whoever has the lock next is to fence it.
     fn dispute(&self) {}
 
-    /// Gives the lock back, and returns once others can take it.
-    async fn release(self: Box<Self>) {}
+    /// Gives the lock back, and returns once others can take it, unless somebody else still has this guard.
+    async fn release(self: Arc<Self>) {}
 }
