@@ -272,8 +272,7 @@ fn a_file_that_is_too_large() {
     let project = Project::new(&[("stacks/dev.toml", large.as_bytes())]);
     insta::assert_snapshot!(project.says(ARGUMENTS), @r#"
     error: stacks/dev.toml is larger than 16 MiB
-     |
-     = help: split it, or keep data outside of programs
+      help: split it, or keep data outside of programs
 
     1 error
     "#);

@@ -163,8 +163,7 @@ fn stacks_and_binaries_that_do_not_fit_are_told_apart() {
     "#);
     insta::assert_snapshot!(told(&services, toml.path(), "preview --stack dev --sandbox"), @r#"
     error: no stack of this project runs examples/services.rs
-     |
-     = help: write program = "../examples/services.rs" into the stacks that run it
+      help: write program = "../examples/services.rs" into the stacks that run it
 
     1 error
     "#);

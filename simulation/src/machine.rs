@@ -308,8 +308,7 @@ impl Process<'_> {
     }
 
     async fn recover(&self, stack: &str) -> Result<(), Failed> {
-        let recorded = self.store.read(&self.location(stack)).await?;
-        if recorded.is_none_or(|(snapshot, _)| snapshot.intents.is_empty()) {
+        if self.recorded(stack).await?.0.intents.is_empty() {
             return Ok(());
         }
         let session = self.open(stack).await?;
@@ -320,16 +319,21 @@ impl Process<'_> {
         Ok(())
     }
 
-    /// The plan of a stack on what is recorded, as somebody is shown it.
-    async fn shown(&self, file: &StackFile, mode: Mode) -> Result<Shown, Failed> {
-        let location = self.location(&file.name);
-        let (snapshot, keys) = match self.store.read(&location).await? {
+    /// What is recorded of a stack, and its keys where it has a state.
+    async fn recorded(&self, stack: &str) -> Result<(Snapshot, Option<StackKeys>), Failed> {
+        let location = self.location(stack);
+        Ok(match self.store.read(&location).await? {
             Some((snapshot, keys)) => (snapshot, Some(keys)),
             None => {
                 let header = Header::new(&location.project, &location.stack, &location.world, "");
                 (Snapshot::new(header), None)
             }
-        };
+        })
+    }
+
+    /// The plan of a stack on what is recorded, as somebody is shown it.
+    async fn shown(&self, file: &StackFile, mode: Mode) -> Result<Shown, Failed> {
+        let (snapshot, keys) = self.recorded(&file.name).await?;
         let digests = Keyed::new(keys.as_ref());
         let (plan, seen) = self.plan(file, &snapshot, mode, Depth::Needed, &digests).await?;
         Ok(Shown {
@@ -449,8 +453,7 @@ impl Process<'_> {
     /// What is not so.
     pub async fn is_settled(&self, stack: &str) -> Result<(), Failed> {
         let file = self.file(stack)?;
-        let recorded = self.store.read(&self.location(stack)).await?;
-        let (snapshot, keys) = recorded.ok_or("nothing is recorded")?;
+        let (snapshot, keys) = self.recorded(stack).await?;
         let verified = self.store.verify(&self.location(stack)).await?;
         if let Some(problem) = verified.problems.first() {
             return Err(problem.to_string().into());
@@ -458,7 +461,7 @@ impl Process<'_> {
         if let Some(intent) = snapshot.intents.values().next() {
             return Err(format!("{} is begun and not ended", intent.entry.urn()).into());
         }
-        let digests = Keyed::new(Some(&keys));
+        let digests = Keyed::new(keys.as_ref());
         let (plan, seen) = self
             .plan(file, &snapshot, Mode::Up, Depth::Refresh, &digests)
             .await?;

@@ -14,6 +14,7 @@ use super::connections::Connections;
 use super::control::Stop;
 use super::event::{Did, EVENT_FORMAT, Event, Trouble};
 use super::executor::Executor;
+use super::inline::is_inline;
 use super::limits::{Lane, LaneKey, MutexKey, Mutexes, lane_key};
 use super::outcome::{Outcome, StepFailure};
 use super::resolve::Resolver;
@@ -209,11 +210,14 @@ impl<'a> Dispatcher<'a> {
                     moved = true;
                 }
             }
-            while self.open()
+            while self.outcome.journal.is_none()
                 && let Some(id) = self.schedule.pop()
             {
-                self.offer(id);
-                moved = true;
+                // What calls nobody is done also in a run that was told to stop; the rest is left.
+                if self.open() || self.calls_nobody(id) {
+                    self.offer(id);
+                    moved = true;
+                }
             }
         }
     }
@@ -227,6 +231,11 @@ impl<'a> Dispatcher<'a> {
             .filter_map(|lane| lane.wakes(now))
             .min()
             .filter(|_| open)
+    }
+
+    fn calls_nobody(&self, id: StepId) -> bool {
+        let step = self.plan.step(id);
+        step.is_some_and(|step| is_inline(step.action) || self.is_void(step))
     }
 
     /// Starts a step that is ready, or queues it for its lane.
@@ -520,16 +529,22 @@ impl<'a> Dispatcher<'a> {
     async fn close(mut self) -> Outcome {
         self.outcome.left = self.schedule.left();
         self.outputs();
+        // Who stops a run that has nothing left to do interrupts nothing.
+        self.outcome.interrupted &= !self.outcome.is_success();
         let result = match (self.outcome.interrupted, self.outcome.is_success()) {
             (true, _) => RunResult::Interrupted,
             (false, true) => RunResult::Done,
             (false, false) => RunResult::Failed,
         };
-        // Also a run that found nothing to do is in the history.
         if self.outcome.journal.is_none() {
             let at = self.now();
-            // A refusal is noted in the outcome.
-            drop(self.append(JournalEntry::Close { result, at }));
+            if self.written.is_some() {
+                // A refusal is noted in the outcome.
+                drop(self.append(JournalEntry::Close { result, at }));
+            } else {
+                let run = self.executor.run.clone();
+                self.executor.session.note_idle(run, result, at);
+            }
         }
         if let Some(ticket) = self.written
             && let Err(error) = self.executor.session.durable(ticket).await

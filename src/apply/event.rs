@@ -164,8 +164,10 @@ pub enum Did {
     Vacated,
     /// Looked up.
     Read,
-    /// Taken into the state.
+    /// Taken into the state by its id.
     Imported,
+    /// Taken into the state by its name.
+    Adopted,
     /// Dropped from the state and left in the cloud.
     Forgotten,
     /// Dropped from the state: it was in no cloud, or is recorded elsewhere.

@@ -31,7 +31,7 @@ pub struct Executor<'a> {
     pub mint: &'a dyn Fn() -> Token,
     /// What is known of secrets by their digests.
     pub digests: &'a dyn Digests,
-    /// Who runs what; written with the first thing the run records.
+    /// Who runs what; written with the first thing the run records, and into the history where it records nothing.
     pub run: Run,
 }
 
@@ -62,9 +62,9 @@ pub enum PlanRefused {
         /// It was made for a stack without a state.
         first: bool,
     },
-    /// A run has come since.
+    /// The state has changed since.
     #[error(
-        "a run has come since the plan was made (the state was at {planned}, it is at {actual}); plan again"
+        "the state has changed since the plan was made (it was at {planned}, it is at {actual}); plan again"
     )]
     Stale {
         /// The serial it was made at.

@@ -11,6 +11,14 @@ use super::resolve::Verdict;
 use crate::plan::{Action, Step};
 use crate::state::{Change, Ending, Entry, Intent, RecordKey, Role};
 
+/// True for what needs no call.
+pub(super) fn is_inline(action: Action) -> bool {
+    matches!(
+        action,
+        Action::Nothing | Action::Decide | Action::Record | Action::Forget | Action::Drop
+    )
+}
+
 impl Dispatcher<'_> {
     /// Does a step that needs no call. False where it needs one.
     pub(super) fn inline(&mut self, step: &Step) -> bool {
@@ -19,7 +27,10 @@ impl Dispatcher<'_> {
             Action::Decide => self.decide(step),
             Action::Record => self.record_anew(step),
             Action::Forget | Action::Drop => self.forget(step),
-            _ => return false,
+            _ => {
+                debug_assert!(!is_inline(step.action), "a step that calls nobody is done here");
+                return false;
+            }
         };
         self.finish(step, result, Duration::ZERO);
         true

@@ -81,7 +81,7 @@ impl Dispatcher<'_> {
     /// How a resource may be taken over.
     fn ways(&self, step: &Step, present: &Present) -> String {
         if step.action == Action::Adopt {
-            return "run epid up again: the new plan shows what it takes over".to_owned();
+            return "run epid up again: the new plan shows what it adopts or imports".to_owned();
         }
         let header = &self.plan.header;
         let world = if is_sandbox(&header.world) {

@@ -20,7 +20,7 @@ pub struct Outcome {
     pub skipped: Vec<(StepId, Urn)>,
     /// The steps that never started because the run was stopped.
     pub left: Vec<StepId>,
-    /// The run was told to stop.
+    /// The run was told to stop before all was done.
     pub interrupted: bool,
     /// The journal could not be written: nothing was started any more.
     pub journal: Option<StateError>,

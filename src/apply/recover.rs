@@ -16,7 +16,8 @@ use super::outcome::RecoveredIntent;
 use crate::plan::StepId;
 use crate::state::{Change, Ending, Intent, JournalEntry, RunResult, Snapshot, StateError, Ticket};
 
-/// Looks into all of them at once; each is recorded as soon as it is known. It is a run of its own, where there are any.
+/// Looks into all of them at once; each is recorded as soon as it is known, and durable with the last. What is found is a run of its
+/// own.
 pub(super) async fn all(
     executor: &Executor<'_>,
     means: &Means,
@@ -25,12 +26,8 @@ pub(super) async fn all(
     let mut intents: Vec<Arc<Intent>> = executor
         .session
         .with(|snapshot| snapshot.intents.values().cloned().collect());
-    if intents.is_empty() {
-        return Ok(Vec::new());
-    }
     intents.sort_by(|a, b| (a.begun, &a.token).cmp(&(b.begun, &b.token)));
-    let session = &executor.session;
-    let mut last: Ticket = session.append(JournalEntry::Run(executor.run.clone()))?;
+    let mut recorded = false;
     let mut result = RunResult::Done;
     let mut connections = Connections::default();
     let mut searches = FuturesUnordered::new();
@@ -74,7 +71,11 @@ pub(super) async fn all(
         let fate = match recovered {
             Ok(recovered) => {
                 let fate = fate(&intent, &recovered);
-                last = record(executor, means, &intent, recovered)?;
+                if !std::mem::replace(&mut recorded, true) {
+                    let run = JournalEntry::Run(executor.run.clone());
+                    let _ticket = executor.session.append(run)?;
+                }
+                let _ticket = record(executor, means, &intent, recovered)?;
                 fate
             }
             Err(problem) => {
@@ -96,9 +97,11 @@ pub(super) async fn all(
         });
         found.push(RecoveredIntent { urn, fate });
     }
-    let at = means.clock.now();
-    last = last.max(session.append(JournalEntry::Close { result, at })?);
-    session.durable(last).await?;
+    if recorded {
+        let at = means.clock.now();
+        let ticket = executor.session.append(JournalEntry::Close { result, at })?;
+        executor.session.durable(ticket).await?;
+    }
     Ok(found)
 }
 

@@ -8,7 +8,7 @@ use epid_provider::{Change, Desired, Path, Record, Replace, Resolved, Urn, Value
 use super::event::Trouble;
 use crate::expression::{Digests, Located, TemplateError};
 use crate::graph::{Known, Providers, View, at, overlay, provider_type};
-use crate::plan::{Plan, PlannedChange, PlannedInputs, Promises, SECRET_NAME, Step};
+use crate::plan::{Action, Plan, PlannedChange, PlannedInputs, Promises, SECRET_NAME, Step};
 use crate::state::Session;
 
 /// What is left to do of an update or replacement, now that every value is known.
@@ -93,7 +93,10 @@ impl Resolver<'_> {
             Trouble::new("Unresolved", format!("{} is {error}", step.address))
                 .hint("a resource that it needs was not made; run epid up again")
         })?;
-        let provider = self.providers.of(&step.kind);
+        let provider = self
+            .providers
+            .of(&step.kind)
+            .filter(|_| step.action != Action::Update);
         if provider.is_some_and(|provider| is_named_by_secret(&**provider, &step.kind, inputs.value())) {
             let message = format!("the name of {} depends on a secret", step.address);
             return Err(Trouble::new("SecretName", message).hint(SECRET_NAME));

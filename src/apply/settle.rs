@@ -186,6 +186,11 @@ impl Dispatcher<'_> {
         entry.record.outputs = schema
             .as_ref()
             .map_or_else(|| present.outputs.clone(), |s| s.mark_outputs(&present.outputs));
+        let did = if step.action == Action::Adopt {
+            Did::Adopted
+        } else {
+            Did::Imported
+        };
         let drift = provider.drift(&entry.record, present);
         let fixed: Vec<String> = drift
             .changes
@@ -200,8 +205,13 @@ impl Dispatcher<'_> {
             .collect();
         if !fixed.is_empty() {
             let message = format!(
-                "{} cannot be taken over as declared: {}",
+                "{} cannot be {} as declared: {}",
                 step.address,
+                if did == Did::Adopted {
+                    "adopted"
+                } else {
+                    "imported"
+                },
                 fixed.join("; ")
             );
             return Err(
@@ -234,13 +244,13 @@ impl Dispatcher<'_> {
         self.record(None, Ending::Done, changes)?;
         // Nobody's is marked as this stack's, by an update that changes nothing else: or another could take it too.
         if only_recorded || (drift.is_empty() && present.owner.is_some()) {
-            return Ok(Some((Did::Imported, false)));
+            return Ok(Some((did, false)));
         }
         let before = Some(Box::new(entry.clone()));
         entry.record.applied = settled.inputs.value().clone();
         entry.unmarked = false;
         let (operation, inputs) = (Operation::Update, settled.inputs);
-        let sent = Sent::new(Did::Imported, false);
+        let sent = Sent::new(did, false);
         self.send(
             step,
             Draft {

@@ -12,20 +12,27 @@ Exit codes:
   2    the input is invalid, nothing was done
   3    there are changes where none were expected (--expect-no-changes)
   4    another run holds the stack
-  130  interrupted: what was done is saved";
+  130  interrupted before all was done: what was done is saved";
 
 /// Infrastructure as code for AWS and Kubernetes: one graph, one plan, one binary.
 #[derive(Debug, Parser)]
-#[command(name = "epid", version, after_help = EXIT_CODES, propagate_version = true, max_term_width = 100)]
+#[command(name = "epid", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {
     /// Run as if started in this folder
-    #[arg(long, short = 'C', global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    #[arg(long, short = 'C', global = true, help_heading = "Global options", value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub(crate) cwd: Option<PathBuf>,
     /// One JSON object a line instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
     /// When to use colour
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_enum,
+        default_value_t,
+        value_name = "WHEN"
+    )]
     pub(crate) color: Color,
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -137,7 +137,7 @@ impl Error {
             Self::Input(diagnostics, sources) => {
                 return render(diagnostics, sources, paint.on(), terminal.error_width);
             }
-            Self::State(error) => say(&error.to_string(), None),
+            Self::State(error) => say(&error.to_string(), error.hint()),
             Self::Cloud(failure) => say(&plain(&failure.message), failure.hint.as_deref()),
             Self::Other { message, hint, .. } => say(message, hint.as_deref()),
         }
@@ -153,7 +153,9 @@ impl Error {
                     serde_json::json!({"message": d.message, "place": place, "hint": d.hint})
                 })
                 .collect(),
-            Self::State(error) => vec![serde_json::json!({"message": error.to_string()})],
+            Self::State(error) => {
+                vec![serde_json::json!({"message": error.to_string(), "hint": error.hint()})]
+            }
             Self::Cloud(f) => vec![serde_json::json!({"message": f.message, "code": f.code, "hint": f.hint})],
             Self::Other { message, hint, .. } => vec![serde_json::json!({"message": message, "hint": hint})],
         };

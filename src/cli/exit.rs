@@ -13,7 +13,7 @@ pub enum Exit {
     Changes,
     /// Another run holds the stack.
     Locked,
-    /// Interrupted; what was done is saved.
+    /// Interrupted before all was done; what was done is saved.
     Interrupted,
 }
 

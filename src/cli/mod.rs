@@ -49,7 +49,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 pub use derivations::Derivations;
 pub use exit::Exit;
@@ -187,7 +187,8 @@ pub fn run(define: impl FnOnce(&ProgramBuilder)) -> std::process::ExitCode {
 fn start(built: Option<Built>) -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
+            suggest(&mut error);
             if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
                 drop(error.print());
                 return Exit::Done;
@@ -216,6 +217,25 @@ fn start(built: Option<Built>) -> Exit {
         error.show(terminal);
         error.exit()
     })
+}
+
+/// Tells whoever comes from another tool what a command is called here.
+fn suggest(error: &mut clap::Error) {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
+        return;
+    };
+    let here = match &**word {
+        "plan" | "diff" => "preview",
+        "apply" | "deploy" | "update" => "up",
+        "delete" | "down" => "destroy",
+        "output" | "outputs" => "stack output",
+        "show" => "state show",
+        _ => return,
+    };
+    error.insert(
+        ContextKind::SuggestedSubcommand,
+        ContextValue::Strings(vec![here.to_owned()]),
+    );
 }
 
 /// The project around a program that was built in Rust.

@@ -54,7 +54,10 @@ pub(crate) fn open(workspace: &Workspace, path: &Path) -> Result<SavedPlan, Erro
         ))
         .hint("make one with `epid preview --save FILE`")
     };
-    let sealed = std::fs::read_to_string(path).map_err(|error| unreadable(&error))?;
+    let sealed = std::fs::read_to_string(path).map_err(|error| {
+        Error::invalid(format!("{} cannot be read: {error}", path.display()))
+            .hint("make one with `epid preview --save FILE`")
+    })?;
     let sealed = sealed.trim();
     let key = workspace
         .keys

@@ -74,6 +74,10 @@ impl Blobs for Split {
         self.of(name).settle(name).await
     }
 
+    async fn sweep(&self, folder: &str) -> Result<(), BlobError> {
+        self.of(folder).sweep(folder).await
+    }
+
     async fn lock(&self, name: &str, who: &Holder) -> Result<Lock, BlobError> {
         self.of(name).lock(name, who).await
     }

@@ -26,9 +26,7 @@ pub(crate) async fn patiently<R>(
             Err(error) if wait && error.is_locked() => {
                 let text = error.to_string();
                 if told.as_ref() != Some(&text) {
-                    // What could be given is given.
-                    let what = text.split("; --wait waits").next().unwrap_or_default();
-                    terminal.note(&format!("waiting: {what}"));
+                    terminal.note(&format!("waiting: {text}"));
                     told = Some(text);
                 }
                 surroundings::pause(LOOK).await;

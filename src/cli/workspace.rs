@@ -190,7 +190,7 @@ impl Workspace {
                 None if all.is_empty() => {
                     problem.hint(format!("the project has none; write stacks/{name}.toml"))
                 }
-                None => problem.hint(format!("there are {}", names())),
+                None => problem.hint(format!("the project has {}", names())),
             }
         })
     }

@@ -172,6 +172,15 @@ fn simulated(way: epid_sandbox::Way, now: impl Fn() -> Timestamp + Send + Sync +
     providers
 }
 
+/// What a command that is suggested needs for a world: ` --sandbox`, or nothing.
+pub(crate) fn flag(world: &str) -> &'static str {
+    if crate::state::is_sandbox(world) {
+        " --sandbox"
+    } else {
+        ""
+    }
+}
+
 /// Where the sandbox of a project is kept.
 #[cfg(feature = "sandbox")]
 pub(crate) fn folder(root: &Path) -> std::path::PathBuf {

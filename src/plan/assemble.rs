@@ -7,7 +7,7 @@ use epid_provider::{Change, KindSchema, Op, Path, Replace, Segment, Type, Urn, V
 use super::facts::facts;
 use super::planner::Planner;
 use super::problem::PlanProblem;
-use super::step::{Action, Plan, PlanHeader, PlannedInputs, PlannedOutput, Step, StepId};
+use super::step::{Action, Facts, Plan, PlanHeader, PlannedInputs, PlannedOutput, Step, StepId};
 use crate::expression::{Span, derived_marks};
 use crate::graph::{Node, View};
 use crate::state::RecordKey;
@@ -41,6 +41,7 @@ impl Planner<'_> {
             found: None,
             desired: None,
             changes: Vec::new(),
+            options: Vec::new(),
             from: None,
             takes: Vec::new(),
             provider: node.provider.clone(),
@@ -105,6 +106,7 @@ impl Planner<'_> {
             place[*old as usize] = StepId(position);
         }
         let outputs = self.outputs();
+        let entries = &self.request.snapshot.entries;
         let mut slots: Vec<Option<Step>> = self.steps.into_iter().map(Some).collect();
         let steps = sorted
             .iter()
@@ -116,6 +118,11 @@ impl Planner<'_> {
                 step.after.dedup();
                 for id in &mut step.only_if_replaced {
                     *id = place[id.0 as usize];
+                }
+                if let Some(entry) = entries.get(step.from.as_ref().unwrap_or(&step.target))
+                    && step.desired.is_some()
+                {
+                    step.options = step.facts.options_since(&Facts::of(entry));
                 }
                 step
             });
@@ -166,7 +173,7 @@ fn doing(action: Action) -> &'static str {
         Action::Refill => "make again",
         Action::Read => "look up",
         Action::Import => "import",
-        Action::Adopt => "take over",
+        Action::Adopt => "adopt",
         Action::Forget | Action::Drop => "forget",
         Action::Connect => "connect",
         Action::Nothing => "keep",

@@ -1,8 +1,10 @@
 //! What a record says besides inputs and outputs.
 
-use epid_provider::Urn;
+use std::time::Duration;
 
-use super::step::Facts;
+use epid_provider::{Op, Path, Replace, Urn};
+
+use super::step::{Facts, PlannedChange};
 use crate::graph::Node;
 use crate::state::{Entry, Timeouts};
 
@@ -49,5 +51,43 @@ impl Facts {
 
     pub(super) fn describes(&self, entry: &Entry) -> bool {
         *self == Self::of(entry)
+    }
+
+    /// The options that are others than they were, as people see them.
+    pub(super) fn options_since(&self, before: &Self) -> Vec<PlannedChange> {
+        let (old, new) = (before.options(), self.options());
+        let changed = old.into_iter().zip(new).filter(|(old, new)| old != new);
+        changed
+            .map(|((name, before), (_, after))| PlannedChange {
+                path: name
+                    .split('.')
+                    .fold(Path::root().key("options"), |path, part| path.key(part)),
+                op: Op::Change,
+                before,
+                after,
+                replace: Replace::No,
+            })
+            .collect()
+    }
+
+    /// Each option that is no edge, with its value as a text; empty where it is not set.
+    fn options(&self) -> [(&'static str, String); 8] {
+        let paths = |paths: &[Path]| {
+            let texts: Vec<String> = paths.iter().map(ToString::to_string).collect();
+            texts.join(", ")
+        };
+        let time = |time: Option<Duration>| time.map_or_else(String::new, |t| format!("{} s", t.as_secs()));
+        let order = self.delete_before_replace;
+        let order = order.map_or_else(String::new, |first| first.to_string());
+        [
+            ("protect", self.protect.to_string()),
+            ("retainOnDelete", self.retain_on_delete.to_string()),
+            ("ignoreChanges", paths(&self.ignore_changes)),
+            ("replaceOnChanges", paths(&self.replace_on_changes)),
+            ("deleteBeforeReplace", order),
+            ("timeouts.create", time(self.timeouts.create)),
+            ("timeouts.update", time(self.timeouts.update)),
+            ("timeouts.delete", time(self.timeouts.delete)),
+        ]
     }
 }

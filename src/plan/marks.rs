@@ -113,9 +113,14 @@ impl Planner<'_> {
         }
     }
 
-    /// What a look found where a resource is to be taken over; problems where it cannot be.
+    /// What a look found where a resource is to be imported or adopted; problems where it cannot be.
     pub(super) fn found(&mut self, node: &Node, present: &Present, changes: &[Change]) -> Found {
         let (address, id) = (&node.address, &present.id);
+        let verb = if node.options.import.is_some() {
+            "import"
+        } else {
+            "adopt"
+        };
         let mut problem = |message: String, hint: &str| {
             self.problems
                 .push(PlanProblem::new(Some(&node.urn), node.span, message).hint(hint));
@@ -125,7 +130,7 @@ impl Planner<'_> {
         if let Some(owner) = owner.filter(|owner| owner.lineage != *lineage) {
             let whose = told(owner);
             problem(
-                format!("`{address}` cannot take over {id}, which belongs to another stack ({whose})"),
+                format!("`{address}` cannot {verb} {id}, which belongs to another stack ({whose})"),
                 ANOTHERS,
             );
         }
@@ -138,7 +143,7 @@ impl Planner<'_> {
         if !fixed.is_empty() {
             let all = fixed.join("; ");
             problem(
-                format!("`{address}` cannot take over {id} as declared: {all}"),
+                format!("`{address}` cannot {verb} {id} as declared: {all}"),
                 "declare it as it is, and change it afterwards",
             );
         }

@@ -12,6 +12,7 @@ mod desired;
 mod drift;
 mod estimate;
 mod facts;
+mod held;
 mod marks;
 mod planner;
 mod problem;

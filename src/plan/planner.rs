@@ -300,7 +300,7 @@ impl<'a> Planner<'a> {
             }
             (Action::Adopt, Some(Observed::Absent)) => {
                 found = Some(Found::default());
-                leaves(&node.schema, &desired)
+                declared(&node.schema, &desired)
             }
             (Action::Import, Some(Observed::Absent)) => {
                 let id = node.options.import.as_deref().unwrap_or_default();
@@ -503,7 +503,9 @@ impl<'a> Planner<'a> {
         } else {
             Some(Action::Nothing)
         };
-        self.unchanged += 1;
+        if provider_type(&node.kind).is_none() {
+            self.unchanged += 1;
+        }
         let step = action.map(|action| {
             let target = self.same(node, entry);
             let mut step = self.step(node, action, target, after);
@@ -560,7 +562,9 @@ impl<'a> Planner<'a> {
             let Some(key) = provider.identity(&node.kind, inputs) else {
                 continue;
             };
-            if is_named_by_secret(&**provider, &node.kind, inputs) {
+            let made_anew = decided.known.pending.is_some();
+            // What is there already keeps its name.
+            if made_anew && is_named_by_secret(&**provider, &node.kind, inputs) {
                 let message = format!("the name of `{}` depends on a secret", node.address);
                 self.problems
                     .push(PlanProblem::new(Some(&node.urn), node.span, message).hint(SECRET_NAME));
@@ -575,7 +579,7 @@ impl<'a> Planner<'a> {
                         .hint("give one of them another name"),
                 );
             } else {
-                if decided.known.pending.is_some() {
+                if made_anew {
                     made.insert((node.provider.clone(), key.clone()), node.urn.clone());
                 }
                 seen.insert((node.provider.as_ref(), key), node);

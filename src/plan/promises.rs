@@ -10,7 +10,7 @@ use super::step::PlannedChange;
 #[derive(Debug)]
 pub struct Promises<'p> {
     exact: BTreeMap<&'p [Segment], Replace>,
-    /// Those with an element that stands for any.
+    /// Those with an element that stands for others.
     vague: BTreeMap<&'p Path, Replace>,
 }
 
@@ -23,7 +23,12 @@ impl<'p> Promises<'p> {
             vague: BTreeMap::new(),
         };
         for promise in promised {
-            let kept = if promise.path.segments().iter().any(stands_for_any) {
+            let kept = if promise
+                .path
+                .segments()
+                .iter()
+                .any(|segment| pattern(segment).is_some())
+            {
                 found.vague.entry(&promise.path).or_insert(promise.replace)
             } else {
                 found
@@ -46,16 +51,28 @@ impl<'p> Promises<'p> {
     }
 }
 
-/// An element that was unknown, or had no name to show, stands for any.
-fn stands_for_any(segment: &Segment) -> bool {
-    matches!(segment, Segment::Element(name) if matches!(&**name, "" | "…"))
+/// The texts that were known around what was not, for an element that was unknown, at least in part, or had no name to
+/// show. It stands for all whose name has them.
+fn pattern(segment: &Segment) -> Option<(&str, &str)> {
+    match segment {
+        Segment::Element(name) if name.is_empty() => Some(("", "")),
+        Segment::Element(name) => {
+            let (before, _) = name.split_once('…')?;
+            let (_, after) = name.rsplit_once('…')?;
+            Some((before, after))
+        }
+        _ => None,
+    }
 }
 
 /// True where a promise at one path includes a change at the other.
 fn covers(promise: &Path, change: &Path) -> bool {
     let (promise, change) = (promise.segments(), change.segments());
-    let same = |(p, c): (&Segment, &Segment)| match c {
-        Segment::Element(_) | Segment::Index(_) if stands_for_any(p) => true,
+    let same = |(p, c): (&Segment, &Segment)| match (pattern(p), c) {
+        (Some((before, after)), Segment::Element(name)) => {
+            name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after)
+        }
+        (Some(("", "")), Segment::Index(_)) => true,
         _ => p == c,
     };
     promise.len() <= change.len() && promise.iter().zip(change).all(same)
@@ -72,5 +89,19 @@ mod tests {
         let tag = |name: &str| Path::root().key("tags").join(Segment::Element(Arc::from(name)));
         let (unknown, known) = (tag("…"), tag("x"));
         assert!(covers(&unknown, &known) && !covers(&known, &unknown));
+    }
+
+    #[test]
+    fn an_element_that_is_known_in_part_stands_for_those_that_have_it() {
+        let rule = |name: &str| {
+            Path::root()
+                .key("ingress")
+                .join(Segment::Element(Arc::from(name)))
+        };
+        let promised = rule("tcp/443/…/x");
+        assert!(covers(&promised, &rule("tcp/443/sg-1/x")));
+        for other in ["tcp/80/sg-1/x", "tcp/443/sg-1/y", "tcp/443/x"] {
+            assert!(!covers(&promised, &rule(other)), "{other}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use epid_provider::{Key, Observed, Urn};
 
 use super::carry::{BLOCK, carry};
+use super::held;
 use super::planner::{Outgoing, Planner, Replaced};
 use super::problem::PlanProblem;
 use super::step::{Action, Drift, Facts, Mode, Step, StepId};
@@ -123,6 +124,7 @@ pub(super) fn plan(planner: &mut Planner<'_>) {
     }
     check_kept(planner, &removals);
     check_selection(planner, &removals, &by_key, &dependents);
+    held::check(planner, &removals, &by_key, &dependents);
 }
 
 /// Nothing may be removed under what the run leaves alone.
@@ -161,7 +163,7 @@ fn check_selection(
 }
 
 /// True for a live resource that the run is not about. A connection is only a way to what is behind it.
-fn is_left_alone(planner: &Planner<'_>, entry: &Entry) -> bool {
+pub(super) fn is_left_alone(planner: &Planner<'_>, entry: &Entry) -> bool {
     let resource = provider_type(&entry.record.kind).is_none();
     let now = planner
         .claimed
@@ -473,6 +475,7 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
         found: None,
         desired: None,
         changes: Vec::new(),
+        options: Vec::new(),
         from: None,
         takes: Vec::new(),
         provider: entry.provider.as_ref().map(|p| p.urn.clone()),

@@ -7,6 +7,7 @@ use epid_provider::{Change, Diff, Op, Path, Provider, Replace, Urn, Value};
 
 use super::assemble::{declared, inputs};
 use super::desired::shown;
+use super::marks::quoted;
 use super::planner::{Decided, Outgoing, Planner, Replaced};
 use super::problem::PlanProblem;
 use super::removal;
@@ -153,21 +154,28 @@ impl<'a> Planner<'a> {
         after: Vec<StepId>,
     ) -> Decided {
         if entry.protect || node.options.protect {
-            let why: Vec<String> = diff
-                .changes
-                .iter()
-                .filter(|c| c.replace != Replace::No)
+            let forced = diff.changes.iter().filter(|c| c.replace != Replace::No);
+            let paths: Vec<String> = forced
                 .map(|c| c.path.to_string())
+                .filter(|path| !path.is_empty())
                 .collect();
-            let message = format!(
-                "`{}` is protected, but {} would replace it",
-                node.address,
-                why.join(", ")
-            );
+            // Nothing of its own has to change where it is replaced with another, or because somebody asked for it.
+            let (why, instead) = match self.replaced_with(node, entry) {
+                _ if !paths.is_empty() => (paths.join(", "), "set it back"),
+                Some(with) => (
+                    format!("the replacement of `{}`", with.path()),
+                    "keep that as it is",
+                ),
+                None => ("--replace".to_owned(), "leave it out"),
+            };
+            let message = format!("`{}` is protected, but {why} would replace it", node.address);
             let hint = if node.options.protect {
-                "set it back, or take `protect` out of its options first".to_owned()
+                format!("{instead}, or take `protect` out of its options first")
             } else {
-                format!("set it back, or `epid state unprotect {}` first", node.address)
+                format!(
+                    "{instead}, or `epid state unprotect {}` first",
+                    quoted(&node.address)
+                )
             };
             self.problems
                 .push(PlanProblem::new(Some(&node.urn), node.span, message).hint(hint));

@@ -55,10 +55,13 @@ impl<'a> Planner<'a> {
             if nothing {
                 let mut problem =
                     PlanProblem::new(None, Span::NONE, format!("no resource is called `{selector}`"));
-                let names: Vec<&str> = self.request.graph.nodes().map(|n| &*n.address).collect();
-                if let Some(near) = epid_provider::check::nearest(&selector.to_string(), names) {
-                    problem = problem.hint(format!("did you mean `{near}`?"));
-                }
+                let declared = self.request.graph.nodes().map(|node| &*node.address);
+                let recorded = self.request.snapshot.entries.keys().map(|key| key.urn.path());
+                let near = epid_provider::check::nearest(&selector.to_string(), declared.chain(recorded));
+                problem = problem.hint(near.map_or_else(
+                    || "`epid graph` shows what is declared, `epid state ls` what is recorded".to_owned(),
+                    |near| format!("did you mean `{near}`?"),
+                ));
                 self.problems.push(problem);
             }
         }

@@ -23,7 +23,7 @@ pub struct Plan {
     pub header: PlanHeader,
     /// The steps; a step's id is its position, and every `after` points backwards.
     pub steps: Vec<Step>,
-    /// Resources that need nothing.
+    /// Resources that need nothing; providers do not count.
     pub unchanged: usize,
     /// What somebody changed outside epid.
     pub drift: Vec<Drift>,
@@ -89,6 +89,9 @@ pub struct Step {
     pub desired: Option<PlannedInputs>,
     /// The leaves that change. With unknown values it is a bound: apply may find fewer.
     pub changes: Vec<PlannedChange>,
+    /// The options that will be recorded otherwise than they are, below `options`: nothing is sent for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<PlannedChange>,
     /// It is replaced whatever its values are, if that resource is: its connection, or what it is in or stands on. Itself,
     /// where a person asked for it.
     pub replaced_with: Option<Urn>,

@@ -243,7 +243,10 @@ fn everything_is_made_in_order_and_then_nothing_changes() {
     let made = made(&graph);
     let plan = Case::new(&graph, &made).plan().unwrap();
     assert!(plan.is_empty(), "{:?}", plan.steps);
-    assert_eq!(plan.unchanged, 3);
+    assert_eq!(
+        plan.unchanged, 2,
+        "providers are none of the resources that people count"
+    );
 }
 
 #[test]
@@ -279,6 +282,49 @@ fn a_name_that_stays_makes_the_old_one_go_first() {
             "Update b#1 <- Refill a#2"
         ]
     );
+}
+
+#[test]
+fn what_cannot_go_while_it_is_named_is_told_how_the_new_one_comes_first() {
+    let text = |shape: &str, name: &str, options: &str, user: &str| {
+        format!(
+            r#"{{"a": {{"type": "Group", "properties": {{{name} "shape": "{shape}"}}, "options": {{{options}}}}},
+                "b": {{"type": "Item", "properties": {{{user}}}, "options": {{"dependsOn": ["a"]}}}}}}"#
+        )
+    };
+    let (name, user) = (r#""name": "a","#, r#""value": "${a.id}""#);
+    let first = r#""deleteBeforeReplace": true"#;
+    let made = made(&graph(&text("round", name, "", user)));
+    let told = |name: &str, options: &str, user: &str| {
+        let changed = graph(&text("square", name, options, user));
+        let problems = Case::new(&changed, &made).plan().err().unwrap_or_default();
+        let told = problems.iter().map(|problem| {
+            let hint = problem.hint.clone().unwrap_or_default();
+            format!("{}: {hint}", problem.message)
+        });
+        told.collect::<Vec<_>>()
+    };
+    let why = "`a` has to be replaced and the old one would go first, but it cannot be deleted while `b` names it: ";
+    let other = "give it another `name`, or none,";
+    assert_eq!(
+        told(name, "", user),
+        [format!("{why}{other} so that the new one is made first")]
+    );
+    assert_eq!(
+        told(name, first, user),
+        [format!(
+            "{why}{other} and take `deleteBeforeReplace` out of its options so that the new one is made first"
+        )]
+    );
+    // A new name, nobody who names it any more, or who goes first with it.
+    for (name, user) in [
+        (r#""name": "other","#, user),
+        ("", user),
+        (name, ""),
+        (name, r#""shape": "${a.id}""#),
+    ] {
+        assert_eq!(told(name, "", user), Vec::<String>::new(), "{name} {user}");
+    }
 }
 
 #[test]

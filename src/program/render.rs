@@ -64,12 +64,14 @@ fn one(diagnostic: &Diagnostic, sources: &Sources, renderer: &Renderer, width: u
     let mut group = Group::with_title(level.primary_title(shown(&diagnostic.message)));
     let mut hint = diagnostic.hint.as_deref();
     let mut place = None;
+    let mut bare = true;
     if let Some(span) = diagnostic.span
         && let Some(source) = sources.get(span.source)
         && let Some((line, column)) = sources.line_column(span)
     {
         let path = source.path.display().to_string().replace('\\', "/");
         let path = shown(&path).into_owned();
+        bare = false;
         if let Some(text) = &source.text {
             let excerpt = Excerpt::of(text, span, width, diagnostic.secret);
             let label = diagnostic.label.as_deref().or_else(|| {
@@ -89,6 +91,12 @@ fn one(diagnostic: &Diagnostic, sources: &Sources, renderer: &Renderer, width: u
             let origin = Origin::path(path).line(line as usize);
             group = group.element(origin.char_column(column as usize));
         }
+    }
+    if bare {
+        // No line leads from one to the other.
+        let help = hint.map(|hint| Group::with_title(Level::HELP.primary_title(shown(hint))));
+        let help = help.map_or_else(String::new, |help| format!("\n  {}", renderer.render(&[help])));
+        return renderer.render(&[group]) + &help;
     }
     if let Some(hint) = hint {
         group = group.element(Level::HELP.message(shown(hint).into_owned()));

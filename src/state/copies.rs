@@ -6,13 +6,12 @@ use super::amend::Refused;
 use super::error::StateError;
 use super::format::Damage;
 use super::format::journal::Position;
-use super::keys::StackKeys;
 use super::load::{self, Loaded, PREVIOUS, STATE, StateHead};
 use super::location::Location;
-use super::names;
+use super::names::{self, RunName};
 use super::seen::Seen;
 use super::snapshot::Snapshot;
-use super::store::{HISTORY, Store, off_thread, read_run};
+use super::store::{HISTORY, Store, off_thread, read_named_run};
 
 /// How often a state that is written meanwhile is looked at again.
 const ATTEMPTS: usize = 8;
@@ -171,7 +170,7 @@ impl Store {
         // Those that the history still lacks count too, as `epid history` has them.
         let last = loaded.snapshot.run.as_deref();
         let lacking = loaded.runs.iter().chain(last);
-        let mut runs: BTreeSet<u64> = lacking.map(|run| run.serial).collect();
+        let mut runs: BTreeSet<RunName> = lacking.map(|run| (run.serial, None)).collect();
         let mut problems = Vec::new();
         for name in self.blobs.list(&names::file(location, HISTORY)).await? {
             let damaged = |damage: Damage| {
@@ -181,17 +180,17 @@ impl Store {
                 )
             };
             match self.blobs.get(&name).await {
-                Ok(Some(bytes)) => match one_run(&bytes, &name, &loaded.keys) {
+                Ok(Some(bytes)) => match read_named_run(&bytes, &name, &loaded.keys) {
                     // That the state is older is told once.
-                    Ok(run) if run > at && is_older => {}
-                    Ok(run) if run > at => {
+                    Ok(((run, _), _)) if run > at && is_older => {}
+                    Ok(((run, _), _)) if run > at => {
                         let what = format!("it is of run {run}, and the state is at run {at}");
                         problems.push(Damage::at(0, what).of(
                             self.blobs.describe(&name),
                             "the state seems to be an older copy: put the newer one back; where that is lost, move this away",
                         ));
                     }
-                    Ok(run) => drop(runs.insert(run)),
+                    Ok((run, _)) => drop(runs.insert(run)),
                     Err(damage) => problems.push(damaged(damage)),
                 },
                 Ok(None) => {}
@@ -270,13 +269,4 @@ fn is_same(a: &Snapshot, b: &Snapshot) -> bool {
     let mut a = a.clone();
     a.header = b.header.clone();
     a.is_same(b)
-}
-
-/// The number of the run that a file of the history is of.
-fn one_run(bytes: &[u8], name: &str, keys: &StackKeys) -> Result<u64, Damage> {
-    let run = read_run(bytes, keys)?;
-    if names::number(name) != Some(run.serial) {
-        return Err(Damage::at(0, format!("it is the history of run {}", run.serial)));
-    }
-    Ok(run.serial)
 }

@@ -56,7 +56,7 @@ pub enum StateError {
         known: u32,
     },
     /// Somebody works on the stack. Exit code 4.
-    #[error("{location} is locked{}{}; --wait waits until that run has ended", by(.holder.as_deref()), ends(*.until))]
+    #[error("{location} is locked{}{}", by(.holder.as_deref()), ends(*.until))]
     Locked {
         /// The stack.
         location: Location,
@@ -72,7 +72,7 @@ pub enum StateError {
         Vec<StateError>,
     ),
     /// Somebody rotates the keys of the project, or sets a value in a stack file. Exit code 4.
-    #[error("another `epid keys rotate` or `epid config` holds {file}; --wait waits until it has ended")]
+    #[error("another `epid keys rotate` or `epid config` holds {file}")]
     Rotating {
         /// The file that is locked.
         file: String,
@@ -311,6 +311,16 @@ impl StateError {
             self,
             Self::Locked { .. } | Self::SomeLocked(_) | Self::Rotating { .. }
         )
+    }
+
+    /// What to do next, where the message does not say it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Rotating { .. } => Some("--wait waits until it has ended"),
+            _ if self.is_locked() => Some("--wait waits until that run has ended"),
+            _ => None,
+        }
     }
 
     /// True where a key is not here, or only a part of it, or cannot be opened because nobody gave its passphrase.

@@ -4,6 +4,7 @@
     reason = "this room owns the files of the state and its keys"
 )]
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,9 @@ pub(crate) enum Access {
     Kept,
 }
 
+/// In the name of a file that is not yet what it will be, `.NAME.epid-PROCESS-NUMBER`.
+const MARK: &str = ".epid-";
+
 /// A file that is not yet what it will be; removed where it never comes to that.
 struct Temporary(PathBuf);
 
@@ -26,7 +30,7 @@ impl Temporary {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let path = target.with_file_name(format!(".{name}.{}.{count}", std::process::id()));
+        let path = target.with_file_name(format!(".{name}{MARK}{}-{count}", std::process::id()));
         let mut options = File::options();
         options.write(true).create_new(true);
         #[cfg(unix)]
@@ -77,6 +81,33 @@ pub(super) fn create(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Removes what writers left in a folder that died before it had its name: of the file `of`, or of any. Only for who holds the lock
+/// under which those files are written, so that no writer of them lives.
+pub(crate) fn sweep(folder: &Path, of: Option<&OsStr>) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let target = name.to_str().and_then(target_of);
+        let meant = target.is_some_and(|target| of.is_none_or(|of| of == target));
+        if meant && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The name that a temporary file was to get.
+fn target_of(temporary: &str) -> Option<&str> {
+    let (target, made) = temporary.strip_prefix('.')?.rsplit_once(MARK)?;
+    let (process, count) = made.split_once('-')?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    (!target.is_empty() && is_number(process) && is_number(count)).then_some(target)
+}
+
 /// Makes the folder of a file, for its owner only.
 pub(super) fn make_parent(path: &Path) -> io::Result<()> {
     let Some(parent) = path.parent().filter(|parent| !parent.is_dir()) else {
@@ -121,6 +152,41 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_dead_left_is_swept_up_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let dead = Temporary::write(&folder.path().join("dev.toml"), b"1", Access::Owner).unwrap();
+        std::mem::forget(dead);
+        let others = [
+            "dev.toml",
+            ".dev.toml",
+            ".dev.toml.epid",
+            ".dev.toml.epid-",
+            ".dev.toml.epid-7",
+            ".dev.toml.epid-7-",
+            ".dev.toml.epid-7-b",
+            ".dev.toml.7.0",
+            ".dev.toml.swp",
+            "dev.toml.epid-7-0",
+            ".epid-7-0",
+            ".prod.toml.epid-7-0",
+        ];
+        for name in others {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        fs::create_dir(folder.path().join(".dev.toml.epid-8-0")).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), others.len() + 2);
+        sweep(folder.path(), Some(OsStr::new("dev.toml"))).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), others.len() + 1);
+        for name in others {
+            assert!(folder.path().join(name).exists(), "{name}");
+        }
+        // Of any file: that of prod.toml too.
+        sweep(folder.path(), None).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), others.len());
+        sweep(&folder.path().join("none"), None).unwrap();
+    }
 
     #[cfg(unix)]
     #[test]

@@ -5,7 +5,7 @@
 //!
 //! | module | what it knows |
 //! |---|---|
-//! | [`blobs`] | where bytes are kept: a folder, memory, later a bucket |
+//! | [`blobs`] | where bytes are kept: a folder, memory, a bucket |
 //! | `format` | what the bytes mean: versioned structs, checksums, frames |
 //! | `keys` | key files, key providers, data keys, secrets of stack files; all cryptography |
 //! | `load` | reading a state; `disk` writing one |

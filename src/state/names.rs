@@ -1,6 +1,7 @@
 //! What the files of a stack are called.
 
 use super::location::Location;
+use super::store::HISTORY;
 
 /// Where a stack notes with whom it has left marks.
 pub(super) const PRODUCERS: &str = "producers";
@@ -60,7 +61,7 @@ pub(super) fn segment(location: &Location, number: u64) -> String {
     format!("{}/journal/{number:010}", folder(location))
 }
 
-/// The number of a segment, or of a run in the history.
+/// The number of a segment.
 pub(super) fn number(name: &str) -> Option<u64> {
     name.rsplit('/').next()?.parse().ok()
 }
@@ -82,6 +83,25 @@ pub(super) fn producer_of(file: &str) -> Option<Location> {
     let (project, stack) = name.split_once('.')?;
     let (world, _) = folder.split_once('/')?;
     Some(Location::new(&decode(world)?, &decode(project)?, &decode(stack)?))
+}
+
+/// A run in the history. One that changed nothing has no number of its own: it has that of the state it found, and its time.
+pub(super) fn run(location: &Location, (serial, idle): RunName) -> String {
+    let time = idle.map(|at| format!("-{at:013}")).unwrap_or_default();
+    format!("{}/{serial:010}{time}", file(location, HISTORY))
+}
+
+/// What a run in the history is called: the serial, and of one that changed nothing when it began, in milliseconds, or the next
+/// free number after that.
+pub(super) type RunName = (u64, Option<u64>);
+
+/// What the file of a run in the history is called.
+pub(super) fn run_name(name: &str) -> Option<RunName> {
+    let name = name.rsplit('/').next()?;
+    match name.split_once('-') {
+        None => Some((name.parse().ok()?, None)),
+        Some((serial, at)) => Some((serial.parse().ok()?, Some(at.parse().ok()?))),
+    }
 }
 
 /// The marker of a consumer.

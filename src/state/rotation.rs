@@ -10,7 +10,7 @@ use super::load::{PREVIOUS, STATE, StateHead};
 use super::location::{Holder, Location};
 use super::names;
 use super::session::Opening;
-use super::store::{HISTORY, Store, read_run};
+use super::store::{HISTORY, Store, read_run, sealed_run};
 
 /// Runs of a history that are sealed at once.
 const AT_ONCE: usize = 8;
@@ -60,7 +60,7 @@ impl Store {
             }
             // What cannot be read is told by whoever reads it.
             match read_run(&bytes, keys) {
-                Ok(run) => self.keep_run(location, &run, keys).await,
+                Ok(run) => Ok::<(), StateError>(self.blobs.put(&name, sealed_run(&run, keys)?).await?),
                 Err(_) => Ok(()),
             }
         });

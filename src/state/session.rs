@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use epid_provider::Timestamp;
 use tokio::sync::OwnedMutexGuard;
 
 use super::blobs::Guard;
 use super::disk::Disk;
 use super::error::StateError;
-use super::journal_entry::{JournalEntry, RunRecord};
+use super::journal_entry::{JournalEntry, Run, RunRecord, RunResult};
 use super::keys::StackKeys;
 use super::load::note_run;
 use super::location::{Holder, Location};
@@ -91,6 +92,8 @@ struct Inner {
     runs: Vec<RunRecord>,
     /// The serial up to which the history has all runs.
     saved: u64,
+    /// A run that changed nothing, with how it ended.
+    idle: Option<(Run, RunResult, Timestamp)>,
 }
 
 /// The place of an entry in the journal: pass it to [`Session::durable`] to wait until it, and all before it, is on disk.
@@ -131,6 +134,7 @@ impl Session {
             looks: 0,
             runs,
             saved,
+            idle: None,
         };
         let guard = disk.as_ref().and_then(|(disk, _)| disk.guard());
         let disk = disk.map(|(disk, _)| Arc::new(tokio::sync::Mutex::new(disk)));
@@ -201,21 +205,20 @@ impl Session {
         if inner.closed {
             return Err(StateError::Closed);
         }
-        let Inner {
-            snapshot,
-            runs,
-            saved,
-            ..
-        } = &mut *inner;
-        note_run(snapshot, &entry, *saved, runs);
-        inner.snapshot.apply(&entry)?;
-        inner.appended += 1;
-        if self.shared.disk.is_some() {
-            inner.queue.push(entry);
-        } else {
-            inner.durable = inner.appended;
+        let kept = self.shared.disk.is_some();
+        // What is appended after a run that changed nothing is of that run: now it has.
+        if let Some((run, result, at)) = inner.idle.take() {
+            inner.push(JournalEntry::Run(run), kept)?;
+            inner.push(JournalEntry::Close { result, at }, kept)?;
         }
+        inner.push(entry, kept)?;
         Ok(Ticket(inner.appended))
+    }
+
+    /// Keeps a run that changed nothing for the history. The state stays as it is, and so does its serial: what was planned
+    /// with it is not stale. It is written when the session closes.
+    pub fn note_idle(&self, run: Run, result: RunResult, at: Timestamp) {
+        self.lock().idle = Some((run, result, at));
     }
 
     /// Returns once the entry of `ticket` and all before it are on disk. What is queued meanwhile is written as one.
@@ -347,6 +350,10 @@ impl Session {
                 Ok(()) => shared.compact(&mut disk).await,
                 Err(error) => Err(error),
             };
+            let done = match done {
+                Ok(()) => shared.keep_idle().await,
+                Err(error) => Err(error),
+            };
             // However it ends, the session is over and the lock goes.
             let guard = disk.release().await;
             match (done, guard) {
@@ -360,6 +367,21 @@ impl Session {
         });
         let closed = closing.await;
         closed.unwrap_or_else(|died| Err(StateError::Abandoned(died.to_string())))
+    }
+}
+
+impl Inner {
+    /// Applies an entry, and queues it where it is `kept` anywhere.
+    fn push(&mut self, entry: JournalEntry, kept: bool) -> Result<(), StateError> {
+        note_run(&self.snapshot, &entry, self.saved, &mut self.runs);
+        self.snapshot.apply(&entry)?;
+        self.appended += 1;
+        if kept {
+            self.queue.push(entry);
+        } else {
+            self.durable = self.appended;
+        }
+        Ok(())
     }
 }
 
@@ -407,6 +429,25 @@ impl Shared {
             }
             Err(error) => self.fail(error),
         }
+    }
+
+    /// Writes a run that changed nothing into the history.
+    async fn keep_idle(&self) -> Result<(), StateError> {
+        let (idle, serial) = {
+            let mut inner = self.lock();
+            (inner.idle.take(), inner.snapshot.header.serial)
+        };
+        if let (Some((run, result, at)), Some((store, location))) = (idle, &self.place) {
+            let (end, steps) = (Some((result, at)), Vec::new());
+            let run = RunRecord {
+                serial,
+                run,
+                end,
+                steps,
+            };
+            store.keep_idle_run(location, &run, &self.keys).await?;
+        }
+        Ok(())
     }
 
     /// Writes a new snapshot where the journal holds more than the old one.

@@ -13,7 +13,7 @@ use super::journal_entry::RunRecord;
 use super::keys::{Entropy, KeyRing, StackKeys};
 use super::load::{self, Loaded, PREVIOUS, STATE, StateHead, Version};
 use super::location::{Holder, Location};
-use super::names;
+use super::names::{self, RunName};
 use super::seen::Notes;
 use super::session::{Opening, Session};
 use super::sharing;
@@ -183,24 +183,21 @@ impl Store {
             let Some(bytes) = self.blobs.get(&name).await? else {
                 continue;
             };
-            let read = read_run(&bytes, &loaded.keys).and_then(|run| match names::number(&name) {
-                Some(number) if number == run.serial => Ok(run),
-                _ => Err(Damage::at(0, format!("it is the history of run {}", run.serial))),
-            });
-            let run = read.map_err(|damage| {
+            let read = read_named_run(&bytes, &name, &loaded.keys);
+            let (name, run) = read.map_err(|damage| {
                 damage.of(
                     self.blobs.describe(&name),
                     "move it away; nothing but this run's history is lost",
                 )
             })?;
-            runs.insert(run.serial, run);
+            runs.insert(name, run);
         }
         for run in loaded
             .runs
             .into_iter()
             .chain(loaded.snapshot.run.as_deref().cloned())
         {
-            runs.insert(run.serial, run);
+            runs.insert((run.serial, None), run);
         }
         Ok(runs.into_values().collect())
     }
@@ -211,15 +208,28 @@ impl Store {
         run: &RunRecord,
         keys: &StackKeys,
     ) -> Result<(), StateError> {
-        let head = RunHead {
-            epid: RUN.to_owned(),
-            format: FORMAT,
-            serial: run.serial,
-        };
-        let clear = serde_json::to_vec(run).map_err(|error| StateError::Abandoned(error.to_string()))?;
-        let bytes = document::write(&head, &clear, keys.state(), RUN_PURPOSE, keys.entropy())?;
-        let name = names::file(location, &format!("{HISTORY}/{:010}", run.serial));
-        Ok(self.blobs.put(&name, bytes).await?)
+        let name = names::run(location, (run.serial, None));
+        Ok(self.blobs.put(&name, sealed_run(run, keys)?).await?)
+    }
+
+    /// Keeps a run that changed nothing, beside those of that state which came before it.
+    pub(super) async fn keep_idle_run(
+        &self,
+        location: &Location,
+        run: &RunRecord,
+        keys: &StackKeys,
+    ) -> Result<(), StateError> {
+        let bytes = sealed_run(run, keys)?;
+        // Simulated clocks stand still between runs.
+        let mut at = run.run.at.0;
+        while !self
+            .blobs
+            .put_new(&names::run(location, (run.serial, Some(at))), bytes.clone())
+            .await?
+        {
+            at = at.saturating_add(1);
+        }
+        Ok(())
     }
 
     /// Removes the state of a stack that has nothing any more, and everything beside it. One that does not exist is removed
@@ -303,6 +313,12 @@ impl Store {
                 let text =
                     serde_json::to_vec(holder).map_err(|error| StateError::Abandoned(error.to_string()))?;
                 self.blobs.put(&name, text).await?;
+                // Consumers write into a folder of their own, and without this lock.
+                for folder in ["", "/journal", &format!("/{HISTORY}")] {
+                    let folder = names::folder(location) + folder;
+                    // What stays is in nobody's way.
+                    drop(self.blobs.sweep(&folder).await);
+                }
                 Ok(guard)
             }
             Lock::Held(Some(tenure)) => Err(StateError::Locked {
@@ -336,6 +352,16 @@ impl Store {
     }
 }
 
+pub(super) fn sealed_run(run: &RunRecord, keys: &StackKeys) -> Result<Vec<u8>, StateError> {
+    let head = RunHead {
+        epid: RUN.to_owned(),
+        format: FORMAT,
+        serial: run.serial,
+    };
+    let clear = serde_json::to_vec(run).map_err(|error| StateError::Abandoned(error.to_string()))?;
+    document::write(&head, &clear, keys.state(), RUN_PURPOSE, keys.entropy())
+}
+
 pub(super) fn read_run(bytes: &[u8], keys: &StackKeys) -> Result<RunRecord, Damage> {
     let _: RunHead = document::head(bytes, RUN)?;
     let mut clear = document::open(bytes, keys.state(), RUN_PURPOSE);
@@ -343,6 +369,19 @@ pub(super) fn read_run(bytes: &[u8], keys: &StackKeys) -> Result<RunRecord, Dama
         clear = document::open(bytes, before, RUN_PURPOSE);
     }
     serde_json::from_slice(&clear?).map_err(|e| Damage::at(0, format!("its content cannot be read: {e}")))
+}
+
+/// The run of a file of the history, which is called after it.
+pub(super) fn read_named_run(
+    bytes: &[u8],
+    name: &str,
+    keys: &StackKeys,
+) -> Result<(RunName, RunRecord), Damage> {
+    let run = read_run(bytes, keys)?;
+    match names::run_name(name) {
+        Some(name @ (serial, _)) if serial == run.serial => Ok((name, run)),
+        _ => Err(Damage::at(0, format!("it is the history of run {}", run.serial))),
+    }
 }
 
 /// Does work that blocks, or takes long, beside the runtime.

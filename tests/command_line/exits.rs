@@ -1,9 +1,11 @@
 //! Exit codes and streams.
 
 use std::io::Read as _;
-use std::process::{Command, Stdio};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
 
-use crate::place::{Going, Place, VALUES};
+use crate::endpoints::{Cloud, towards};
+use crate::place::{Going, Place, ROLE, VALUES};
 
 #[test]
 fn each_exit_code_is_what_the_help_says() {
@@ -162,31 +164,49 @@ fn a_terminal_is_drawn_on_and_asks() {
     place.run("preview --expect-no-changes").ends(0);
 }
 
+/// epid on a terminal, and what it has drawn there once that contains a text.
+fn drawn(place: &Place, line: &str, until: &str) -> (Child, String) {
+    let mut command = Command::new("script");
+    let line = format!("{} {line}", env!("CARGO_BIN_EXE_epid"));
+    place.surround(&mut command);
+    command
+        .args(["-qec", &line, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let out = child.stdout.as_mut().unwrap();
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains(until) {
+        let mut byte = [0];
+        assert_eq!(out.read(&mut byte).unwrap(), 1, "it ended before {until:?}");
+        seen.extend(byte);
+    }
+    (child, String::from_utf8_lossy(&seen).into_owned())
+}
+
+#[test]
+#[ignore = "needs `script` of util-linux, which gives a terminal"]
+fn who_waits_for_what_is_read_is_told_so_on_a_terminal() {
+    let cloud = Cloud::at_speed(1000);
+    let place = towards(Place::with(ROLE), &cloud.address);
+    place.run("up --yes").ends(0);
+    // Who asks here who they are is not answered.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = towards(place, &listener.local_addr().unwrap().to_string());
+    let (mut child, _) = drawn(&place, "refresh", "reading 1 resource of role…");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 #[test]
 #[ignore = "needs `script` of util-linux, which gives a terminal"]
 fn an_interrupted_question_is_no_answer() {
     let place = Place::with(VALUES);
-    let mut command = Command::new("script");
-    command
-        .args(["-qec", &format!("{} up", env!("CARGO_BIN_EXE_epid")), "/dev/null"])
-        .current_dir(place.dir.path())
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("HOME", place.path("home"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut out = child.stdout.take().unwrap();
-    let mut seen = Vec::new();
-    while !String::from_utf8_lossy(&seen).contains("[y/N]") {
-        let mut byte = [0];
-        assert_eq!(out.read(&mut byte).unwrap(), 1, "it ended without a question");
-        seen.extend(byte);
-    }
+    let (mut child, seen) = drawn(&place, "up", "[y/N]");
     let mut keys = child.stdin.take().unwrap();
     std::io::Write::write_all(&mut keys, b"\x03").unwrap();
     let status = child.wait().unwrap();
-    assert_eq!(status.code(), Some(130), "{}", String::from_utf8_lossy(&seen));
+    assert_eq!(status.code(), Some(130), "{seen}");
     place.run("preview --expect-no-changes").ends(3);
 }
 

@@ -102,7 +102,7 @@ fn what_cannot_be_imported_leaves_nothing_behind() {
     // Only a replacement could make it what is declared.
     let other = ROLE[1].1.replace("\"reader\"", "\"writer\"");
     place.write("stacks/role.toml", &other);
-    refused("role reader", 2, "cannot take over reader as declared");
+    refused("role reader", 2, "cannot import reader as declared");
     place.write("stacks/role.toml", "[resources.a");
     place.run("import role reader --sandbox --yes").ends(2);
 }
@@ -144,8 +144,8 @@ fn a_preview_tells_what_it_would_adopt_and_writes_nothing() {
     place
         .run("preview --stack thief --sandbox")
         .ends(0)
-        .says("takes over reader: nobody's, marked as this stack's")
-        .says("1 to take over");
+        .says("adopts reader: nobody's, marked as this stack's")
+        .says("1 to adopt");
     let events = place
         .run("preview --stack thief --sandbox --json")
         .ends(0)
@@ -159,7 +159,7 @@ fn a_preview_tells_what_it_would_adopt_and_writes_nothing() {
     place
         .run("preview --stack thief --sandbox")
         .ends(0)
-        .says("there is none to take over")
+        .says("there is none to adopt")
         .says("1 to create");
 }
 
@@ -190,7 +190,7 @@ fn what_was_nobodys_is_marked_by_the_run_after_its_import_and_others_are_kept_ou
     taken
         .run("up --stack thief --sandbox --yes")
         .ends(0)
-        .says("1 imported");
+        .says("1 adopted");
     let whose = "belongs to another stack now (urn:epid:cloudy:thief:aws:iam:Role:role)";
     taken.run("up --stack role --sandbox --yes").ends(2).says(whose);
     taken

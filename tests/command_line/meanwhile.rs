@@ -112,13 +112,13 @@ fn what_is_taken_over_is_what_was_shown() {
         .ends(1)
         .says("more would change than was shown: role");
     let other = "Action=UpdateRole&RoleName=reader&Description=theirs";
-    answered(&place, &look, "up", "1 to take over", Some(other))
+    answered(&place, &look, "up", "1 to adopt", Some(other))
         .ends(1)
         .says("more would change than was shown: role");
     // Shown, it is put back as declared.
-    answered(&place, &look, "up", "1 to take over", None)
+    answered(&place, &look, "up", "1 to adopt", None)
         .ends(0)
-        .says("1 imported");
+        .says("1 adopted");
     place
         .run("preview --refresh --sandbox --expect-no-changes")
         .ends(0);

@@ -317,3 +317,25 @@ fn a_secret_in_a_name_is_refused_also_where_only_the_run_tells_it() {
         .says("the name of role depends on a secret");
     assert!(!place.run("state ls --sandbox").ends(0).out.contains("role"));
 }
+
+#[test]
+fn a_secret_that_the_records_repeat_is_not_shown_by_what_the_state_tells() {
+    let place = Place::with(ROLE);
+    let named = ROLE[1].1.replace("\"reader\"", &format!("\"r-{CANARY}\""));
+    place.write("stacks/role.toml", &named);
+    place.run("up --sandbox --yes").ends(0);
+    // That it is a secret was decided later.
+    place.write("stacks/role.toml", "[config]\n");
+    let set = format!("printf %s {CANARY} | epid config set --stack role --secret pw");
+    place.bash(&set).ends(0);
+    for (line, code) in [
+        ("state ls --sandbox", 0),
+        ("state show role --sandbox", 0),
+        ("state show role --sandbox --json", 0),
+        ("state export --plain - --sandbox", 0),
+        ("state rm role --sandbox", 2),
+    ] {
+        search(&place, line, &place.run(line).ends(code));
+    }
+    place.run("state show role --sandbox").ends(0).says("r-(secret)");
+}

@@ -145,3 +145,157 @@ fn a_plan_that_only_forgets_records_says_so() {
     }
     place.run("up --sandbox --yes").ends(0).says("no changes");
 }
+
+#[test]
+fn what_people_count_is_the_same_in_every_command() {
+    let place = Place::with(ROLE);
+    let text = format!(
+        "{}[resources.who]\ntype = \"aws:sts:CallerIdentity\"\n",
+        ROLE[1].1
+    );
+    place.write("stacks/role.toml", &text);
+    place
+        .run("up --sandbox --yes")
+        .ends(0)
+        .says("1 to create, 1 to look up")
+        .says("1 created, 1 looked up");
+    for line in ["preview --sandbox", "refresh --sandbox", "up --sandbox --yes"] {
+        place
+            .run(line)
+            .ends(0)
+            .says("state 1, 2 resources")
+            .says("no changes, 2 resources as declared");
+    }
+    for line in ["stack ls --sandbox", "state verify --sandbox"] {
+        place.run(line).ends(0).says("2 resources");
+    }
+    // What is in a cluster dies with it, and with that the provider that leads there, which is nothing in a cloud.
+    Place::seed_up()
+        .run("preview --all --sandbox --destroy")
+        .ends(0)
+        .says("state 1, 36 resources   destroy")
+        .says("33 to delete");
+}
+
+#[test]
+fn a_protection_that_the_program_does_not_know_is_shown_to_end() {
+    let place = Place::with(VALUES);
+    place.run("up --yes").ends(0);
+    place.run("state protect a --yes").ends(0);
+    let ends = |ran: crate::place::Ran| {
+        let ran = ran.says("1 to record anew, 2 unchanged");
+        let lines: Vec<&str> = ran.out.lines().map(str::trim).collect();
+        assert!(lines.contains(&"options.protect   true → false"), "{ran:?}");
+    };
+    ends(place.run("preview").ends(0));
+    let events = place.run("preview --json").ends(0).events();
+    assert_eq!(events[0]["steps"][0]["options"][0]["path"], "options.protect");
+    ends(place.run("up --yes").ends(0));
+    place.run("preview --expect-no-changes").ends(0);
+    // Beside what changes of the resource, too.
+    let text = VALUES[1]
+        .1
+        .replace("value = \"1\"", "value = \"2\"\noptions.retainOnDelete = true");
+    place.write("stacks/one.toml", &text);
+    place
+        .run("preview")
+        .ends(0)
+        .says("options.retainOnDelete   false → true")
+        .says("value   \"1\" → \"2\"");
+}
+
+#[test]
+fn what_is_renamed_and_replaced_is_told_once() {
+    let place = Place::with(ROLE);
+    place.run("up --sandbox --yes").ends(0);
+    let renamed = ROLE[1]
+        .1
+        .replace("[resources.role", "[resources.other")
+        .replace("${role.", "${other.")
+        .replace("\"reader\"", "\"writer\"")
+        .replace(
+            "[outputs]",
+            "[resources.other.options]\naliases = [\"role\"]\n[outputs]",
+        );
+    place.write("stacks/role.toml", &renamed);
+    let told = place
+        .run("preview --sandbox")
+        .ends(0)
+        .says("1 to replace\n")
+        .says("was role");
+    assert!(!told.out.contains("  - "), "{told:?}");
+    let ran = place.run("up --sandbox --yes").ends(0).says("1 replaced ");
+    assert!(!ran.out.contains("1 deleted"), "{ran:?}");
+    place
+        .run("preview --sandbox --refresh --expect-no-changes")
+        .ends(0);
+}
+
+#[test]
+fn drift_is_told_in_words_and_counted_once() {
+    let place = Place::with(ROLE);
+    let described = ROLE[1]
+        .1
+        .replace("\"reader\"", "\"reader\"\ndescription = \"ours\"");
+    place.write("stacks/role.toml", &described);
+    place.run("up --sandbox --yes").ends(0);
+    crate::place::Look::at(&place).iam("Action=UpdateRole&RoleName=reader&Description=theirs");
+    let told = place
+        .run("refresh --sandbox")
+        .ends(0)
+        .says("\n  1 drifted\n  `epid up --refresh` puts back");
+    assert!(!told.out.contains("--refresh=accept"), "{told:?}");
+    place
+        .run("preview --sandbox --refresh")
+        .ends(0)
+        .says("1 to update, 1 drifted (--refresh=accept keeps it)\n");
+}
+
+/// Two groups, one of which names the other.
+#[cfg(feature = "aws")]
+const GROUPS: &str = r#"
+[providers.aws]
+type = "aws"
+properties.region = "us-east-1"
+[resources.net]
+type = "aws:ec2:Vpc"
+properties.cidrBlock = "10.0.0.0/16"
+[resources.web]
+type = "aws:ec2:SecurityGroup"
+properties.vpcId = "${net.vpcId}"
+properties.description = "DESCRIPTION"
+NAME
+[resources.db]
+type = "aws:ec2:SecurityGroup"
+properties.vpcId = "${net.vpcId}"
+properties.ingress = [{ ipProtocol = "tcp", fromPort = 5432, toPort = 5432, referencedGroupId = "${web.groupId}" }]
+"#;
+
+#[cfg(feature = "aws")]
+#[test]
+fn a_group_that_another_names_is_replaced_at_once_or_not_at_all() {
+    let place = Place::with(VALUES);
+    let write = |description: &str, name: &str| {
+        let text = GROUPS.replace("DESCRIPTION", description).replace("NAME", name);
+        place.write("stacks/groups.toml", &text);
+    };
+    let name = "properties.groupName = \"web\"";
+    write("one", name);
+    place.run("up --sandbox --yes --stack groups").ends(0);
+    write("two", name);
+    place
+        .run("up --sandbox --yes --stack groups")
+        .ends(2)
+        .says("it cannot be deleted while `db` names it")
+        .says("give it another `groupName`, or none, so that the new one is made first");
+    for (description, name) in [("two", ""), ("three", "properties.groupName = \"web3\"")] {
+        write(description, name);
+        place
+            .run("up --sandbox --yes --stack groups")
+            .ends(0)
+            .says("ingress[tcp/5432/5432/…]");
+        place
+            .run("preview --sandbox --refresh --expect-no-changes --stack groups")
+            .ends(0);
+    }
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::endpoints::{Cloud, towards};
-use crate::place::{CLOUD, Going, Place, Ran};
+use crate::place::{CLOUD, Going, Place, Ran, VALUES};
 
 /// A run that is under way, against a cloud in which a gateway takes a while. Its create was answered: one that never left
 /// would be looked for through a minute of quiet.
@@ -110,6 +110,46 @@ fn an_interrupt_between_stacks_leaves_the_later_ones_alone() {
     assert_eq!(place.run("state ls --stack after").ends(0).out, "");
     place.run("up --all --yes").ends(0);
     place.run("preview --all --expect-no-changes").ends(0);
+}
+
+#[test]
+fn an_interrupt_in_the_last_call_of_a_run_is_none_and_keeps_the_stacks_behind_it_from_beginning() {
+    let cloud = Cloud::at_speed(1000);
+    let place = towards(Place::with(CLOUD), &cloud.address);
+    place.run("up --yes").ends(0);
+    let cloud = cloud.again_at_speed(100);
+    let place = towards(place, &cloud.address);
+    let more = |name: &str| {
+        let properties = format!(
+            "{{ allocationId = \"${{{name}Address.allocationId}}\", subnetId = \"${{network.subnetIds[0]}}\" }}"
+        );
+        format!(
+            "[resources.{name}Address]\ntype = \"aws:ec2:Eip\"\n[resources.{name}]\ntype = \"aws:ec2:NatGateway\"\n\
+             properties = {properties}\n"
+        )
+    };
+    let stopped = |line: &str, name: &str| {
+        let mut going = place.start(line);
+        going.until(&[&format!("{name} "), "pending"]);
+        going.signal("INT");
+        going.end()
+    };
+    let text = CLOUD[1].1.to_owned() + &more("one");
+    place.write("stacks/net.toml", &text);
+    let ran = stopped("up --yes", "one")
+        .ends(0)
+        .says("stopping:")
+        .says("2 created");
+    assert!(!ran.out.contains("interrupted"), "{ran:?}");
+    place.run("preview --expect-no-changes").ends(0);
+    place.write("stacks/net.toml", &(text + &more("two")));
+    place.write("stacks/values.toml", VALUES[1].1);
+    place.write("stacks/after.toml", "references.net = \"net\"\n[resources.x]\ntype = \"epid:data:Value\"\nproperties.value = \"${stacks.net.vpc}\"\n");
+    let ran = stopped("up --all --yes", "two")
+        .ends(130)
+        .says("stacks not begun: after");
+    assert!(!ran.out.contains("goes on from here"), "{ran:?}");
+    place.run("up --all --yes").ends(0).says("1 created");
 }
 
 /// What GitHub's runners do to a job that is cancelled: SIGINT, and 7.5 s later SIGTERM. The call that runs takes longer than that,

@@ -225,3 +225,44 @@ fn an_output_is_told_as_it_is_listed() {
     place.run("up --yes").ends(0).says("b.c");
     assert_eq!(place.run("stack output b.c").ends(0).out, "1-2\n");
 }
+
+#[test]
+fn who_comes_from_another_tool_is_told_what_a_command_is_called_here() {
+    let place = Place::with(&[]);
+    for (there, here) in [
+        ("plan", "preview"),
+        ("apply", "up"),
+        ("output", "stack output"),
+        ("state list", "ls"),
+    ] {
+        place.run(there).ends(2).says(&format!("'{here}'"));
+    }
+}
+
+#[test]
+fn a_protected_resource_says_what_would_replace_it() {
+    let place = Place::with(VALUES);
+    place.run("up --yes").ends(0);
+    place.run("state protect a --yes").ends(0);
+    place
+        .run("up --yes --replace a")
+        .ends(2)
+        .says("`a` is protected, but --replace would replace it")
+        .says("leave it out, or `epid state unprotect a` first");
+    place
+        .run("up --yes --target nothing")
+        .ends(2)
+        .says("`epid graph` shows what is declared");
+}
+
+#[test]
+fn what_lists_nothing_says_so_and_prints_nothing() {
+    let place = Place::with(VALUES);
+    for (line, says) in [
+        ("state ls", "nothing is recorded of stack `one` in cloud"),
+        ("stack output", "stack `one` has no outputs in cloud"),
+    ] {
+        let ran = place.run(line).ends(0);
+        assert_eq!((&*ran.out, ran.err.trim_end()), ("", says));
+    }
+}

@@ -103,12 +103,58 @@ fn a_run_that_finds_nothing_to_do_is_in_the_history_too() {
     let place = Place::with(VALUES);
     place.run("up --yes").ends(0);
     place.run("up --yes").ends(0).says("no changes");
-    let events = runs(&place);
-    assert_eq!((events.len(), &events[1]["calls"]), (2, &0.into()), "{events:?}");
-    // A look is no run.
+    let saved = place.run("preview --save plan.json").ends(0);
+    let before = place.files(".epid/state");
+    place.run("up --yes").ends(0).says("no changes");
+    let after = place.files(".epid/state");
+    let is_history = |name: &str| name.contains("/history/");
+    // What others may see is told anew, and who had the lock.
+    let is_told = |name: &str| name.ends_with("/outputs") || name.ends_with("/holder");
+    for (name, bytes) in &after {
+        assert!(
+            is_history(name) || is_told(name) || before.get(name) == Some(bytes),
+            "a run that changed nothing wrote {name}"
+        );
+    }
+    let told = |run: &Value| (run["run"].clone(), run["idle"].clone(), run["result"].clone());
+    let idle = (Value::from(1), Value::from(true), Value::from("done"));
+    let first = (Value::from(1), Value::from(false), Value::from("done"));
+    let events: Vec<_> = runs(&place).iter().map(told).collect();
+    assert_eq!(events, [first, idle.clone(), idle]);
+    place
+        .run("history")
+        .ends(0)
+        .says("epid up --yes   (nothing changed)");
+    place.run("state verify").ends(0).says(", 3 runs");
+    // What was planned before it holds: nothing has changed. A look is no run.
+    drop(saved);
+    place.run("up --plan plan.json").ends(0);
     place.run("preview").ends(0);
     place.run("refresh").ends(0);
-    assert_eq!(runs(&place).len(), 2);
+    assert_eq!(runs(&place).len(), 4);
+    // Damage to the record of such a run is told as that of any other.
+    let name = place
+        .files(".epid/state")
+        .into_keys()
+        .find(|name| is_history(name) && name.contains('-'));
+    place.write(&name.unwrap(), "nothing");
+    place.run("state verify").ends(1).says("history");
+}
+
+#[test]
+fn a_plan_that_was_saved_before_a_recovery_is_refused_and_a_new_one_is_not() {
+    let place = Place::with(CLOUD);
+    let mut going = place.start("up --sandbox --yes --json");
+    going.until(&["\"stepStarted\"", "NatGateway"]);
+    going.kill();
+    place.run("preview --sandbox --save plan.json").ends(0);
+    // What is found out changes the state, and with it what a plan says.
+    place
+        .run("up --sandbox --plan plan.json")
+        .ends(2)
+        .says("has changed since the plan was made");
+    place.run("preview --sandbox --save plan.json").ends(0);
+    place.run("up --sandbox --plan plan.json").ends(0);
 }
 
 #[test]

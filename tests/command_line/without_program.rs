@@ -116,13 +116,22 @@ fn a_stack_without_a_file_is_listed_warned_of_and_destroyed_by_its_name() {
         .run("destroy --all --yes")
         .ends(1)
         .says("`epid destroy --stack three` removes it")
-        .says("is used by `three`");
+        .says("is used by `three`")
+        .says("help: `epid destroy --stack three` first\n");
+    place
+        .run("destroy --stack two --yes")
+        .ends(1)
+        .says("first, or destroy all in order with --all");
     assert!(left(&place) == before, "a stack without a file was touched");
     place.run("destroy --stack three --yes").ends(0).says("1 deleted");
     place.write("stacks/two.toml", "broken [");
     place.run("destroy --all --yes").ends(0);
     let listed = place.run("stack ls").ends(0);
-    assert_eq!(listed.out.matches(", 0 resources").count(), 3, "{listed:?}");
+    assert_eq!(
+        listed.out.matches("state 2, 0 resources").count(),
+        3,
+        "{listed:?}"
+    );
     let told = place.run("destroy --all --yes").ends(0);
     assert!(
         told.err.is_empty(),

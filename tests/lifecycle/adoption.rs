@@ -99,14 +99,14 @@ fn what_is_nobodys_is_marked_when_it_is_imported_and_no_other_stack_takes_it() {
         let text = |options: &str| {
             format!(r#"{{"a": {{"type": "Item", "properties": {{"name": "a"}}, "options": {{{options}}}}}}}"#)
         };
-        for (options, other) in [
-            (r#""import": "item-1""#, r#""adopt": true"#),
-            (r#""adopt": true"#, r#""import": "item-1""#),
+        for (options, other, did) in [
+            (r#""import": "item-1""#, r#""adopt": true"#, "Imported a"),
+            (r#""adopt": true"#, r#""import": "item-1""#, "Adopted a"),
         ] {
             let nobody = Stack::of(World::new(), "");
             nobody.up(&text("")).await;
             let stack = Stack::of(nobody.world.clone(), "first");
-            assert_eq!(stack.up(&text(options)).await.did(), ["Imported a"]);
+            assert_eq!(stack.up(&text(options)).await.did(), [did]);
             assert_eq!(&*stack.world.things()[0].lineage, "first");
             let second = Stack::of(nobody.world.clone(), "second");
             assert_eq!(second.run(&text(other)).await.failed(), [("a", "Owned")].into());
@@ -127,7 +127,7 @@ fn adoption_takes_what_is_there_and_makes_what_is_not() {
         let ran = stack.up(text).await;
         let mut did = ran.did();
         did.sort();
-        assert_eq!(did, ["Created y", "Imported x"]);
+        assert_eq!(did, ["Adopted x", "Created y"]);
         assert_eq!(stack.world.things().len(), 2);
     });
 }
@@ -246,7 +246,7 @@ fn what_was_shown_to_be_made_takes_over_nothing_that_came_since() {
         );
         assert_eq!(stack.world.things(), there);
         // The next one shows it.
-        assert_eq!(stack.up(ADOPTED).await.did(), ["Imported a"]);
+        assert_eq!(stack.up(ADOPTED).await.did(), ["Adopted a"]);
     });
 }
 
@@ -297,7 +297,7 @@ fn a_step_that_makes_several_calls_starts_once() {
         // A look by its name, and an update.
         world.mark("item-1", "");
         let adopted = Stack::of(world, "second").up(ADOPTED).await;
-        assert_eq!(adopted.did(), ["Imported a"]);
+        assert_eq!(adopted.did(), ["Adopted a"]);
         assert_eq!(started(&adopted), 1);
     });
 }

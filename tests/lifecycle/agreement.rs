@@ -294,6 +294,7 @@ fn reached(tally: &BTreeMap<String, usize>) {
         "NeedsOutside",
         "UnderOutside",
         "MayNotGoFirst",
+        "Held",
         "Circle",
     ];
     let all =
@@ -330,6 +331,7 @@ fn reason(problem: &PlanProblem) -> Option<Refused> {
         ("is needed and", Refused::NeedsOutside),
         ("this run leaves alone", Refused::UnderOutside),
         ("deleteBeforeReplace = false", Refused::MayNotGoFirst),
+        ("cannot be deleted while", Refused::Held),
         ("wait for each other", Refused::Circle),
     ];
     let mut reasons = reasons.into_iter();

@@ -101,6 +101,10 @@ impl<B: Blobs> Blobs for Gated<B> {
         self.inner.settle(name).await
     }
 
+    async fn sweep(&self, folder: &str) -> Result<(), BlobError> {
+        self.inner.sweep(folder).await
+    }
+
     async fn lock(&self, name: &str, who: &Holder) -> Result<Lock, BlobError> {
         self.inner.lock(name, who).await
     }

@@ -29,7 +29,7 @@ use crate::wait::UNSEEN;
 /// How long a name that a create was to take may stay invisible before its absence counts.
 const QUIET: Duration = Duration::from_secs(15);
 /// Between two looks.
-const LOOK: Duration = Duration::from_secs(3);
+pub(crate) const LOOK: Duration = Duration::from_secs(3);
 
 /// Reads under way at once.
 const READS: usize = 6;
@@ -65,6 +65,18 @@ impl Work<'_> {
     /// A request that changes something was answered: a failure from now on is not one of which nothing happened.
     pub(crate) fn changed(&self) {
         self.changed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether an earlier request may have done something that is not recorded as done.
+    pub(crate) fn is_unsure(&self) -> bool {
+        self.record
+            .is_some_and(|record| !record.incomplete.is_empty() || !record.attempted.is_empty())
+    }
+
+    /// Whether a property is not recorded for sure as `inputs` have it. It is sent then whatever a read says: that may be
+    /// of before the last change.
+    pub(crate) fn is_new(&self, applied: &Value, inputs: &Value, name: &str) -> bool {
+        self.is_unsure() || applied.get(name) != inputs.get(name)
     }
 }
 

@@ -46,11 +46,7 @@ impl Patience<'_> {
             };
             let waited = cx.now().since(begun);
             if waited >= self.budget || cx.remaining() <= self.pause {
-                let tried = format!("it was tried for {} s", waited.as_secs());
-                return Err(Failure {
-                    message: format!("{} ({tried})", failure.message),
-                    ..failure
-                });
+                return Err(failure);
             }
             cx.progress(phrase);
             cx.sleep(self.pause).await?;

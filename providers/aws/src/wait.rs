@@ -6,7 +6,9 @@ use epid_provider::{Call, Failure, Retry, Timestamp};
 
 /// How long a service may not know what another request has just made (EC2 and IAM are eventually consistent).
 pub(crate) const PROPAGATION: Duration = Duration::from_secs(120);
-/// How long reads must say that something is not there which epid has seen: one read may not know what another did.
+/// How long reads must say that something is not there which epid has seen: one read may not know what another did. What
+/// somebody took away by hand costs this time too: a record does not tell when it was written, perhaps a moment ago by a run
+/// that died, and no request of EC2 or IAM reads what is true now.
 pub(crate) const UNSEEN: Duration = Duration::from_secs(10);
 /// Sends of one request in all, where it is tried again.
 const SENDS: u32 = 8;

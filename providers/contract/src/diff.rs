@@ -121,12 +121,14 @@ fn restrict(ty: &Type, applied: &Value, observed: &Value) -> Value {
         })),
         (Value::List(a), Value::List(o)) => {
             if let Type::Keyed(object, keys) = ty {
-                let wanted: BTreeMap<String, &Value> =
-                    a.iter().map(|v| (element_key(v, object, keys), v)).collect();
+                let wanted: BTreeMap<String, &Value> = a
+                    .iter()
+                    .map(|v| (element_key(v, object, keys, None), v))
+                    .collect();
                 let inner = Type::Object(object.clone());
                 Value::list(o.iter().filter_map(|seen| {
                     wanted
-                        .get(&element_key(seen, object, keys))
+                        .get(&element_key(seen, object, keys, None))
                         .map(|value| restrict(&inner, value, seen))
                 }))
             } else if let Type::List(item) = ty
@@ -322,11 +324,13 @@ fn canonical_text(value: &Value) -> String {
     }
 }
 
-/// The key of an element; a part that is not given takes its field's default.
-fn element_key(value: &Value, inner: &Object, keys: &[Arc<str>]) -> String {
+/// The key of an element, with `unknown` in place of what is not known yet; a part that is not given takes its field's
+/// default.
+fn element_key(value: &Value, inner: &Object, keys: &[Arc<str>], unknown: Option<&str>) -> String {
     let default = |key: &Arc<str>| inner.field(key).and_then(|field| field.default.as_ref());
     let part = |key: &Arc<str>| match value.expose().get(key).or(default(key)).map(Value::expose) {
         Some(Value::Str(text)) => text.to_string(),
+        Some(part) if part.has_unknown() => unknown.map_or_else(|| part.to_string(), str::to_owned),
         Some(other) => other.to_string(),
         None => String::new(),
     };
@@ -349,13 +353,15 @@ fn keyed(
     let index = |values: &[Value]| -> BTreeMap<String, Value> {
         values
             .iter()
-            .map(|v| (element_key(v, inner, keys), v.clone()))
+            .map(|v| (element_key(v, inner, keys, None), v.clone()))
             .collect()
     };
     let (b, a) = (index(b), index(a));
     let names: std::collections::BTreeSet<&String> = b.keys().chain(a.keys()).collect();
     for name in names {
-        let at = path.join(Segment::Element(Arc::from(name.as_str())));
+        let shown = a.get(name).or(b.get(name));
+        let shown = shown.map(|element| element_key(element, inner, keys, Some("…")));
+        let at = path.join(Segment::Element(shown.unwrap_or_default().into()));
         match (b.get(name), a.get(name)) {
             (Some(old), Some(new)) => object(inner, old, new, &at, immutable, changes),
             (old, new) => leaf(
@@ -478,6 +484,26 @@ mod tests {
         );
         assert!(diff(&schema, &given, &seen).is_empty());
         assert!(drift(&schema, &given, &seen).is_empty());
+    }
+
+    #[test]
+    fn what_is_unknown_of_a_key_is_left_out_of_its_name() {
+        let rule = [Field::new("port", Type::Int), Field::new("group", Type::String)];
+        let schema = KindSchema::new(
+            Kind::parse("test:a:Thing").unwrap(),
+            "",
+            Object::of([Field::new("rules", Type::keyed(&["port", "group"], rule))]),
+        );
+        let changes = diff(
+            &schema,
+            &json(r#"{"rules":[{"port":1,"group":"a"}]}"#),
+            &json(r#"{"rules":[{"port":1,"group":{"$unknown":"web.id"}},{"port":1,"group":{"$unknown":"db.id"}}]}"#),
+        )
+        .changes;
+        assert_eq!(
+            changes.iter().map(|c| c.path.to_string()).collect::<Vec<_>>(),
+            ["rules[1/…]", "rules[1/…]", "rules[1/a]"]
+        );
     }
 
     #[test]

@@ -105,6 +105,9 @@ impl Recorded {
 /// in lists, ids and messages of the cloud, and no secret there.
 #[must_use]
 pub fn is_named_by_secret(provider: &dyn Provider, kind: &Kind, inputs: &Value) -> bool {
+    if !inputs.has_secret() {
+        return false;
+    }
     let veiled = inputs.replaced(&mut |value| {
         matches!(value, Value::Secret(_)).then(|| Value::unknown("a secret").into_secret())
     });

@@ -20,6 +20,9 @@ pub struct KindSchema {
     pub outputs: Vec<Output>,
     /// True for a lookup: it is read, never created, and its outputs are pinned in the state.
     pub lookup: bool,
+    /// True where the cloud refuses to delete it as long as something is there that names it: a security group in a rule of
+    /// another, a policy that a role has.
+    pub held: bool,
     /// The mutex its create, update and delete hold, where the service works on one at a time.
     pub mutex: Option<Mutex>,
     /// How long its operations usually take.
@@ -46,6 +49,7 @@ impl KindSchema {
             inputs,
             outputs: Vec::new(),
             lookup: false,
+            held: false,
             mutex: None,
             expected: all(1),
             timeouts: all(120),

@@ -107,6 +107,19 @@ pub fn all() -> Vec<Behaviour> {
             uses(),
         ],
     );
+    let group = with(
+        behaviour(
+            "Group",
+            "Cannot go while something names it.",
+            vec![
+                text("name").immutable().exclusive(),
+                text("value"),
+                text("shape").immutable(),
+                uses(),
+            ],
+        ),
+        |schema| schema.held = true,
+    );
     let cluster = behaviour(
         "Cluster",
         "Takes ten minutes.",
@@ -192,6 +205,7 @@ pub fn all() -> Vec<Behaviour> {
     };
     vec![
         Behaviour { named: true, ..item },
+        Behaviour { named: true, ..group },
         Behaviour {
             named: true,
             stages: &["become active"],

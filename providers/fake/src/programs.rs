@@ -30,6 +30,8 @@ pub struct Choice {
     alias: bool,
     /// A child with effects outside its box.
     outside: bool,
+    /// A named one that cannot go while something names it.
+    held: bool,
     adopt: bool,
     import: bool,
     /// One of few names.
@@ -98,7 +100,7 @@ fn choice() -> impl Strategy<Value = Choice> {
         rarely(),
         rarely(),
         rarely(),
-        rarely(),
+        prop::bool::weighted(0.4),
     );
     let through = prop_oneof![
         20 => Just(Through::Main),
@@ -118,7 +120,7 @@ fn choice() -> impl Strategy<Value = Choice> {
                 (delete_first, deleted_with, depends_on, served_by, name),
                 (renamed, alias, through),
             )| {
-                let (protect, retain, ignore_value, replace_on_value, outside, adopt, import, _) = flags;
+                let (protect, retain, ignore_value, replace_on_value, outside, adopt, import, held) = flags;
                 Choice {
                     protect,
                     retain,
@@ -131,6 +133,7 @@ fn choice() -> impl Strategy<Value = Choice> {
                     renamed,
                     alias,
                     outside,
+                    held,
                     adopt,
                     import,
                     name,
@@ -211,6 +214,7 @@ pub fn edited(specs: &Specs, edits: &[Edit]) -> Specs {
                 for (at, name) in [(one, other), (other, one)] {
                     if let Some(spec) = &mut specs[usize::from(*at) % count] {
                         spec.choice.name = u8::try_from(usize::from(*name) % count).ok();
+                        spec.choice.held = false;
                     }
                 }
             }
@@ -272,10 +276,19 @@ pub fn wanted(specs: &Specs) -> Vec<(String, &'static str)> {
     let all = (0..specs.len()).filter(|at| specs[*at].is_some());
     all.filter_map(|at| match kind_of(specs, at) {
         "Lookup" | "Value" => None,
-        "Named" => Some((format!("r{at}"), "Item")),
+        "Named" => Some((format!("r{at}"), named(specs, at))),
         kind => Some((format!("r{at}"), kind)),
     })
     .collect()
+}
+
+/// The kind of a named one in the cloud.
+fn named(specs: &Specs, at: usize) -> &'static str {
+    if is_held(specs, at) { "Group" } else { "Item" }
+}
+
+fn is_held(specs: &Specs, at: usize) -> bool {
+    kind_of(specs, at) == "Named" && specs[at].as_ref().is_some_and(|spec| spec.choice.held)
 }
 
 /// True for kinds that others may need: while something needs it, a thing cannot go.
@@ -286,7 +299,7 @@ fn is_used(kind: &str) -> bool {
 /// What a spec refers to, and by which number.
 ///
 /// What others need does not refer to anything that may have to be deleted before it is made again: it would have to go
-/// first too, while what needs it still does. No order of steps can do that.
+/// first too, while what needs it still does. No order of steps can do that, and of what is held the planner says so.
 fn referred(specs: &Specs, at: usize) -> Vec<(u8, usize)> {
     let Some(spec) = &specs[at] else { return Vec::new() };
     let used = is_used(kind_of(specs, at));
@@ -294,7 +307,7 @@ fn referred(specs: &Specs, at: usize) -> Vec<(u8, usize)> {
         let j = usize::from(*reference)
             .checked_rem(at)
             .filter(|j| specs[*j].is_some())?;
-        (!used || !goes_first(specs, j)).then_some((*reference, j))
+        (!used || is_held(specs, j) || !goes_first(specs, j)).then_some((*reference, j))
     });
     earlier.collect()
 }
@@ -425,7 +438,7 @@ fn options(specs: &Specs, at: usize, choice: &Choice) -> String {
         let other = if choice.renamed { "r" } else { "s" };
         options.push(format!("\"aliases\": [\"{other}{at}\"]"));
     }
-    if choice.import && kind == "Named" {
+    if choice.import && kind == "Named" && !choice.held {
         options.push("\"import\": \"item-1\"".to_owned());
     }
     if options.is_empty() {
@@ -474,7 +487,8 @@ fn body(specs: &Specs, at: usize, spec: &Spec) -> String {
     let (kind, properties) = match kind {
         "Named" => {
             let name = spec.choice.name.map_or(at, |name| usize::from(name) % 4);
-            ("Item", properties(format!("\"name\": \"n{name}\", {free}")))
+            let properties = properties(format!("\"name\": \"n{name}\", {free}"));
+            (named(specs, at), properties)
         }
         "Network" => (kind, properties(format!("\"range\": \"10.{}\"", spec.shape))),
         "Subnet" => {

@@ -249,7 +249,10 @@ impl Sandbox {
             }
             Some(Fault::Stale(millis)) => {
                 let ago = Duration::from_millis(millis);
-                if let Some(answer) = self.inner().stale(self.clock.now().before(ago), &admitted) {
+                let now = self.clock.now();
+                let mut inner = self.inner();
+                if let Some(answer) = inner.stale(now.before(ago), &admitted) {
+                    inner.look(now)?;
                     return Ok(answer.map(SandboxBody::full));
                 }
             }
@@ -390,11 +393,7 @@ impl Inner {
         }
         let request = admitted.mutates().then_some(admitted);
         if request.is_none() {
-            self.pass(now)?;
-            // What was seen must not unhappen either: after a crash no time comes twice.
-            if self.noted < now {
-                self.append(now, None)?;
-            }
+            self.look(now)?;
         } else {
             self.require_sound()?;
             self.world.advance(now);
@@ -414,6 +413,15 @@ impl Inner {
             Answer::Done(response) => response.map(SandboxBody::full),
             Answer::Watch(watch) => self.open_watch(watch),
         })
+    }
+
+    /// Lets time pass until somebody looks. What was seen must not unhappen either: after a crash no time comes twice.
+    fn look(&mut self, now: Timestamp) -> Result<(), SandboxError> {
+        self.pass(now)?;
+        if self.noted < now {
+            self.append(now, None)?;
+        }
+        Ok(())
     }
 
     /// Lets time pass, and remembers that it did if anything came of it: what a client saw must not unhappen.

@@ -99,9 +99,12 @@ async fn who_knows_the_past_only_sees_nothing_new_and_refuses_to_touch_it() {
     let lab = Lab::with(store.clone(), stale("DescribeVpcs"));
     let made = lab.ec2("CreateVpc", &[("CidrBlock", "10.0.0.0/16")]).await.ok();
     let vpc = made.text("vpcId");
+    lab.pause(1).await;
     assert!(lab.ec2("DescribeVpcs", &[]).await.ok().texts("vpcId").is_empty());
-    // The process that made it is gone, and it is as new as before.
+    let looked = lab.sandbox.clock().now();
+    // The process that made it is gone; it is as new as before, and no time comes twice.
     let lab = Lab::with(store, stale("*"));
+    assert!(lab.sandbox.clock().now() >= looked);
     assert!(lab.ec2("DescribeVpcs", &[]).await.ok().texts("vpcId").is_empty());
     let subnet = [("VpcId", vpc.as_str()), ("CidrBlock", "10.0.0.0/24")];
     let refused = lab.ec2("CreateSubnet", &subnet).await;

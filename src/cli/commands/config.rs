@@ -18,7 +18,7 @@ use crate::cli::waiting::patiently;
 use crate::cli::workspace::Workspace;
 use crate::cli::{Context, surroundings};
 use crate::program::{ConfigType, EditError, StackFile, set_config, set_secret, unset};
-use crate::state::files::{Access, replace};
+use crate::state::files::{Access, replace, sweep};
 use crate::state::{KeyRing, RotationLock, StateError};
 
 pub(crate) async fn config(context: &Context, command: ConfigCommand) -> Result<Exit, Error> {
@@ -57,6 +57,17 @@ pub(super) fn file(workspace: &Workspace, stack: &StackFile) -> Result<(PathBuf,
 pub(super) fn read(path: &Path) -> Result<String, Error> {
     std::fs::read_to_string(path)
         .map_err(|error| Error::failed(format!("{} cannot be read: {error}", path.display())))
+}
+
+/// Writes a stack file, which is done under the lock of the keys alone: what somebody who died left beside it goes.
+pub(super) fn write_stack(path: &Path, text: &str) -> Result<(), Error> {
+    if let Ok(target) = path.canonicalize()
+        && let Some(folder) = target.parent()
+    {
+        // What stays is in nobody's way.
+        drop(sweep(folder, target.file_name()));
+    }
+    write(path, text)
 }
 
 /// Replaces a file as one: whoever reads it sees the old text or the new one. It keeps its permissions, and a link stays one.
@@ -238,7 +249,7 @@ async fn set(
         set_config(&old, name, &value).map_err(|error| refused(&workspace, stack, &error))?
     };
     if new != old {
-        write(&path, &new)?;
+        write_stack(&path, &new)?;
     }
     let what = if secret { "sealed" } else { "set" };
     context
@@ -365,7 +376,7 @@ async fn rm(context: &Context, args: &StackArgs, name: &str, wait: bool) -> Resu
         }
         Err(error) => return Err(refused(&workspace, stack, &error)),
     };
-    write(&path, &new)?;
+    write_stack(&path, &new)?;
     context
         .terminal
         .done(&format!("{name} removed from {}", stack.path.display()));

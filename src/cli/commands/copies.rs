@@ -15,7 +15,7 @@ use super::{any_stack, locate};
 use crate::cli::args::{Consent, StackArgs};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
-use crate::cli::ui::{count, plain, shown_json};
+use crate::cli::ui::{count, plain, resources, shown_json};
 use crate::cli::waiting::after_others;
 use crate::cli::{Context, surroundings};
 use crate::state::files::{Access, replace};
@@ -49,7 +49,7 @@ fn tell(context: &Context, location: &Location, verified: &Verified) {
             serde_json::json!({
                 "serial": snapshot.header.serial,
                 "lineage": snapshot.header.lineage,
-                "resources": snapshot.entries.len(),
+                "resources": resources(snapshot),
                 "unfinished": snapshot.intents.len(),
                 "runs": verified.runs,
             })
@@ -68,7 +68,7 @@ fn tell(context: &Context, location: &Location, verified: &Verified) {
         Some(snapshot) => format!(
             "state {}, {}, {}",
             snapshot.header.serial,
-            count(snapshot.entries.len(), "resource", "resources"),
+            count(resources(snapshot), "resource", "resources"),
             count(verified.runs, "run", "runs"),
         ),
         None if problems.is_empty() => "nothing recorded yet".to_owned(),

@@ -30,7 +30,7 @@ pub(crate) async fn history(context: &Context, args: &History) -> Result<Exit, E
         });
     };
     if terminal.json {
-        let mut document = document(&stack.name, run);
+        let mut document = document(&stack.name, run, false);
         if let Some(map) = document.as_object_mut() {
             map.insert("steps".to_owned(), run.steps.iter().map(step).collect());
         }
@@ -61,13 +61,23 @@ fn took_words(run: &RunRecord) -> String {
     took.map(duration).unwrap_or_default()
 }
 
-fn command(run: &RunRecord) -> String {
-    let what = if run.is_recovery() {
+/// The command line, and what it was where that says something else.
+fn command(run: &RunRecord, idle: bool) -> String {
+    let what = if idle {
+        "   (nothing changed)"
+    } else if run.is_recovery() {
         "   (what an earlier run left)"
     } else {
         ""
     };
     plain(&run.run.command) + what
+}
+
+/// The runs, and of each whether it changed nothing: it has the number of the one before it then, whose state it found.
+fn told(runs: &[RunRecord]) -> impl Iterator<Item = (&RunRecord, bool)> {
+    let before = std::iter::once(None).chain(runs.iter().map(Some));
+    let pairs = runs.iter().zip(before);
+    pairs.map(|(run, before)| (run, before.is_some_and(|before| before.serial == run.serial)))
 }
 
 fn operation(step: &StepRecord) -> String {
@@ -81,7 +91,7 @@ fn ending(step: &StepRecord) -> &'static str {
     }
 }
 
-fn document(stack: &str, run: &RunRecord) -> serde_json::Value {
+fn document(stack: &str, run: &RunRecord, idle: bool) -> serde_json::Value {
     serde_json::json!({
         "event": "run",
         "stack": stack,
@@ -96,6 +106,7 @@ fn document(stack: &str, run: &RunRecord) -> serde_json::Value {
         "seconds": took(run).map(|took| took.as_secs_f64()),
         "calls": run.steps.len(),
         "recovery": run.is_recovery(),
+        "idle": idle,
     })
 }
 
@@ -111,16 +122,19 @@ fn step(step: &StepRecord) -> serde_json::Value {
 
 /// One line for each run, the last at the end, where the prompt is.
 fn list(terminal: Terminal, stack: &str, runs: &[RunRecord]) {
-    let rows: Vec<[String; 6]> = runs
-        .iter()
-        .map(|run| {
+    let rows: Vec<[String; 6]> = told(runs)
+        .map(|(run, idle)| {
             [
-                run.serial.to_string(),
+                if idle {
+                    String::new()
+                } else {
+                    run.serial.to_string()
+                },
                 moment(run.run.at),
                 plain(&run.run.who),
                 result(run).to_owned(),
                 took_words(run),
-                command(run),
+                command(run, idle),
             ]
         })
         .collect();
@@ -128,9 +142,9 @@ fn list(terminal: Terminal, stack: &str, runs: &[RunRecord]) {
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     });
-    for (run, row) in runs.iter().zip(&rows) {
+    for ((run, idle), row) in told(runs).zip(&rows) {
         if terminal.json {
-            terminal.json(&document(stack, run));
+            terminal.json(&document(stack, run, idle));
             continue;
         }
         let [serial, at, who, result, took, command] = row;
@@ -154,7 +168,7 @@ fn show(terminal: Terminal, run: &RunRecord) {
         }
     };
     terminal.line(&terminal.paint.bold(&format!("run {}", run.serial)));
-    field("command", &command(run));
+    field("command", &command(run, false));
     field("who", &plain(&run.run.who));
     field("when", &moment(run.run.at));
     field("epid", &run.run.version);

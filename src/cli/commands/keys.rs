@@ -171,7 +171,10 @@ async fn each(
         Err(Error::Other {
             exit: Exit::Locked,
             message: StateError::SomeLocked(locked).to_string(),
-            hint: Some("everything stays readable; the same command goes on with these".to_owned()),
+            hint: Some(
+                "everything stays readable; the same command goes on with these, and --wait waits for them"
+                    .to_owned(),
+            ),
         })
     }
 }
@@ -216,7 +219,7 @@ fn seal_secrets(context: &Context, keys: &KeyRing, id: &str) -> Result<usize, Er
         let (path, old) = config::file(&now, stack)?;
         let new = resealed(keys, &now, stack, &old, id)?;
         if new != old {
-            config::write(&path, &new)?;
+            config::write_stack(&path, &new)?;
         }
     }
     Ok(stacks.iter().map(|stack| stack.secrets.len()).sum())

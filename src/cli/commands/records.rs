@@ -10,7 +10,7 @@ use super::{any_stack, locate};
 use crate::cli::args::{Consent, StackArgs};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
-use crate::cli::ui::{Terminal, count};
+use crate::cli::ui::{Terminal, count, resources};
 use crate::cli::waiting::{after_others, patiently};
 use crate::cli::workspace::{Recorded, Workspace};
 use crate::cli::world::World;
@@ -223,7 +223,7 @@ fn show(terminal: Terminal, snapshot: &Snapshot, shown: &Amendment) {
         return;
     }
     let header = &snapshot.header;
-    let resources = count(snapshot.entries.len(), "resource", "resources");
+    let resources = count(resources(snapshot), "resource", "resources");
     let (world, serial) = (&header.world, header.serial);
     let name = terminal
         .paint

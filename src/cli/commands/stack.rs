@@ -7,10 +7,10 @@ use super::{any_stack, locate};
 use crate::cli::args::{Consent, StackArgs, StackCommand};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
-use crate::cli::ui::{Terminal, count, outputs, shown_json};
+use crate::cli::ui::{Terminal, count, outputs, resources, shown_json};
 use crate::cli::waiting::{after_others, patiently};
 use crate::cli::workspace::Workspace;
-use crate::cli::world::World;
+use crate::cli::world::{World, flag};
 use crate::cli::{Context, surroundings};
 use crate::state::{Location, Snapshot};
 
@@ -80,7 +80,7 @@ async fn row(workspace: &Workspace, location: Location, file: &'static str) -> R
     let is_recorded = |snapshot: &Snapshot| !snapshot.header.lineage.is_empty();
     Row {
         recorded: recorded.as_ref().map_or(true, is_recorded),
-        state: recorded.map(|snapshot| (snapshot.header.serial, snapshot.entries.len())),
+        state: recorded.map(|snapshot| (snapshot.header.serial, resources(&snapshot))),
         stack: location.stack,
         world: location.world.to_string(),
         file,
@@ -160,6 +160,11 @@ async fn output(
             for (name, value) in found.iter() {
                 terminal.line(&format!("{name}   {}", bare(value)));
             }
+        } else if found.is_empty() {
+            terminal.note(&format!(
+                "stack `{}` has no outputs in {}",
+                stack.name, location.world
+            ));
         } else {
             terminal.print(outputs(&found, terminal.paint, usize::MAX).trim_start_matches('\n'));
         }
@@ -207,9 +212,17 @@ async fn rm(context: &Context, args: &StackArgs, consent: Consent) -> Result<Exi
     after_others(context, &workspace, &location, consent.wait).await?;
     let snapshot = workspace.recorded(&location).await?.snapshot;
     if !snapshot.is_empty() {
-        let left = count(snapshot.entries.len(), "resource", "resources");
-        return Err(Error::invalid(format!("stack `{}` still has {left}", stack.name))
-            .hint(format!("`epid destroy --stack {}` first", stack.name)));
+        let left = match resources(&snapshot) {
+            0 => count(snapshot.entries.len(), "record", "records"),
+            n => count(n, "resource", "resources"),
+        };
+        return Err(
+            Error::invalid(format!("stack `{}` still has {left}", stack.name)).hint(format!(
+                "`epid destroy --stack {}{}` first",
+                stack.name,
+                flag(&location.world)
+            )),
+        );
     }
     let question = "Remove the state and its history?";
     if !context.terminal.consents(consent.yes, question)? {

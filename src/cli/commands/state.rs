@@ -78,6 +78,12 @@ async fn ls(context: &Context, args: &StackArgs) -> Result<Exit, Error> {
     let snapshot = workspace.recorded(&location).await?.snapshot;
     workspace.conceal(stack);
     let terminal = context.terminal;
+    if snapshot.is_empty() && !terminal.json {
+        terminal.note(&format!(
+            "nothing is recorded of stack `{}` in {}",
+            stack.name, location.world
+        ));
+    }
     let width = snapshot
         .entries
         .values()

@@ -10,10 +10,10 @@ use crate::cli::bound::{beyond, unseen};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::saved_plan::SavedPlan;
-use crate::cli::ui::{Listener, is_told_alike, summary};
+use crate::cli::ui::{Listener, Reading, count, is_told_alike, summary};
 use crate::cli::waiting::patiently;
 use crate::cli::workspace::Workspace;
-use crate::cli::world::World;
+use crate::cli::world::{World, flag};
 use crate::cli::{Context, surroundings};
 use crate::expression::Digests;
 use crate::plan::{Mode, Plan, Refresh};
@@ -177,7 +177,7 @@ impl Running<'_> {
         } else {
             "up"
         };
-        let sandbox = if self.world.simulated { " --sandbox" } else { "" };
+        let sandbox = flag(&self.world.id);
         format!("epid {command} --stack {}{sandbox}", stack.name)
     }
 
@@ -225,7 +225,14 @@ impl Running<'_> {
         let digest = digest_of(&session);
         let executor = self.executor(&session, &digest);
         let mut listener = Listener::new(self.context.terminal, None);
-        let recovered = executor.recover(&mut |event: Event| listener.hear(&event)).await;
+        let calls = session.with(|snapshot| snapshot.intents.len());
+        let calls = count(calls, "call", "calls");
+        let what = format!("finding out what became of {calls} of an earlier run");
+        let reading = Reading::begin(self.context.terminal, what);
+        let recovered = executor
+            .recover(&mut |event: Event| reading.aside(|| listener.hear(&event)))
+            .await;
+        drop(reading);
         session.close().await?;
         recovered?;
         // What was found is kept also where the rest was given up.

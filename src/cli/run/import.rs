@@ -15,7 +15,7 @@ use crate::cli::commands::records::{Amended, Amending, Amendment, Line};
 use crate::cli::derivations::Derivations;
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
-use crate::cli::ui::{count, document, plain};
+use crate::cli::ui::{Reading, count, document, plain, resources};
 use crate::cli::waiting::after_others;
 use crate::cli::workspace::{Recorded, Workspace};
 use crate::graph::{Node, ResourceGraph, Selector};
@@ -74,9 +74,11 @@ impl Running<'_> {
             .graph(stack, self.world, references, &derivations)?;
         let snapshot = &recorded.snapshot;
         let mut found = resolve(&declared, snapshot, wanted, &mut problems);
+        let reading = Reading::begin(self.context.terminal, "reading what is to be imported".to_owned());
         let seen = self
             .observe(&declared.clone().importing(&ids(&found)), &recorded)
             .await?;
+        drop(reading);
         self.drop_unseen(&seen, &mut found, &mut problems)?;
         if found.is_empty() {
             problems.none()?;
@@ -214,7 +216,7 @@ impl Running<'_> {
             return;
         }
         terminal.line("not as the program declares it: the next `epid up` would do this\n");
-        terminal.print(&self.text(stack, next, trial.entries.len()));
+        terminal.print(&self.text(stack, next, resources(trial)));
         terminal.line("");
     }
 

@@ -409,7 +409,7 @@ impl Running<'_> {
         }
         let planned = self.unless_stopped(self.plan_all(stacks)).await?;
         if self.asked.mode == Mode::Destroy {
-            self.refuse_consumed(&planned, stacks).await?;
+            self.refuse_consumed(&planned, stacks, args.all).await?;
         }
         self.show(&planned);
         let changes = planned.iter().any(|p| !p.plan.is_empty());
@@ -424,6 +424,10 @@ impl Running<'_> {
         let several = planned.len() > 1 && !self.context.terminal.json;
         let mut planned = planned.into_iter();
         while let Some(next) = planned.next() {
+            if several && self.control.stop() > Stop::No {
+                self.tell_left(&[next].into_iter().chain(planned).collect::<Vec<_>>());
+                return Err(Error::interrupted());
+            }
             if several && !next.plan.is_empty() {
                 let header = &next.plan.header;
                 let title = format!("\n{}/{}", header.project, header.stack);

@@ -8,12 +8,13 @@ use epid_provider::{Map, Observed, Urn, Value};
 use super::{Basis, Planned, Running};
 use crate::cli::derivations::Derivations;
 use crate::cli::error::Error;
+use crate::cli::ui::{Reading, count, resources};
 use crate::cli::workspace::{Pending, Recorded, Workspace};
 use crate::graph::ResourceGraph;
 use crate::observe::{Depth, Looking, Seen, observe};
 use crate::plan::{Mode, Refresh, Request, Selection, plan};
 use crate::program::StackFile;
-use crate::state::{JournalEntry, Location, Session, StateError};
+use crate::state::{JournalEntry, Location, Session, Snapshot, StateError};
 
 impl Running<'_> {
     pub(super) async fn plan_all<'a>(&self, stacks: &[&'a StackFile]) -> Result<Vec<Planned<'a>>, Error> {
@@ -131,6 +132,7 @@ impl Running<'_> {
     ) -> Result<Planned<'a>, Error> {
         let derivations = Derivations::of(recorded);
         let references = self.references(stack, pending, &derivations).await?;
+        let reading = Reading::begin(self.context.terminal, self.to_read(&recorded.snapshot));
         let graph = if self.asked.mode == Mode::Destroy {
             ResourceGraph::empty()
         } else {
@@ -149,18 +151,30 @@ impl Running<'_> {
             digests: &derivations,
         };
         let plan = plan(&request).map_err(|problems| Error::plan(problems, &self.workspace.sources))?;
+        drop(reading);
         self.refuse_loss(&location, &plan).await?;
         Ok(Planned {
             stack,
             location,
             plan,
-            recorded: recorded.snapshot.entries.len(),
+            recorded: resources(&recorded.snapshot),
             basis: Basis {
                 snapshot: recorded.snapshot.clone(),
                 references,
                 passing: derivations.lacked_key() || !seen.found.is_empty() || !seen.failed.is_empty(),
             },
         })
+    }
+
+    /// What is done before a plan is there, for who waits for that.
+    fn to_read(&self, snapshot: &Snapshot) -> String {
+        let stack = &snapshot.header.stack;
+        if self.asked.look {
+            let resources = count(resources(snapshot), "resource", "resources");
+            format!("reading {resources} of {stack}")
+        } else {
+            format!("planning {stack}")
+        }
     }
 
     /// What a stack may use of other stacks; nothing where it is destroyed.

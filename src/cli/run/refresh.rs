@@ -7,6 +7,7 @@ use crate::cli::Context;
 use crate::cli::args::{Refresh as RefreshArgs, SelectionArgs};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
+use crate::cli::ui::{Terminal, wrapped};
 use crate::cli::workspace::{Pending, Workspace};
 use crate::plan::{Drift, LostMark, Mode, Plan, Refresh, quoted};
 use crate::program::StackFile;
@@ -48,7 +49,10 @@ async fn refresh_all(
     let mut exit = Exit::Done;
     run.tell_forgotten(&args.stacks, stacks).await?;
     run.check_before_recovery(stacks).await?;
-    for stack in stacks {
+    for (at, stack) in stacks.iter().enumerate() {
+        if at > 0 && !context.terminal.json {
+            context.terminal.line("");
+        }
         run.recover(stack).await?;
         let none = Pending::new();
         let planned = run.plan(stack, &none);
@@ -59,7 +63,7 @@ async fn refresh_all(
             planned.plan = planned.plan.only(|_| false);
             run.show(std::slice::from_ref(&planned));
             if !context.terminal.json {
-                context.terminal.print(&ways(&planned.plan));
+                context.terminal.print(&ways(&planned.plan, context.terminal));
             }
             if args.expect_no_changes && drifted {
                 exit = exit.or(Exit::Changes);
@@ -93,7 +97,7 @@ async fn refresh_all(
 }
 
 /// What may be done about drift, each in a line.
-fn ways(plan: &Plan) -> String {
+fn ways(plan: &Plan, terminal: Terminal) -> String {
     let any = |is: &dyn Fn(&Drift) -> bool| plan.drift.iter().any(is);
     let anothers = |drift: &&Drift| matches!(drift.mark, Some(LostMark::Another(_)));
     let mut lines = Vec::new();
@@ -120,5 +124,8 @@ fn ways(plan: &Plan) -> String {
         let name = quoted(path);
         format!("`epid state rm {name}` lets go of `{path}`, which stays with the other stack")
     }));
-    lines.iter().map(|line| format!("  {line}\n")).collect()
+    // Where nobody looks a line stays one.
+    let columns = if terminal.cuts { terminal.width } else { usize::MAX };
+    let lines = lines.iter().map(|line| wrapped(line, "  ", columns));
+    lines.collect()
 }

@@ -8,9 +8,9 @@ use epid_provider::Urn;
 use super::{Planned, Running};
 use crate::cli::args::StacksArgs;
 use crate::cli::error::Error;
-use crate::cli::ui::{count, principal};
+use crate::cli::ui::{count, principal, resources};
 use crate::cli::workspace::Workspace;
-use crate::cli::world::World;
+use crate::cli::world::{World, flag};
 use crate::plan::{Action, Mode, Plan, PlannedChange, PlannedOutput};
 use crate::program::StackFile;
 use crate::state::{Location, Outputs, Session, Snapshot, StateError};
@@ -83,14 +83,14 @@ impl Running<'_> {
                 || "what it holds cannot be read".to_owned(),
                 |snapshot| {
                     count(
-                        snapshot.entries.len(),
+                        resources(&snapshot),
                         "resource is recorded",
                         "resources are recorded",
                     )
                 },
             );
             let stack = &location.stack;
-            let sandbox = if self.world.simulated { " --sandbox" } else { "" };
+            let sandbox = flag(&self.world.id);
             let next = format!("it is left as it is; `epid destroy --stack {stack}{sandbox}` removes it");
             terminal.warn(&format!("stack `{stack}` has no file any more ({holds}): {next}"));
         }
@@ -206,18 +206,19 @@ impl Running<'_> {
         Ok(living)
     }
 
-    /// Refuses to destroy what stacks use that are not destroyed before it.
+    /// Refuses to destroy what stacks use that are not destroyed before it, also where `all` were asked for.
     pub(super) async fn refuse_consumed(
         &self,
         planned: &[Planned<'_>],
         stacks: &[&StackFile],
+        all: bool,
     ) -> Result<(), Error> {
         for (at, planned) in planned.iter().enumerate() {
             let before: BTreeSet<&str> = stacks.iter().take(at).map(|s| &*s.name).collect();
             let mut consumers = self.consumers(&planned.location).await?;
             consumers.retain(|c| !before.contains(&*c.stack));
             if !consumers.is_empty() {
-                return Err(in_use(&planned.location, &consumers));
+                return Err(in_use(&planned.location, &consumers, all));
             }
         }
         Ok(())
@@ -279,14 +280,18 @@ pub(super) fn names(consumers: &[Location]) -> String {
     names.join(" and ")
 }
 
-pub(super) fn in_use(location: &Location, consumers: &[Location]) -> Error {
+fn in_use(location: &Location, consumers: &[Location], all: bool) -> Error {
     let first = consumers.first().map_or("", |c| &*c.stack);
+    let sandbox = flag(&location.world);
+    let first = format!("`epid destroy --stack {first}{sandbox}` first");
     Error::failed(format!(
         "stack `{}` is used by {}",
         location.stack,
         names(consumers)
     ))
-    .hint(format!(
-        "`epid destroy --stack {first}` first, or destroy all in order with --all"
-    ))
+    .hint(if all {
+        first
+    } else {
+        format!("{first}, or destroy all in order with --all")
+    })
 }

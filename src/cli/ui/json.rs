@@ -3,7 +3,8 @@
 use epid_provider::Value;
 use serde_json::json;
 
-use super::plan::{principal, tally};
+use super::plan::principal;
+use super::tally::tally;
 use crate::plan::{Action, Plan, estimate};
 
 /// A plan: what changes and how, without the values it was made with.
@@ -22,6 +23,7 @@ pub(crate) fn document(plan: &Plan) -> serde_json::Value {
                 "kind": step.kind.as_str(),
                 "source": step.source,
                 "changes": step.changes,
+                "options": step.options,
                 "unmarked": step.unmarked,
                 "gone": step.gone,
                 "found": step.found,

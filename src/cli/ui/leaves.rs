@@ -74,3 +74,37 @@ pub(super) fn declared(changes: &[PlannedChange], depth: usize, shown: Shown<'_>
     });
     lines.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use epid_provider::{Op, Path, Replace};
+
+    use super::*;
+    use crate::cli::ui::style::Paint;
+
+    #[test]
+    fn a_secret_that_differs_is_said_to_differ() {
+        let shown = Shown {
+            paint: Paint::new(false),
+            width: 80,
+            cuts: true,
+            details: false,
+            recorded: 0,
+            component: &|_| None,
+        };
+        let told = |before: &str, after: &str| {
+            let leaf = PlannedChange {
+                path: Path::root().key("word"),
+                op: Op::Change,
+                before: before.to_owned(),
+                after: after.to_owned(),
+                replace: Replace::No,
+            };
+            change(&leaf, 0, shown)
+        };
+        assert_eq!(told(SECRET, SECRET), ["      word   (secret changed)"]);
+        assert_eq!(told("null", SECRET), ["      word   (secret)"]);
+        assert_eq!(told(SECRET, "null"), ["      word   (secret) → (removed)"]);
+        assert_eq!(told("1", "2"), ["      word   1 → 2"]);
+    }
+}

@@ -1,12 +1,14 @@
 //! A plan as a tree: what changes, where, why, and how long it takes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use epid_provider::{Kind, Replace, Urn};
 
 use super::leaves::{change, declared, is_whole};
 use super::style::{Paint, count, cut, duration, mark, plain, width};
+use super::tally::{Tally, dies_with, shown_action, tally};
 use crate::plan::{Action, Drift, Estimate, Found, LostMark, Mode, Plan, Step, estimate};
+use crate::state::RecordKey;
 
 /// What to show of a plan besides its steps.
 #[derive(Clone, Copy)]
@@ -70,21 +72,6 @@ struct Branch<'a> {
     order: Vec<String>,
 }
 
-/// What a plan comes to, by what people count.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Tally {
-    pub(crate) create: usize,
-    pub(crate) update: usize,
-    pub(crate) replace: usize,
-    pub(crate) delete: usize,
-    pub(crate) import: usize,
-    pub(crate) forget: usize,
-    pub(crate) record: usize,
-    pub(crate) unchanged: usize,
-    pub(crate) drifted: usize,
-}
-
 /// The plan as text, with a trailing newline.
 pub(crate) fn render_plan(plan: &Plan, shown: Shown<'_>) -> String {
     let steps = principal(plan);
@@ -105,7 +92,7 @@ pub(crate) fn render_plan(plan: &Plan, shown: Shown<'_>) -> String {
     }
     let mut rows = Vec::new();
     root.rows("", plan, shown, &mut rows);
-    drift_rows(plan, &mut rows, shown.paint);
+    drift_rows(plan, &mut rows, shown);
     if !rows.is_empty() {
         out.push('\n');
         write_rows(&rows, shown, &mut out);
@@ -137,10 +124,17 @@ pub(crate) fn principal(plan: &Plan) -> Vec<&Step> {
         Action::Vacate | Action::Delete => 2,
         _ => 3,
     };
+    // What becomes of the record of something that is renamed is told under its new name.
+    let moved: HashMap<&RecordKey, &Urn> = plan
+        .steps
+        .iter()
+        .filter_map(|step| Some((step.from.as_ref()?, &step.target.urn)))
+        .collect();
     let mut best: HashMap<(&Urn, bool), &Step> = HashMap::new();
     let mut order = Vec::new();
     for step in &plan.steps {
-        let key = (&step.target.urn, step.leftover);
+        let urn = moved.get(&step.target).copied().unwrap_or(&step.target.urn);
+        let key = (urn, step.leftover);
         if rank(step) == 0 {
             continue;
         }
@@ -161,57 +155,25 @@ pub(crate) fn principal(plan: &Plan) -> Vec<&Step> {
         .collect()
 }
 
-/// Counts what a plan does. A resource in the keeping of a deleted container counts as deleted too.
-pub(crate) fn tally(plan: &Plan, steps: &[&Step]) -> Tally {
-    let mut tally = Tally {
-        unchanged: plan.unchanged,
-        drifted: plan.drift.len(),
-        ..Tally::default()
-    };
-    let mut taken = HashSet::new();
-    for step in steps {
-        match shown_action(step) {
-            Action::Create => tally.create += 1,
-            Action::Update => tally.update += 1,
-            Action::Replace | Action::Refill | Action::Decide | Action::Vacate => tally.replace += 1,
-            Action::Delete => tally.delete += 1,
-            Action::Connect => tally.update += 1,
-            Action::Drop if step.gone => tally.forget += 1,
-            Action::Read | Action::Nothing | Action::Drop => {}
-            Action::Import | Action::Adopt => tally.import += 1,
-            Action::Forget => tally.forget += 1,
-            Action::Record => tally.record += 1,
-        }
-        taken.extend(
-            step.takes
-                .iter()
-                .map(|key| &key.urn)
-                .filter(|urn| **urn != step.target.urn),
-        );
-    }
-    tally.delete += taken.len();
-    tally
-}
-
-/// What a step does as far as that is known: to adopt what is not there is to make it.
-fn shown_action(step: &Step) -> Action {
-    if step.makes() { Action::Create } else { step.action }
-}
-
-/// What is known of what is taken over.
+/// What is known of what is imported or adopted.
 fn takeover(step: &Step) -> String {
+    let verb = if step.action == Action::Adopt {
+        "adopts"
+    } else {
+        "imports"
+    };
     match &step.found {
-        Some(Found { id: None, .. }) => "there is none to take over".to_owned(),
+        Some(Found { id: None, .. }) => "there is none to adopt".to_owned(),
         Some(Found { id: Some(id), marked }) => {
             let whose = if *marked {
                 "this stack's"
             } else {
                 "nobody's, marked as this stack's"
             };
-            format!("takes over {}: {whose}", plain(id))
+            format!("{verb} {}: {whose}", plain(id))
         }
-        None if step.action == Action::Adopt => "taken over where it exists".to_owned(),
-        None => "taken into the stack".to_owned(),
+        None if step.action == Action::Adopt => "adopted where it exists".to_owned(),
+        None => "imported".to_owned(),
     }
 }
 
@@ -296,10 +258,10 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown<'_>) -> 
             }
         }
         Action::Delete if step.leftover => notes.push("left over from an earlier replacement".to_owned()),
-        Action::Delete if plan.header.mode == Mode::Up && !step.takes.is_empty() => {
+        Action::Delete if plan.header.mode == Mode::Up && dies_with(step).next().is_some() => {
             notes.push(format!(
                 "with {}",
-                count(step.takes.len(), "resource in it", "resources in it")
+                count(dies_with(step).count(), "resource in it", "resources in it")
             ));
         }
         Action::Adopt | Action::Import => notes.push(takeover(step)),
@@ -336,6 +298,7 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown<'_>) -> 
         Action::Create | Action::Delete | Action::Read => Vec::new(),
         _ => {
             let leaves = step.changes.iter().filter(|c| !is_whole(c));
+            let leaves = leaves.chain(&step.options);
             leaves.flat_map(|c| change(c, depth, shown)).collect()
         }
     };
@@ -379,20 +342,9 @@ fn why(step: &Step) -> String {
     }
 }
 
-fn drift_rows(plan: &Plan, rows: &mut Vec<Row>, paint: Paint) {
+fn drift_rows(plan: &Plan, rows: &mut Vec<Row>, shown: Shown<'_>) {
     for drift in &plan.drift {
-        let details = drift
-            .changes
-            .iter()
-            .map(|c| {
-                let (was, is) = (plain(&c.before), plain(&c.after));
-                format!(
-                    "      {}   {was} {} {is}",
-                    plain(&c.path.to_string()),
-                    paint.dim("→")
-                )
-            })
-            .collect();
+        let details = drift.changes.iter().flat_map(|c| change(c, 0, shown)).collect();
         rows.push(Row {
             depth: 0,
             action: None,
@@ -502,12 +454,14 @@ fn summary(tally: &Tally, plan: &Plan, paint: Paint) -> String {
     part(tally.update, "update", Paint::yellow);
     part(tally.replace, "replace", Paint::yellow);
     part(tally.delete, "delete", Paint::red);
-    part(tally.import, "take over", Paint::cyan);
+    part(tally.import, "import", Paint::cyan);
+    part(tally.adopt, "adopt", Paint::cyan);
+    part(tally.read, "look up", Paint::cyan);
     part(tally.forget, "forget", Paint::yellow);
     part(tally.record, "record anew", Paint::dim);
     if tally.drifted > 0 {
-        let changed = plan.drift.iter().any(|drift| !drift.changes.is_empty());
-        let keeps = if changed {
+        let undone = plan.steps.iter().any(|step| step.undo_drift);
+        let keeps = if undone {
             " (--refresh=accept keeps it)"
         } else {
             ""

@@ -32,6 +32,8 @@ pub(crate) struct Listener {
     over: usize,
     /// Steps of which people hear nothing.
     silent: Vec<bool>,
+    /// Adoptions that were seen to find nothing.
+    makes: HashSet<StepId>,
     phrases: HashMap<StepId, String>,
     /// How long it will still take; kept up for a drawing only.
     remaining: Remaining,
@@ -74,6 +76,7 @@ impl Listener {
             total,
             over: 0,
             silent,
+            makes: steps.iter().filter(|s| s.makes()).map(|s| s.id).collect(),
             phrases: HashMap::new(),
             remaining: Remaining::of(steps),
             running: HashSet::new(),
@@ -131,7 +134,12 @@ impl Listener {
             } if !self.is_silent(*step) => {
                 self.remaining.started(*step, *at);
                 self.running.insert(*step);
-                let (name, verb) = (self.padded(*step), doing(*action));
+                let action = if self.makes.contains(step) {
+                    Action::Create
+                } else {
+                    *action
+                };
+                let (name, verb) = (self.padded(*step), doing(action));
                 match &mut self.live {
                     Some(live) => live.start(*step, name, verb, *expected),
                     None => self.line(&format!("  {} {name}   {verb}", paint.dim("…"))),
@@ -277,7 +285,7 @@ impl Listener {
 
 impl Live {
     fn new(terminal: Terminal) -> Self {
-        let screen = Box::new(Screen(Term::buffered_stdout()));
+        let screen = Box::new(Screen::new(Term::buffered_stdout()));
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::term_like_with_hz(screen, 12));
         let foot = all.add(ProgressBar::new_spinner());
         let template = if terminal.paint.on() {
@@ -333,7 +341,13 @@ impl Live {
 /// A terminal whose cursor rests at the start of the last line that is drawn: at its end, where it would be, a `^C` goes into
 /// the next line, and the drawing is taken away a line too low.
 #[derive(Debug)]
-struct Screen(Term);
+pub(super) struct Screen(Term);
+
+impl Screen {
+    pub(super) fn new(term: Term) -> Self {
+        Self(term)
+    }
+}
 
 impl TermLike for Screen {
     fn width(&self) -> u16 {
@@ -413,7 +427,7 @@ fn doing(action: Action) -> &'static str {
         Action::Delete => "deleting",
         Action::Read => "looking up",
         Action::Import => "importing",
-        Action::Adopt => "taking over",
+        Action::Adopt => "adopting",
         Action::Decide
         | Action::Forget
         | Action::Drop

@@ -102,8 +102,9 @@ pub(crate) fn past(did: Did) -> &'static str {
         Did::Replaced => "replaced",
         Did::Deleted => "deleted",
         Did::Vacated => "deleted, to be made again",
-        Did::Read => "read",
+        Did::Read => "looked up",
         Did::Imported => "imported",
+        Did::Adopted => "adopted",
         Did::Forgotten => "left in place and forgotten",
         Did::Dropped => "dropped",
         Did::Recorded => "recorded",
@@ -164,6 +165,23 @@ pub(crate) fn cut(text: &str, limit: usize) -> String {
     short
 }
 
+/// `text` on lines of so many columns at most, each behind `indent`, with a trailing newline; a longer word is not parted.
+pub(crate) fn wrapped(text: &str, indent: &str, columns: usize) -> String {
+    let mut out = String::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        if !line.is_empty() && width(indent) + width(&line) + 1 + width(word) > columns {
+            out.push_str(&format!("{indent}{line}\n"));
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    out + &format!("{indent}{line}\n")
+}
+
 /// `text` without control characters, so that nothing that comes from outside moves the cursor.
 pub(crate) fn plain(text: &str) -> String {
     text.chars()
@@ -183,6 +201,13 @@ mod tests {
         assert_eq!(say(8_400), "8 s");
         assert_eq!(say(362_000), "6:02 min");
         assert_eq!(say(3_840_000), "1:04:00 h");
+    }
+
+    #[test]
+    fn a_sentence_is_parted_between_its_words() {
+        assert_eq!(wrapped("a bc def", "  ", 6), "  a bc\n  def\n");
+        assert_eq!(wrapped("abcdefgh i", " ", 4), " abcdefgh\n i\n");
+        assert_eq!(wrapped("a b", "", 9), "a b\n");
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::time::Duration;
 use epid_provider::Urn;
 
 use super::style::{Paint, duration, past, plain, width};
+use super::tally::dies_with;
 use super::terminal::Terminal;
 use crate::apply::{Did, Outcome, StepFailure, Trouble};
-use crate::plan::{Action, Plan, Step, StepId};
+use crate::plan::{Action, Plan, StepId};
 
 /// At most so many steps are named that were not begun.
 const NAMED: usize = 8;
@@ -68,17 +69,11 @@ pub(crate) fn summary(
         .chain(outcome.left.iter().copied())
         .collect();
     let done = plan.steps.iter().filter(|s| !over.contains(&s.id));
-    let with_container = |s: &Step| {
-        if s.action == Action::Delete {
-            s.takes.len()
-        } else {
-            0
-        }
-    };
-    let taken: usize = done.map(with_container).sum();
+    let deleted = done.filter(|step| step.action == Action::Delete);
+    let taken = deleted.flat_map(dies_with).count();
     for (did, n) in &outcome.done {
         let quiet = match did {
-            Did::Nothing | Did::Connected | Did::Read => true,
+            Did::Nothing | Did::Connected => true,
             Did::Dropped => !plan.steps.iter().any(|step| step.gone),
             _ => false,
         };

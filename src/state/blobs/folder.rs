@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::{BlobError, Blobs, Guard, Lock, Log};
 use crate::state::Holder;
-use crate::state::files::{Access, create, make_parent, replace, sync_above, sync_parent};
+use crate::state::files::{Access, create, make_parent, replace, sweep, sync_above, sync_parent};
 
 /// What Git is told of a folder, with the reason.
 const IGNORED: &str = "\
@@ -177,6 +177,10 @@ impl Blobs for FolderBlobs {
             sync_above(path)
         })
         .await
+    }
+
+    async fn sweep(&self, folder: &str) -> Result<(), BlobError> {
+        self.work("tidy", folder, |path| sweep(path, None)).await
     }
 
     async fn lock(&self, name: &str, _: &Holder) -> Result<Lock, BlobError> {

@@ -113,6 +113,13 @@ pub trait Blobs: Send + Sync + fmt::Debug {
     /// Where that cannot be done.
     async fn settle(&self, name: &str) -> Result<(), BlobError>;
 
+    /// Removes what writers of blobs left in a folder, and in none below it, that died amid a write. Only for who holds the lock
+    /// under which those blobs are written. Where a write leaves nothing beside its blob there is nothing to do.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read, or something not be removed.
+    async fn sweep(&self, folder: &str) -> Result<(), BlobError>;
+
     /// Takes a lock for `who`, unless somebody holds it. It ends with its guard, and with the process, at once or soon after.
     ///
     /// # Errors

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use epid_provider::Timestamp;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::objects::{Fault, Process};
 use super::sample::{append, close, dev, entry, holder, make, opening, run, store, ticket};
 use crate::state::blobs::{Blobs, Lock};
-use crate::state::{Session, StateError, Store};
+use crate::state::{JournalEntry, RunResult, Session, StateError, Store};
 
 pub(super) fn of(process: &Process, keys: &TempDir) -> Store {
     store(Arc::new(process.blobs()), keys)
@@ -62,10 +63,14 @@ async fn a_state_lives_in_a_bucket_and_costs_few_writes() {
     assert_eq!(store.history(&dev()).await.unwrap().len(), 3);
     assert_eq!(store.outputs(&dev()).await.unwrap().unwrap().serial, 3);
     let before = process.writes();
-    drop(wait(&of(&process, &keys)).await.unwrap());
-    pass(1).await;
-    // A run that changes nothing takes the lock and gives it back.
-    assert_eq!(process.writes() - before, 2);
+    let session = wait(&of(&process, &keys)).await.unwrap();
+    let JournalEntry::Run(idle) = run(7) else {
+        unreachable!()
+    };
+    session.note_idle(idle, RunResult::Done, Timestamp(8));
+    session.close().await.unwrap();
+    // A run that changes nothing takes the lock, keeps its record, and gives the lock back.
+    assert_eq!(process.writes() - before, 3);
     let keys: Vec<_> = process.keys();
     assert_eq!(
         keys,
@@ -73,6 +78,7 @@ async fn a_state_lives_in_a_bucket_and_costs_few_writes() {
             "team/cloud/p/dev/history/0000000001",
             "team/cloud/p/dev/history/0000000002",
             "team/cloud/p/dev/history/0000000003",
+            "team/cloud/p/dev/history/0000000003-0000000000007",
             "team/cloud/p/dev/journal/0000000003~0000000000",
             "team/cloud/p/dev/journal/0000000003~0000000001",
             "team/cloud/p/dev/journal/0000000003~0000000002",

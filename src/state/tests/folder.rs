@@ -149,3 +149,31 @@ async fn a_reader_is_never_disturbed_by_a_writer() {
     }
     assert!(reader.await.unwrap() > 0);
 }
+
+#[tokio::test]
+async fn what_a_writer_left_that_was_killed_goes_with_the_next_lock() {
+    let (root, keys) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open_store(root.path(), &keys);
+    let session = Session::open(&store, &dev(), opening()).await.unwrap();
+    append(&session, [run(1), close(1)]).unwrap();
+    session.close().await.unwrap();
+    let left = |name: &str| root.path().join("cloud/p/dev").join(name);
+    let ours = [
+        ".state.epid-7-0",
+        "journal/.0000000002.epid-7-1",
+        "history/.0000000001.epid-7-2",
+    ];
+    // Who uses the outputs writes that without the lock, and may be at it.
+    let other = "consumers/.p.web.epid-7-3";
+    for name in ours.into_iter().chain([other]) {
+        std::fs::create_dir_all(left(name).parent().unwrap()).unwrap();
+        std::fs::write(left(name), "").unwrap();
+    }
+    // Not by who only reads.
+    store.read(&dev()).await.unwrap().unwrap();
+    assert!(ours.iter().all(|name| left(name).exists()));
+    let session = Session::open(&store, &dev(), opening()).await.unwrap();
+    session.close().await.unwrap();
+    assert!(!ours.iter().any(|name| left(name).exists()));
+    assert!(left(other).exists());
+}

@@ -1,9 +1,13 @@
 //! One session after another.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use epid_provider::Timestamp;
+
 use super::sample::{Sample, append, close, dev, entry, holder, make, opening, run};
-use crate::state::{Opening, Session, StateError};
+use crate::state::blobs::Blobs;
+use crate::state::{JournalEntry, Opening, RunResult, Session, StateError};
 
 #[tokio::test]
 async fn what_was_appended_is_there_for_the_next_session() {
@@ -42,9 +46,10 @@ async fn a_second_session_is_told_who_has_the_first() {
     assert!(
         told.starts_with(
             "p/dev in cloud is locked by `epid up --stack dev` of ann@laptop (process 7, since "
-        ) && told.ends_with("Z); --wait waits until that run has ended"),
+        ) && told.ends_with("Z)"),
         "{told}"
     );
+    assert_eq!(error.hint(), Some("--wait waits until that run has ended"));
     first.close().await.unwrap();
     Session::open(&sample.store, &dev(), opening()).await.unwrap();
 }
@@ -62,4 +67,44 @@ async fn a_call_that_another_run_began_teaches_no_time() {
     let timings = session.snapshot().timings;
     let learned = timings.values().next().unwrap().create;
     assert_eq!(learned, Some(Duration::from_millis(5)));
+}
+
+#[tokio::test]
+async fn a_run_that_changed_nothing_is_kept_beside_the_state() {
+    let sample = Sample::new();
+    let JournalEntry::Run(idle) = run(20) else {
+        unreachable!()
+    };
+    let first = Session::open(&sample.store, &dev(), opening()).await.unwrap();
+    append(
+        &first,
+        [run(1)]
+            .into_iter()
+            .chain(make(10, &entry("a")))
+            .chain([close(9)]),
+    )
+    .unwrap();
+    first.close().await.unwrap();
+    let state = async || sample.blobs.get("cloud/p/dev/state").await.unwrap();
+    let before = state().await;
+    // The clock stands still: both are of the same time.
+    for _ in 0..2 {
+        let session = Session::open(&sample.store, &dev(), opening()).await.unwrap();
+        session.note_idle(idle.clone(), RunResult::Done, Timestamp(21));
+        session.close().await.unwrap();
+    }
+    assert_eq!(state().await, before);
+    let numbers = async || {
+        let runs = sample.store.history(&dev()).await.unwrap();
+        runs.iter().map(|run| run.serial).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers().await, [1, 1, 1]);
+    let verified = sample.store.verify(&dev()).await.unwrap();
+    assert_eq!((verified.runs, verified.problems.len()), (3, 0));
+    // What follows in the same session makes it a run like any other.
+    let session = Session::open(&sample.store, &dev(), opening()).await.unwrap();
+    session.note_idle(idle, RunResult::Done, Timestamp(21));
+    append(&session, [JournalEntry::Derived(BTreeMap::new())]).unwrap();
+    session.close().await.unwrap();
+    assert_eq!(numbers().await, [1, 1, 1, 2]);
 }

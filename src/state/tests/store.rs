@@ -375,6 +375,9 @@ impl Blobs for Beside {
     async fn settle(&self, name: &str) -> Result<(), BlobError> {
         self.0.settle(name).await
     }
+    async fn sweep(&self, folder: &str) -> Result<(), BlobError> {
+        self.0.sweep(folder).await
+    }
     async fn lock(&self, name: &str, who: &Holder) -> Result<Lock, BlobError> {
         self.0.lock(name, who).await
     }

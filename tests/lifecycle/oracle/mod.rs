@@ -80,6 +80,8 @@ pub(crate) enum Refused {
     UnderOutside,
     /// It would have to go first, and its options say otherwise.
     MayNotGoFirst,
+    /// It would have to go first, while something names it that is changed only afterwards.
+    Held,
     Circle,
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use epid::graph::{self, Edge};
 use epid::state::{Entry, RecordKey, Role};
 use epid_provider::Urn;
 
@@ -252,6 +253,27 @@ impl Looking<'_> {
         })
     }
 
+    /// True where the cloud would surely be asked to delete what something names that stays as it is until then.
+    fn is_held(&self, entry: &Entry) -> bool {
+        let named = node_of(self.declared, entry).and_then(|urn| self.case.graph.node(urn));
+        let Some(named) = named.filter(|node| node.schema.held && !entry.retain_on_delete) else {
+            return false;
+        };
+        let surely = self.why(entry) == Some(Why::Vacated { surely: true });
+        surely
+            && self.case.entries().any(|other| {
+                let now = node_of(self.declared, other).and_then(|urn| self.case.graph.node(urn));
+                let names = now.is_some_and(|now| {
+                    let to_it = |edge: &Edge| edge.to == named.urn && edge.why == graph::Why::Reference;
+                    self.case.inside(&now.urn) && now.edges.iter().any(to_it)
+                });
+                names
+                    && other.provider == entry.provider
+                    && self.why(other).is_none()
+                    && leads_to(other, entry)
+            })
+    }
+
     fn refuse(&self, entry: &Entry, left: &BTreeMap<RecordKey, Left>, refused: &mut Refusals) {
         let path = entry.urn().path();
         let key = entry.key_of();
@@ -276,6 +298,9 @@ impl Looking<'_> {
             )
         {
             refused.insert((Refused::RetainedInDeleted, path.to_owned()));
+        }
+        if left[&key] == Left::Vacate && self.is_held(entry) {
+            refused.insert((Refused::Held, path.to_owned()));
         }
         if removed && entry.role == Role::Live && self.is_under_outside(entry) {
             refused.insert((Refused::UnderOutside, path.to_owned()));

@@ -1,6 +1,6 @@
 //! Reading: pages of `Describe…` calls, and what all EC2 kinds share when they look for, wait for and remove things.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
@@ -230,10 +230,20 @@ pub(super) async fn appear<T: Thing>(cx: Cx<'_>, id: &str) -> Result<T, Failure>
 
 /// Sends a request that names things made a moment ago: `…NotFound` is taken for an answer only after a while.
 pub(super) async fn patiently<T: DeserializeOwned>(cx: Cx<'_>, request: Request) -> Result<T, Failure> {
+    patiently_unless(cx, request, |_| false).await
+}
+
+/// The same, but what `is_answer` knows is one at once.
+pub(super) async fn patiently_unless<T: DeserializeOwned>(
+    cx: Cx<'_>,
+    request: Request,
+    is_answer: impl Fn(&Failure) -> bool,
+) -> Result<T, Failure> {
     let mut pace = Pace::seconds(1, 10);
+    let is_early = |failure: &Failure| is_not_found(failure) && !is_answer(failure);
     loop {
         match cx.clients.ec2.call(cx.call, request.clone()).await {
-            Err(failure) if is_not_found(&failure) && pace.waited(cx.call) < PROPAGATION / 2 => {
+            Err(failure) if is_early(&failure) && pace.waited(cx.call) < PROPAGATION / 2 => {
                 pace.rest(cx.call, "waiting until EC2 knows what it was given")
                     .await?;
             }
@@ -275,9 +285,20 @@ pub(super) async fn take_away(
     request: Request,
     holders: Option<(&str, &str)>,
 ) -> Result<bool, Failure> {
+    take_away_emptied(cx, request, holders, || std::future::ready(Ok(()))).await
+}
+
+/// The same, with what is done before each try.
+pub(super) async fn take_away_emptied<F: Future<Output = Result<(), Failure>>>(
+    cx: Cx<'_>,
+    request: Request,
+    holders: Option<(&str, &str)>,
+    empty: impl Fn() -> F,
+) -> Result<bool, Failure> {
     let mut pace = Pace::seconds(3, 30);
     let mut unknown = None;
     loop {
+        empty().await?;
         let failure = match cx.clients.ec2.call::<Done>(cx.call, request.clone()).await {
             Ok(Done {}) => return Ok(false),
             Err(failure) if is_not_found(&failure) => {
@@ -326,18 +347,35 @@ struct Interface {
     description: String,
 }
 
-/// Which network interfaces are in something, for people; `None` where none are, or where it cannot be told.
+#[derive(Debug, Deserialize)]
+struct Group {
+    #[serde(rename = "groupId")]
+    id: String,
+}
+
+/// Which network interfaces are in something, and which groups' rules name it, for people; `None` where none do, or where it
+/// cannot be told.
 async fn held_by(cx: Cx<'_>, filter: &str, id: &str) -> Option<String> {
     let request = Request::repeatable("DescribeNetworkInterfaces").filter(1, filter, [id]);
-    let found = pages::<Interface>(cx, request).await.ok()?;
-    let named: Vec<String> = found
-        .iter()
-        .take(3)
+    let mut found: Vec<String> = pages::<Interface>(cx, request)
+        .await
+        .ok()?
+        .into_iter()
         .map(|interface| match interface.description.as_str() {
-            "" => interface.id.clone(),
+            "" => interface.id,
             description => format!("{} ({description})", interface.id),
         })
         .collect();
+    if filter == "group-id" {
+        let mut groups = BTreeSet::new();
+        for filter in ["ip-permission.group-id", "egress.ip-permission.group-id"] {
+            let request = Request::repeatable("DescribeSecurityGroups").filter(1, filter, [id]);
+            let naming = pages::<Group>(cx, request).await.ok()?.into_iter();
+            groups.extend(naming.filter(|group| group.id != id).map(|group| group.id));
+        }
+        found.extend(groups.iter().map(|group| format!("a rule of {group}")));
+    }
+    let named: Vec<&str> = found.iter().take(3).map(String::as_str).collect();
     let more = found.len().saturating_sub(named.len());
     let more = if more > 0 {
         format!(" and {more} more")

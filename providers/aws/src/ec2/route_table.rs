@@ -1,6 +1,7 @@
 //! `aws:ec2:RouteTable` with its routes and the subnets it is for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use epid_provider::{
@@ -11,13 +12,14 @@ use serde::Deserialize;
 
 use super::client::{Done, Items, Request};
 use super::describe::{
-    Begun, Made, Tag, Thing, appear, by_filter, by_token, known, new_tags, observe, owner, patiently, seen,
-    settle_tags, tags_of, take_away, unless, vanish,
+    Begun, Made, Tag, Thing, appear, by_filter, by_id, by_token, is_not_found, known, new_tags, observe,
+    owner, patiently, patiently_unless, settle_tags, tags_of, take_away_emptied, vanish,
 };
 use super::{block_fault, shared_schema, tags_field};
 use crate::inputs::{items, list, map, require, text, texts};
 use crate::kind::{Cx, ResourceKind};
 use crate::tags::{self, Tags};
+use crate::wait::{PROPAGATION, Pace, UNSEEN};
 
 /// Where packets of subnets go.
 pub(super) struct RouteTable;
@@ -99,6 +101,10 @@ impl Route {
         Value::map(target.chain(destination.map(|block| ("destinationCidrBlock", block))))
     }
 
+    fn leads_to(&self, destination: &str) -> bool {
+        self.destination_cidr_block.as_deref() == Some(destination)
+    }
+
     /// Whether it leads where the route of an input does.
     fn leads_as(&self, wanted: &Value) -> bool {
         self.targets()
@@ -152,112 +158,213 @@ fn outputs(id: &str) -> Value {
     map([("routeTableId", Some(Value::str(id)))])
 }
 
-fn destinations(inputs: &Value) -> BTreeSet<&str> {
+/// The routes of inputs, by their destination.
+fn routes(inputs: &Value) -> Result<BTreeMap<&str, &Value>, Failure> {
     let routes = items(inputs, "routes").iter();
     routes
-        .filter_map(|route| text(route, "destinationCidrBlock"))
+        .map(|route| Ok((require(route, "destinationCidrBlock")?, route)))
         .collect()
 }
 
-async fn settle(cx: Cx<'_>, table: &Listed, applied: &Value, inputs: &Value) -> Result<(), Failure> {
-    settle_routes(cx, table, applied, inputs).await?;
-    settle_subnets(cx, table, applied, inputs).await?;
-    settle_tags(cx, table, applied, inputs).await
+/// What EC2 has not confirmed yet. A read may be of the past: what differs from what was sent before is asked for
+/// whatever is listed.
+struct Open<'a> {
+    /// Routes to set, by destination.
+    leading: BTreeMap<&'a str, &'a Value>,
+    /// Destinations without a route from now on.
+    unled: BTreeSet<&'a str>,
+    /// Subnets that are to be here.
+    joining: BTreeSet<&'a str>,
+    /// Subnets that are not.
+    parting: BTreeSet<&'a str>,
 }
 
-/// Routes are known by their destination; those that were never declared stay.
-async fn settle_routes(cx: Cx<'_>, table: &Listed, applied: &Value, inputs: &Value) -> Result<(), Failure> {
-    let there = |destination: &str| {
-        table
-            .made()
-            .find(|route| route.destination_cidr_block.as_deref() == Some(destination))
+impl<'a> Open<'a> {
+    /// What is to be done after `applied`. `unsure` where an earlier request may have done something that `applied`
+    /// does not tell.
+    fn new(applied: &'a Value, unsure: bool, inputs: &'a Value) -> Result<Self, Failure> {
+        let (led, mut leading) = (routes(applied)?, routes(inputs)?);
+        let (here, subnets) = (texts(applied, "subnetIds"), texts(inputs, "subnetIds"));
+        let unled = led.keys().filter(|to| !leading.contains_key(*to));
+        let unled = unled.copied().collect();
+        leading.retain(|to, route| unsure || led.get(to) != Some(route));
+        let joining = subnets.iter().filter(|id| unsure || !here.contains(id));
+        let parting = here.iter().filter(|id| !subnets.contains(id));
+        Ok(Self {
+            leading,
+            unled,
+            joining: joining.copied().collect(),
+            parting: parting.copied().collect(),
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.leading.is_empty() && self.unled.is_empty() && self.joining.is_empty() && self.parting.is_empty()
+    }
+}
+
+/// Makes routes, subnets and tags what `inputs` say, and waits until reads see them so. Routes and subnets that were never
+/// declared stay. What EC2 does not confirm, because it knows nothing of it or has it already, counts only where that is
+/// said for a while.
+async fn settle(cx: Cx<'_>, id: &str, applied: &Value, unsure: bool, inputs: &Value) -> Result<(), Failure> {
+    let (wanted, subnets) = (routes(inputs)?, texts(inputs, "subnetIds"));
+    let mut open = Open::new(applied, unsure, inputs)?;
+    let (unled, parted) = (open.unled.clone(), open.parting.clone());
+    let (mut led, mut joined) = (BTreeSet::new(), BTreeSet::new());
+    let mut shown_since = None;
+    let mut pace = Pace::new(Duration::from_millis(300), Duration::from_secs(5));
+    let table = loop {
+        let table = known::<Listed>(cx, "route table", id).await?;
+        let there = |to: &str| table.made().find(|route| route.leads_to(to));
+        let differs = |to: &str, route: &Value| !there(to).is_some_and(|there| there.leads_as(route));
+        let here: BTreeMap<&str, &str> = table.subnets().collect();
+        let left = unled.iter().find(|to| there(to).is_some());
+        let left = left.or_else(|| parted.iter().find(|subnet| here.contains_key(*subnet)));
+        let shown = left.is_none()
+            && !wanted.iter().any(|(to, route)| differs(to, route))
+            && subnets.iter().all(|subnet| here.contains_key(subnet));
+        let now = cx.call.now();
+        shown_since = shown.then(|| shown_since.unwrap_or(now));
+        if shown_since.is_some_and(|since| open.is_empty() || now.since(since) >= UNSEEN) {
+            break table;
+        }
+        if pace.waited(cx.call) >= PROPAGATION {
+            let left = left.or(open.leading.keys().next()).or(open.joining.first());
+            match left {
+                // EC2 said that it is so.
+                None => break table,
+                Some(left) => return Err(unsettled(id, left)),
+            }
+        }
+        for (to, route) in &wanted {
+            let is_due = open.leading.contains_key(to) || differs(to, route);
+            if is_due && !led.contains(to) && lead(cx, id, route, there(to).is_some()).await? {
+                open.leading.remove(to);
+                led.insert(*to);
+            }
+        }
+        for to in &unled {
+            let is_due = open.unled.contains(to) || there(to).is_some();
+            if is_due && leave(cx, id, to).await? {
+                open.unled.remove(to);
+            }
+        }
+        for subnet in &subnets {
+            let is_due = open.joining.contains(subnet) || !here.contains_key(subnet);
+            if is_due && !joined.contains(subnet) && associate(cx, id, subnet).await? {
+                open.joining.remove(subnet);
+                joined.insert(*subnet);
+            }
+        }
+        for subnet in &parted {
+            if let Some(association) = here.get(subnet)
+                && disassociate(cx, association).await?
+            {
+                open.parting.remove(subnet);
+            }
+        }
+        pace.rest(cx.call, "waiting until EC2 shows routes and subnets")
+            .await?;
     };
-    for wanted in items(inputs, "routes") {
-        let destination = require(wanted, "destinationCidrBlock")?;
-        match there(destination) {
-            Some(route) if route.leads_as(wanted) => {}
-            Some(_) => lead(cx, "ReplaceRoute", table, wanted).await?,
-            None => match lead(cx, "CreateRoute", table, wanted).await {
-                Err(failure) if failure.code == "RouteAlreadyExists" => {
-                    lead(cx, "ReplaceRoute", table, wanted).await?;
-                }
-                other => other?,
-            },
-        }
-    }
-    let wanted = destinations(inputs);
-    for destination in destinations(applied) {
-        if !wanted.contains(destination) && there(destination).is_some() {
-            let request = Request::repeatable("DeleteRoute")
-                .with("RouteTableId", &table.route_table_id)
-                .with("DestinationCidrBlock", destination);
-            let answer = cx.clients.ec2.call(cx.call, request).await;
-            unless(answer, &["InvalidRoute.NotFound"])?;
-        }
-    }
-    Ok(())
+    settle_tags(cx, &table, applied, inputs).await
 }
 
-async fn lead(cx: Cx<'_>, action: &'static str, table: &Listed, wanted: &Value) -> Result<(), Failure> {
-    let start = Request::repeatable(action)
-        .with("RouteTableId", &table.route_table_id)
-        .with("DestinationCidrBlock", require(wanted, "destinationCidrBlock")?);
-    let request = TARGETS.iter().fold(start, |request, (name, parameter)| {
-        request.maybe(parameter, text(wanted, name))
-    });
-    let Done {} = patiently(cx, request).await?;
-    Ok(())
+fn unsettled(table: &str, what: &str) -> Failure {
+    let message = format!(
+        "EC2 does not show {what} in {table} as it was asked for, after {} s",
+        PROPAGATION.as_secs()
+    );
+    Failure::new("NotVisible", message)
+        .with_hint("run the same command again, and see who changes it where it comes back")
 }
 
-/// A subnet has one table: one that is declared here is taken from the table it has.
-async fn settle_subnets(cx: Cx<'_>, table: &Listed, applied: &Value, inputs: &Value) -> Result<(), Failure> {
-    let here: BTreeSet<&str> = table.subnets().map(|(subnet, _)| subnet).collect();
-    let wanted = texts(inputs, "subnetIds");
-    for subnet in &wanted {
-        if !here.contains(subnet) {
-            associate(cx, &table.route_table_id, subnet).await?;
-        }
-    }
-    for subnet in texts(applied, "subnetIds") {
-        let association = table.subnets().find(|(id, _)| *id == subnet);
-        if let Some((_, association)) = association.filter(|_| !wanted.contains(&subnet)) {
-            disassociate(cx, association).await?;
-        }
-    }
-    Ok(())
+/// Whether EC2 refused to make a route that it has, or to change one that it does not have: it says so in words only (moto
+/// pull request 6425 has them from EC2).
+fn is_otherwise(failure: &Failure) -> bool {
+    failure.code == "RouteAlreadyExists"
+        || failure.code == "InvalidRoute.NotFound"
+        || (failure.code == "InvalidParameterValue" && failure.message.contains("no route defined for"))
 }
 
-async fn associate(cx: Cx<'_>, table: &str, subnet: &str) -> Result<(), Failure> {
+/// Sets a route, whether or not its destination has one. False where EC2 contradicts itself about that.
+async fn lead(cx: Cx<'_>, table: &str, route: &Value, is_listed: bool) -> Result<bool, Failure> {
+    let actions = if is_listed {
+        ["ReplaceRoute", "CreateRoute"]
+    } else {
+        ["CreateRoute", "ReplaceRoute"]
+    };
+    for action in actions {
+        let start = Request::repeatable(action)
+            .with("RouteTableId", table)
+            .with("DestinationCidrBlock", require(route, "destinationCidrBlock")?);
+        let request = TARGETS.iter().fold(start, |request, (name, parameter)| {
+            request.maybe(parameter, text(route, name))
+        });
+        match patiently_unless(cx, request, is_otherwise).await {
+            Ok(Done {}) => return Ok(true),
+            Err(failure) if is_otherwise(&failure) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(false)
+}
+
+/// Removes the route to a destination; false where EC2 knows none.
+async fn leave(cx: Cx<'_>, table: &str, to: &str) -> Result<bool, Failure> {
+    let request = Request::repeatable("DeleteRoute")
+        .with("RouteTableId", table)
+        .with("DestinationCidrBlock", to);
+    unless_unknown(cx.clients.ec2.call(cx.call, request).await)
+}
+
+/// Puts a subnet here. It has one table: from another it is taken over. False where it is said to be here already, and where
+/// its table is not known yet or not any more.
+async fn associate(cx: Cx<'_>, table: &str, subnet: &str) -> Result<bool, Failure> {
     let request = Request::repeatable("AssociateRouteTable")
         .with("RouteTableId", table)
         .with("SubnetId", subnet);
-    let refused = match patiently::<Done>(cx, request).await {
-        Err(failure) if failure.code == "Resource.AlreadyAssociated" => failure,
-        other => return other.map(|Done {}| ()),
-    };
+    match patiently::<Done>(cx, request).await {
+        Ok(Done {}) => return Ok(true),
+        Err(failure) if failure.code == "Resource.AlreadyAssociated" => {}
+        Err(failure) => return Err(failure),
+    }
     let others = by_filter::<Listed>(cx, "association.subnet-id", &[subnet]).await?;
     let found = others.iter().find_map(|other| {
         let association = other.subnets().find(|(id, _)| *id == subnet)?;
         Some((other.route_table_id.as_str(), association.1))
     });
-    match found {
-        Some((other, _)) if other == table => Ok(()),
-        Some((other, association)) => {
-            cx.call.progress(&format!("taking {subnet} over from {other}"));
-            let request = Request::repeatable("ReplaceRouteTableAssociation")
-                .with("AssociationId", association)
-                .with("RouteTableId", table);
-            let Done {} = cx.clients.ec2.call(cx.call, request).await?;
-            Ok(())
-        }
-        None => Err(refused),
-    }
+    let Some((other, association)) = found.filter(|(other, _)| *other != table) else {
+        return Ok(false);
+    };
+    cx.call.progress(&format!("taking {subnet} over from {other}"));
+    let request = Request::repeatable("ReplaceRouteTableAssociation")
+        .with("AssociationId", association)
+        .with("RouteTableId", table);
+    unless_unknown(cx.clients.ec2.call(cx.call, request).await)
 }
 
-async fn disassociate(cx: Cx<'_>, association: &str) -> Result<(), Failure> {
+/// Ends an association; false where EC2 knows none.
+async fn disassociate(cx: Cx<'_>, association: &str) -> Result<bool, Failure> {
     let request = Request::repeatable("DisassociateRouteTable").with("AssociationId", association);
-    let answer = cx.clients.ec2.call(cx.call, request).await;
-    unless(answer, &["InvalidAssociationID.NotFound"])
+    unless_unknown(cx.clients.ec2.call(cx.call, request).await)
+}
+
+/// Ends all associations that are listed.
+async fn empty(cx: Cx<'_>, table: &str) -> Result<(), Failure> {
+    let table = by_id::<Listed>(cx, table).await?;
+    for (_, association) in table.iter().flat_map(Listed::subnets) {
+        disassociate(cx, association).await?;
+    }
+    Ok(())
+}
+
+/// Whether a request took effect; false where EC2 does not know what it names.
+fn unless_unknown(answer: Result<Done, Failure>) -> Result<bool, Failure> {
+    match answer {
+        Ok(Done {}) => Ok(true),
+        Err(failure) if is_not_found(&failure) => Ok(false),
+        Err(failure) => Err(failure),
+    }
 }
 
 #[async_trait]
@@ -317,25 +424,21 @@ impl ResourceKind for RouteTable {
         let made: Made<Listed> = patiently(cx, request).await?;
         let id = made.thing.route_table_id;
         let begun = Begun::note(cx, &id, outputs(&id), "set routes and associate subnets").await?;
-        let table = begun.keep(appear::<Listed>(cx, &id).await)?;
-        begun.keep(settle(cx, &table, inputs, inputs).await)?;
+        begun.keep(appear::<Listed>(cx, &id).await)?;
+        begun.keep(settle(cx, &id, inputs, true, inputs).await)?;
         Ok(Recorded::new(id.as_str(), outputs(&id)))
     }
 
     async fn update(&self, cx: Cx<'_>, record: &Record, inputs: &Value) -> Result<Recorded, Failure> {
-        let table = known::<Listed>(cx, "route table", &record.id).await?;
-        settle(cx, &table, &record.sent(), inputs).await?;
+        let unsure = !record.incomplete.is_empty() || !record.attempted.is_empty();
+        settle(cx, &record.id, &record.sent(), unsure, inputs).await?;
         Ok(Recorded::new(record.id.clone(), outputs(&record.id)))
     }
 
     async fn delete(&self, cx: Cx<'_>, record: &Record) -> Result<(), Failure> {
-        let table = seen::<Listed>(cx, &record.id).await?;
-        for (_, association) in table.iter().flat_map(Listed::subnets) {
-            disassociate(cx, association).await?;
-        }
-        // Also where no read sees it: only the answer to this says that it is gone.
         let request = Request::repeatable("DeleteRouteTable").with("RouteTableId", &record.id);
-        take_away(cx, request, None).await?;
+        // What is associated is looked up each time: a read may not show it yet.
+        take_away_emptied(cx, request, None, || empty(cx, &record.id)).await?;
         vanish::<Listed>(cx, &record.id, 10).await
     }
 

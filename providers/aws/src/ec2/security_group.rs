@@ -345,6 +345,8 @@ impl ResourceKind for SecurityGroup {
         let doc = "A firewall around network interfaces.";
         let mut schema = shared_schema("aws:ec2:SecurityGroup", doc, Object::of(fields), 3);
         schema.outputs = vec![Output::new("groupId", "the id of the group")];
+        // By rules of other groups, and by network interfaces (EC2 API reference, DeleteSecurityGroup).
+        schema.held = true;
         schema
     }
 

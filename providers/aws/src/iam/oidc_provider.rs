@@ -10,7 +10,7 @@ use epid_provider::{
 };
 
 use super::tags::{from_iam, to_iam};
-use super::{done_if_absent, is_empty, removed, taken, unless_absent};
+use super::{is_empty, removed, taken, unless_absent};
 use crate::clients::Clients;
 use crate::given::{text, texts};
 use crate::kind::named;
@@ -197,8 +197,11 @@ impl Named for OidcProvider {
         let iam = &work.aws.iam;
         let seen = read(work).await?.ok_or_else(|| gone(work.id))?;
         let wanted = client_ids(inputs);
+        let before = client_ids(applied);
+        // A read may be of before the last change: it only tells what somebody else took away.
         let there = seen.client_id_list.clone().unwrap_or_default();
-        for id in wanted.iter().filter(|id| !there.contains(id)) {
+        let is_due = |id: &&String| work.is_unsure() || !before.contains(id) || !there.contains(id);
+        for id in wanted.iter().filter(is_due) {
             let request = iam
                 .add_client_id_to_open_id_connect_provider()
                 .open_id_connect_provider_arn(work.id)
@@ -209,27 +212,24 @@ impl Named for OidcProvider {
                 .map_err(sdk("iam:AddClientIDToOpenIDConnectProvider"))?;
             work.changed();
         }
-        for id in client_ids(applied)
-            .iter()
-            .filter(|id| !wanted.contains(id) && there.contains(id))
-        {
+        for id in before.iter().filter(|id| !wanted.contains(id)) {
             let request = iam
                 .remove_client_id_from_open_id_connect_provider()
                 .open_id_connect_provider_arn(work.id)
                 .client_id(id);
-            done_if_absent(
-                request
-                    .send()
-                    .await
-                    .map_err(sdk("iam:RemoveClientIDFromOpenIDConnectProvider")),
-            )?;
+            let send = || async {
+                let answer = request.clone().send().await;
+                answer.map_err(sdk("iam:RemoveClientIDFromOpenIDConnectProvider"))
+            };
+            removed(work.cx, send).await?;
             work.changed();
         }
         if let Some(mut wanted) = texts(inputs, "thumbprints") {
             let mut there = seen.thumbprint_list.clone().unwrap_or_default();
             wanted.sort();
             there.sort();
-            if !wanted.is_empty() && wanted != there {
+            let is_due = work.is_new(applied, inputs, "thumbprints") || wanted != there;
+            if !wanted.is_empty() && is_due {
                 let request = iam
                     .update_open_id_connect_provider_thumbprint()
                     .open_id_connect_provider_arn(work.id)

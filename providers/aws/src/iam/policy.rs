@@ -36,6 +36,16 @@ const DETACHED: Patience<'static> = Patience {
     },
 };
 
+/// For CreatePolicyVersion: the policy, and what was deleted to make room, may not be known everywhere yet.
+const VERSION: Patience<'static> = Patience {
+    waits: &|failure: &Failure| match failure.code.as_str() {
+        // Of what was read as not the default, or as fewer than there are.
+        "DeleteConflict" | "LimitExceeded" => Some("waiting for IAM to show the policy's versions"),
+        _ => (FRESH.waits)(failure),
+    },
+    ..FRESH
+};
+
 /// The kind.
 #[derive(Debug)]
 pub(super) struct Policy {
@@ -69,6 +79,8 @@ impl Policy {
             Output::new("policyName", "Its name, given or generated."),
             Output::new("policyId", "Its unique id, such as ANPA…"),
         ];
+        // By what it is attached to (IAM API reference, DeletePolicy).
+        schema.held = true;
         schema.timeouts = super::timeouts();
         Self { schema }
     }
@@ -126,6 +138,27 @@ async fn delete_version(work: Work<'_>, version: &PolicyVersion) -> Result<(), F
         .policy_arn(work.id)
         .version_id(version.version_id.as_deref().unwrap_or_default());
     done_if_absent(request.send().await.map_err(sdk("iam:DeletePolicyVersion")))?;
+    work.changed();
+    Ok(())
+}
+
+/// Makes a document the default version. Where there are as many as there may be, the oldest goes: they are looked up
+/// each time, as a read may not show all of them yet.
+async fn add_version(work: Work<'_>, document: &str) -> Result<(), Failure> {
+    let versions = versions(work).await?;
+    if versions.len() >= MOST_VERSIONS
+        && let Some(oldest) = versions.iter().rev().find(|version| !version.is_default_version)
+    {
+        delete_version(work, oldest).await?;
+    }
+    let request = work
+        .aws
+        .iam
+        .create_policy_version()
+        .policy_arn(work.id)
+        .policy_document(document)
+        .set_as_default(true);
+    request.send().await.map_err(sdk("iam:CreatePolicyVersion"))?;
     work.changed();
     Ok(())
 }
@@ -242,29 +275,13 @@ impl Named for Policy {
         }
         let policy = read(work).await?.ok_or_else(|| gone(work.id))?;
         let wanted = inputs.get("policyDocument").unwrap_or(&Value::Null);
-        if !document::same(&default_document(work, &policy).await?, wanted) {
-            let versions = versions(work).await?;
-            if versions.len() >= MOST_VERSIONS
-                && let Some(oldest) = versions.iter().rev().find(|version| !version.is_default_version)
-            {
-                delete_version(work, oldest).await?;
-            }
-            let request = work
-                .aws
-                .iam
-                .create_policy_version()
-                .policy_arn(work.id)
-                .policy_document(sent(inputs, "policyDocument")?)
-                .set_as_default(true);
-            let send = || async {
-                request
-                    .clone()
-                    .send()
-                    .await
-                    .map_err(sdk("iam:CreatePolicyVersion"))
-            };
-            FRESH.send(work.cx, send).await?;
-            work.changed();
+        // A read may be of before the last version: what was not recorded as wanted is sent whatever it says.
+        let recorded = applied.get("policyDocument").unwrap_or(&Value::Null);
+        let is_new = work.is_unsure() || !document::same(recorded, wanted);
+        if is_new || !document::same(&default_document(work, &policy).await?, wanted) {
+            let document = sent(inputs, "policyDocument")?;
+            let send = || add_version(work, &document);
+            VERSION.send(work.cx, send).await?;
         }
         let there = from_iam(policy.tags.as_deref());
         let (set, unset) = tags::change(work.cx, &work.aws.default_tags, applied, inputs, &there);

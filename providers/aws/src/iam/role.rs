@@ -16,9 +16,10 @@ use crate::clients::Clients;
 use crate::given::{self, text, texts};
 use crate::inputs::int;
 use crate::kind::named;
-use crate::named::{Named, Seen, Work, gone, sdk, token_of};
+use crate::named::{LOOK, Named, Seen, Work, gone, sdk, token_of};
 use crate::patience::Patience;
 use crate::tags::{self, Tags};
+use crate::wait::UNSEEN;
 
 /// The longest name of a role (IAM API reference, CreateRole).
 const LONGEST_NAME: usize = 64;
@@ -380,14 +381,46 @@ async fn remove_emptied(work: Work<'_>) -> Result<(), Failure> {
     request.send().await.map_err(sdk("iam:DeleteRole")).map(drop)
 }
 
-/// Whether a boundary is one that epid set; one that somebody else put in its place stays.
-fn was_bounded_by(work: Work<'_>, boundary: &str) -> bool {
+fn bounded_by(role: &aws_sdk_iam::types::Role) -> Option<&str> {
+    let boundary = role.permissions_boundary.as_ref();
+    boundary.and_then(|boundary| boundary.permissions_boundary_arn.as_deref())
+}
+
+/// The boundaries that epid set, or may have.
+fn boundaries(work: Work<'_>) -> Vec<String> {
     let sent = work
         .record
         .into_iter()
         .flat_map(|record| std::iter::once(&record.applied).chain(&record.attempted));
-    let mut boundaries = sent.filter_map(|inputs| text(inputs, "permissionsBoundary"));
-    boundaries.any(|sent| sent == boundary)
+    sent.filter_map(|inputs| text(inputs, "permissionsBoundary"))
+        .collect()
+}
+
+/// Takes the boundary away that epid set. One that somebody else put in its place stays: it is theirs where that is read for
+/// a while, as a read may be of before epid's.
+async fn unbind(work: Work<'_>, seen: &aws_sdk_iam::types::Role) -> Result<(), Failure> {
+    let ours = boundaries(work);
+    let is_theirs = |role: &aws_sdk_iam::types::Role| {
+        bounded_by(role).is_some_and(|arn| !ours.iter().any(|own| own == arn))
+    };
+    let first = work.cx.now();
+    let mut theirs = is_theirs(seen);
+    while theirs {
+        if work.cx.now().since(first) >= UNSEEN {
+            return Ok(());
+        }
+        work.cx.progress("looking whose the boundary is");
+        work.cx.sleep(LOOK).await?;
+        theirs = read(work).await?.is_none_or(|role| is_theirs(&role));
+    }
+    let request = work.aws.iam.delete_role_permissions_boundary().role_name(work.id);
+    let send = || async {
+        let answer = request.clone().send().await;
+        answer.map_err(sdk("iam:DeleteRolePermissionsBoundary"))
+    };
+    removed(work.cx, send).await?;
+    work.changed();
+    Ok(())
 }
 
 fn seconds(inputs: &Value) -> Option<i32> {
@@ -404,12 +437,14 @@ impl Role {
         inputs: &Value,
     ) -> Result<(), Failure> {
         let iam = &work.aws.iam;
+        // CreateRole has sent all of this.
+        let differs = |field: &str| !applied.is_null() && work.is_new(applied, inputs, field);
         let trust = seen
             .assume_role_policy_document
             .as_deref()
             .map(document::from_wire);
         let wanted = inputs.get("assumeRolePolicyDocument").unwrap_or(&Value::Null);
-        if !trust.is_some_and(|trust| document::same(&trust, wanted)) {
+        if differs("assumeRolePolicyDocument") || !trust.is_some_and(|trust| document::same(&trust, wanted)) {
             let request = iam
                 .update_assume_role_policy()
                 .role_name(work.id)
@@ -434,7 +469,11 @@ impl Role {
             (wanted, _) => Some(wanted.unwrap_or(3600)),
         };
         let plain = |text: &Option<String>| text.clone().unwrap_or_default();
-        if plain(&description) != plain(&seen.description) || duration != seen.max_session_duration {
+        let is_changed = differs("description") || differs("maxSessionDuration");
+        if is_changed
+            || plain(&description) != plain(&seen.description)
+            || duration != seen.max_session_duration
+        {
             let request = iam
                 .update_role()
                 .role_name(work.id)
@@ -443,12 +482,9 @@ impl Role {
             request.send().await.map_err(sdk("iam:UpdateRole"))?;
             work.changed();
         }
-        let boundary = seen
-            .permissions_boundary
-            .as_ref()
-            .and_then(|boundary| boundary.permissions_boundary_arn.clone());
-        match (text(inputs, "permissionsBoundary"), boundary) {
-            (Some(wanted), seen) if seen.as_ref() != Some(&wanted) => {
+        let boundary = bounded_by(seen);
+        match text(inputs, "permissionsBoundary") {
+            Some(wanted) if differs("permissionsBoundary") || boundary != Some(wanted.as_str()) => {
                 let request = iam
                     .put_role_permissions_boundary()
                     .role_name(work.id)
@@ -459,22 +495,14 @@ impl Role {
                     .map_err(sdk("iam:PutRolePermissionsBoundary"))?;
                 work.changed();
             }
-            (None, Some(seen)) if was_bounded_by(work, &seen) => {
-                let request = iam.delete_role_permissions_boundary().role_name(work.id);
-                done_if_absent(
-                    request
-                        .send()
-                        .await
-                        .map_err(sdk("iam:DeleteRolePermissionsBoundary")),
-                )?;
-                work.changed();
-            }
+            None if !boundaries(work).is_empty() => unbind(work, seen).await?,
             _ => {}
         }
         Ok(())
     }
 
-    /// Attached and inline policies: first what is new, then what goes, so that the role never has less than both.
+    /// Attached and inline policies: first what is new, then what goes, so that the role never has less than both. Reads only
+    /// tell what somebody else took away.
     async fn settle_policies(&self, work: Work<'_>, applied: &Value, inputs: &Value) -> Result<(), Failure> {
         let iam = &work.aws.iam;
         let wanted = texts(inputs, "managedPolicyArns").unwrap_or_default();
@@ -485,7 +513,9 @@ impl Role {
             return Ok(());
         }
         let there = attached(work, None).await?;
-        for arn in wanted.iter().filter(|arn| !there.arns.contains(arn)) {
+        let unsure = work.is_unsure();
+        let is_due = |arn: &&String| unsure || !before.contains(arn) || !there.arns.contains(arn);
+        for arn in wanted.iter().filter(is_due) {
             let request = iam.attach_role_policy().role_name(work.id).policy_arn(arn);
             let send = || async { request.clone().send().await.map_err(sdk("iam:AttachRolePolicy")) };
             FRESH.send(work.cx, send).await?;
@@ -493,7 +523,8 @@ impl Role {
         }
         for (policy, wanted) in inline.iter() {
             let seen = there.inline.iter().find(|(name, _)| **name == **policy);
-            if seen.is_some_and(|(_, seen)| document::same(seen, wanted)) {
+            let is_new = unsure || inline_before.get(policy) != Some(wanted);
+            if !is_new && seen.is_some_and(|(_, seen)| document::same(seen, wanted)) {
                 continue;
             }
             let sent = document::to_text(wanted).map_err(|why| {
@@ -508,18 +539,16 @@ impl Role {
             FRESH.send(work.cx, send).await?;
             work.changed();
         }
-        for arn in before
-            .iter()
-            .filter(|arn| !wanted.contains(arn) && there.arns.contains(arn))
-        {
+        for arn in before.iter().filter(|arn| !wanted.contains(arn)) {
             let request = iam.detach_role_policy().role_name(work.id).policy_arn(arn);
-            done_if_absent(request.send().await.map_err(sdk("iam:DetachRolePolicy")))?;
+            let send = || async { request.clone().send().await.map_err(sdk("iam:DetachRolePolicy")) };
+            removed(work.cx, send).await?;
             work.changed();
         }
-        let gone = inline_before.keys().filter(|policy| inline.get(policy).is_none());
-        for policy in gone.filter(|policy| there.inline.iter().any(|(name, _)| **name == ***policy)) {
+        for policy in inline_before.keys().filter(|policy| inline.get(policy).is_none()) {
             let request = iam.delete_role_policy().role_name(work.id).policy_name(&**policy);
-            done_if_absent(request.send().await.map_err(sdk("iam:DeleteRolePolicy")))?;
+            let send = || async { request.clone().send().await.map_err(sdk("iam:DeleteRolePolicy")) };
+            removed(work.cx, send).await?;
             work.changed();
         }
         Ok(())

@@ -4,6 +4,7 @@
 
 mod moto;
 mod network;
+mod past;
 mod rig;
 #[path = "../runtime/mod.rs"]
 mod runtime;

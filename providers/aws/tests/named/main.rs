@@ -7,5 +7,6 @@ mod eks;
 mod iam;
 mod lab;
 mod moto;
+mod past;
 #[path = "../runtime/mod.rs"]
 mod runtime;

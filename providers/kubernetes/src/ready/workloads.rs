@@ -79,7 +79,10 @@ fn deployment(live: &Json) -> State {
         };
     }
     if updated >= wanted && all > updated {
-        return State::waiting(format!("{} old pods to go", all - updated));
+        return State::waiting(match all - updated {
+            1 => "1 old pod to go".to_owned(),
+            n => format!("{n} old pods to go"),
+        });
     }
     pods_ready(available.min(updated), wanted)
 }
@@ -199,7 +202,7 @@ mod tests {
         };
         assert_eq!(of(2, 2, 2, 2), State::Ready);
         assert_eq!(of(1, 2, 2, 2), State::waiting("waiting for its controller"));
-        assert_eq!(of(2, 3, 2, 3), State::waiting("1 old pods to go"));
+        assert_eq!(of(2, 3, 2, 3), State::waiting("1 old pod to go"));
         assert_eq!(of(2, 2, 2, 1), State::waiting("1 of 2 pods ready"));
     }
 
