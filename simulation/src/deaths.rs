@@ -53,7 +53,7 @@ async fn run(process: &Process<'_>, goal: &Goal) -> Result<(), Failed> {
 /// Runs to a goal and makes sure that it was reached. Gives what exists then. Nothing goes wrong, but services may lag behind.
 fn reach(machine: &Machine, at: &Moment, goal: &Goal, lag: &Trouble) -> Result<Inventory, Failed> {
     let (disk, cloud) = at.restored();
-    machine.process(disk, cloud, lag, async |process| {
+    machine.process(&disk, cloud, lag, async |process| {
         run(process, goal).await?;
         if lag.is_some() || process.lags() {
             process.rest().await;
@@ -69,7 +69,7 @@ fn reach(machine: &Machine, at: &Moment, goal: &Goal, lag: &Trouble) -> Result<I
 /// What exists at a moment.
 fn exists(machine: &Machine, at: &Moment) -> Result<Inventory, Failed> {
     let (disk, cloud) = at.restored();
-    machine.process(disk, cloud, &Trouble::default(), async |process| {
+    machine.process(&disk, cloud, &Trouble::default(), async |process| {
         process.inventory()
     })
 }
@@ -174,9 +174,7 @@ fn record(machine: &Machine, from: &Moment, goal: &Goal, trouble: &Trouble) -> R
     if let Some((write, bytes)) = trouble.full {
         disk.fail_at(write, Fault::Full(bytes));
     }
-    let ran = machine.process(disk.clone(), cloud, trouble, async |process| {
-        run(process, goal).await
-    });
+    let ran = machine.process(&disk, cloud, trouble, async |process| run(process, goal).await);
     // That a note was not taken, nobody needs to say.
     let states = format!("{STATES}/");
     let full = disk.refused().iter().any(|name| name.starts_with(&states));

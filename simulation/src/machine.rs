@@ -109,7 +109,7 @@ impl Machine {
     /// Where the sandbox cannot be opened, and what `act` fails with.
     pub fn process<R>(
         &self,
-        disk: MemoryBlobs,
+        disk: &MemoryBlobs,
         cloud: Cloud,
         trouble: &Trouble,
         act: impl AsyncFnOnce(&Process<'_>) -> Result<R, Failed>,

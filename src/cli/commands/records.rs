@@ -158,19 +158,17 @@ impl Amending<'_> {
         restores: bool,
         decide: impl Fn(&Snapshot) -> Result<Amendment, Error>,
     ) -> Result<(), Error> {
-        let (serial, now) = (
-            session.with(|snapshot| snapshot.header.serial),
-            decide(&session.snapshot())?,
-        );
+        let found = session.snapshot();
+        let now = decide(&found)?;
         // A copy that takes the place of nothing is there as soon as the state is.
-        if !now.is_same(shown) && !(restores && now.is_empty()) {
+        if !(now.is_same(shown) || restores && now.is_empty()) {
             return Err(Error::failed("the state has changed since this was shown")
                 .hint("nothing was done; run it again to see what changes"));
         }
         let run = run::started(self.context, self.workspace, self.world);
         let at = run.at;
         let mut entries = Vec::new();
-        if now.serial > serial {
+        if now.serial > found.header.serial {
             entries.push(JournalEntry::Reach(now.serial));
         }
         entries.push(JournalEntry::Run(run));
@@ -188,7 +186,7 @@ impl Amending<'_> {
         let result = RunResult::Done;
         entries.push(JournalEntry::Close { result, at });
         // All of it or nothing: what the state would refuse is found before anything is queued.
-        let mut trial = session.snapshot();
+        let mut trial = found;
         for entry in &entries {
             trial.apply(entry).map_err(StateError::Invalid)?;
         }
