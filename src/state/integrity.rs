@@ -62,6 +62,7 @@ impl Snapshot {
     /// [`Invalid`] where the state would contradict itself.
     pub fn apply(&mut self, entry: &JournalEntry) -> Result<(), Invalid> {
         match entry {
+            JournalEntry::Reach(serial) => self.header.serial = self.header.serial.max(*serial),
             JournalEntry::Run(run) => {
                 self.header.serial = self.header.serial.saturating_add(1);
                 self.run = Some(Arc::new(RunRecord {

@@ -38,7 +38,7 @@ pub(crate) struct Amendment {
 }
 
 impl Amendment {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.outputs.is_none() && self.intents.is_empty() && self.ended.is_empty()
     }
 
@@ -112,15 +112,7 @@ impl Amending<'_> {
     ) -> Result<Amended, Error> {
         let terminal = self.context.terminal;
         after_others(self.context, self.workspace, self.location, self.consent.wait).await?;
-        let recorded = match self.workspace.recorded(self.location).await {
-            // A copy of it is about to take its place.
-            Err(Error::State(error))
-                if opening.restores.is_some() && matches!(*error, StateError::Gone { .. }) =>
-            {
-                Recorded::nothing(self.location)
-            }
-            recorded => recorded?,
-        };
+        let recorded = self.recorded(&opening).await?;
         let shown = decide(&recorded.snapshot)?;
         if shown.is_empty() {
             return Ok(Amended::Not);
@@ -129,52 +121,83 @@ impl Amending<'_> {
         if !terminal.consents(self.consent.yes, question)? {
             return Ok(Amended::Declined);
         }
+        self.change(opening, &shown, decide).await?;
+        Ok(Amended::Recorded)
+    }
+
+    /// What is recorded before that.
+    pub(super) async fn recorded(&self, opening: &Opening) -> Result<Recorded, Error> {
+        match self.workspace.recorded(self.location).await {
+            // A copy of it is about to take its place.
+            Err(Error::State(error))
+                if opening.restores.is_some() && matches!(*error, StateError::Gone { .. }) =>
+            {
+                Ok(Recorded::nothing(self.location))
+            }
+            recorded => recorded,
+        }
+    }
+
+    /// Records what was shown.
+    pub(super) async fn change(
+        &self,
+        opening: Opening,
+        shown: &Amendment,
+        decide: impl Fn(&Snapshot) -> Result<Amendment, Error>,
+    ) -> Result<(), Error> {
         let store = &self.workspace.store;
         let open = async || Ok(Session::open(store, self.location, opening.clone()).await?);
-        let session = patiently(terminal, self.consent.wait, open).await?;
-        let done = self.record(&session, &shown, &decide).await;
+        let session = patiently(self.context.terminal, self.consent.wait, open).await?;
+        let restores = opening.restores.is_some();
+        let done = self.record(&session, shown, restores, decide).await;
         // What could be recorded is kept, and the lock goes either way.
         let closed = session.close().await;
         done?;
-        closed?;
-        Ok(Amended::Recorded)
+        closed.map_err(Error::from)
     }
 
     async fn record(
         &self,
         session: &Session,
         shown: &Amendment,
+        restores: bool,
         decide: impl Fn(&Snapshot) -> Result<Amendment, Error>,
     ) -> Result<(), Error> {
-        if !decide(&session.snapshot())?.is_same(shown) {
+        let found = session.snapshot();
+        let now = decide(&found)?;
+        // A copy that takes the place of nothing is there as soon as the state is.
+        if !(now.is_same(shown) || restores && now.is_empty()) {
             return Err(Error::failed("the state has changed since this was shown")
                 .hint("nothing was done; run it again to see what changes"));
         }
-        session.reach(shown.serial);
         let run = run::started(self.context, self.workspace, self.world);
         let at = run.at;
-        let mut entries = vec![JournalEntry::Run(run)];
-        if !shown.changes.is_empty() {
+        let mut entries = Vec::new();
+        if now.serial > found.header.serial {
+            entries.push(JournalEntry::Reach(now.serial));
+        }
+        entries.push(JournalEntry::Run(run));
+        if !now.changes.is_empty() {
             entries.push(JournalEntry::End {
                 token: None,
                 ending: Ending::Done,
-                changes: shown.changes.clone(),
+                changes: now.changes,
                 at,
             });
         }
-        entries.extend(shown.ended.iter().map(|intent| JournalEntry::End {
+        entries.extend(now.ended.iter().map(|intent| JournalEntry::End {
             token: Some(intent.token.clone()),
             ending: Ending::Failed,
             changes: Vec::new(),
             at,
         }));
-        let begins = shown.intents.iter();
+        let begins = now.intents.iter();
         entries.extend(begins.map(|intent| JournalEntry::Begin(Box::new((**intent).clone()))));
-        entries.extend(shown.outputs.clone().map(JournalEntry::Outputs));
+        entries.extend(now.outputs.map(JournalEntry::Outputs));
         let result = RunResult::Done;
         entries.push(JournalEntry::Close { result, at });
         // All of it or nothing: what the state would refuse is found before anything is queued.
-        let mut trial = session.snapshot();
+        let mut trial = found;
         for entry in &entries {
             trial.apply(entry).map_err(StateError::Invalid)?;
         }

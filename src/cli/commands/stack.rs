@@ -244,7 +244,7 @@ async fn rm(context: &Context, args: &StackArgs, consent: Consent) -> Result<Exi
         return Ok(Exit::Done);
     }
     // Nobody is kept from going by a stack that is gone.
-    workspace.withdraw(&location, &BTreeSet::new()).await?;
+    workspace.withdraw(stack, &location, false).await?;
     let holder = surroundings::holder(&context.command);
     let remove = async || Ok(workspace.store.remove(&location, holder.clone()).await?);
     patiently(context.terminal, consent.wait, remove).await?;

@@ -132,17 +132,19 @@ pub(super) fn resolve<'w>(
     let mut found: HashMap<Urn, &Wanted> = HashMap::new();
     let mut of: BTreeMap<(&str, &str), &Urn> = BTreeMap::new();
     let mut named: BTreeSet<&Urn> = BTreeSet::new();
-    let names = graph
-        .nodes()
-        .flat_map(|node| [(node.urn.as_str(), node), (&*node.address, node)]);
-    let nodes: HashMap<&str, &Node> = names.collect();
+    let mut declared: HashMap<&str, &Node> = HashMap::new();
+    for node in graph.nodes() {
+        for name in [&*node.address, node.urn.as_str()] {
+            declared.entry(name).or_insert(node);
+        }
+    }
     let mut recorded: HashMap<&str, Vec<&Entry>> = HashMap::new();
     for entry in snapshot.entries.values() {
         recorded.entry(&entry.record.id).or_default().push(entry);
     }
     for one in wanted {
         let (name, id) = (plain(&one.resource), plain(&one.id));
-        let Some(&node) = nodes.get(&*one.resource) else {
+        let Some(node) = declared.get(&*one.resource) else {
             let near = nearest(&one.resource, graph.nodes().map(|node| &*node.address));
             let hint = near.map_or_else(
                 || "declare it first, as it should be".to_owned(),
