@@ -1,6 +1,9 @@
 //! The files of an open state, as its session writes them.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::blobs::{Guard, Log};
 use super::error::StateError;
@@ -19,6 +22,8 @@ use super::store::{Store, off_thread};
 
 /// How often a stack is taken over from a writer who goes on writing.
 const ROUNDS: usize = 8;
+/// How often it is noted how far a run is: a copy of the state from amid it is known for what it is, up to that.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
 
 /// The files of an open state.
 #[derive(Debug)]
@@ -38,8 +43,8 @@ pub(super) struct Disk {
     log: Option<Box<dyn Log>>,
     writer: Option<Writer>,
     guard: Option<Arc<dyn Guard>>,
-    /// What was noted last.
-    noted: Option<Far>,
+    /// What was noted last, and when.
+    noted: Option<(Far, Instant)>,
 }
 
 impl Disk {
@@ -231,9 +236,15 @@ impl Disk {
         Ok(writer)
     }
 
-    /// Notes how far the state is, where that is news.
+    /// Notes how far the state is, where that is news. How far a run is, is noted now and then.
     pub(super) async fn note_seen(&mut self, far: Far) {
-        if self.noted.replace(far) != Some(far) {
+        let is_old = match self.noted {
+            Some((noted, _)) if noted == far => false,
+            Some((noted, at)) if far.is_little_more_than(noted) => at.elapsed() >= NOTE_EVERY,
+            _ => true,
+        };
+        if is_old {
+            self.noted = Some((far, Instant::now()));
             let Self {
                 store,
                 location,

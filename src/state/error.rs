@@ -393,7 +393,7 @@ fn uses(resources: usize, consumers: &[String]) -> String {
 /// How a state falls short of what was seen of it.
 fn behind(serial: u64, seen: u64) -> String {
     if serial == seen {
-        format!("amid run {serial}, and the end of that run was seen here")
+        format!("amid run {serial}, and more of that run was seen here")
     } else {
         format!("at run {serial}, and run {seen} of it was seen here")
     }

@@ -39,12 +39,20 @@ impl fmt::Debug for Notes {
     }
 }
 
-/// How far a state is: at which run, and whether that has ended.
+/// How far a state is: at which run, whether that has ended, and how far it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Far {
     serial: u64,
     #[serde(default)]
     ended: bool,
+    /// Grows by one with each call that the run begins, and again when that has ended.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    calls: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl Far {
@@ -54,12 +62,22 @@ impl Far {
         Self {
             serial: snapshot.header.serial,
             ended: run.is_none_or(|run| run.end.is_some()),
+            calls: 2 * run.map_or(0, |run| run.steps.len() as u64) + snapshot.intents.len() as u64,
         }
     }
 
     /// At a run of which nothing more is known.
     pub(super) fn at(serial: u64) -> Self {
-        Self { serial, ended: false }
+        Self {
+            serial,
+            ended: false,
+            calls: 0,
+        }
+    }
+
+    /// True where only calls lie between this and `before`.
+    pub(super) fn is_little_more_than(self, before: Self) -> bool {
+        (self.serial, self.ended) == (before.serial, before.ended)
     }
 }
 
@@ -78,8 +96,15 @@ pub(super) struct Seen {
 
 impl Seen {
     fn checksum(lineage: &str, far: Far) -> String {
-        let ended = [u8::from(far.ended)];
-        hex(&fingerprint(&[lineage.as_bytes(), &far.serial.to_be_bytes(), &ended])[..4])
+        let (serial, ended, calls) = (
+            far.serial.to_be_bytes(),
+            [u8::from(far.ended)],
+            far.calls.to_be_bytes(),
+        );
+        let parts: [&[u8]; 4] = [lineage.as_bytes(), &serial, &ended, &calls];
+        // Notes did not tell of calls once.
+        let parts = if far.calls == 0 { &parts[..3] } else { &parts[..] };
+        hex(&fingerprint(parts)[..4])
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {

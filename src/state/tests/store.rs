@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::sample::{Sample, append, close, dev, entry, holder, make, opening, run, ticket};
 use crate::state::blobs::{BlobError, Blobs, Lock, Log, MemoryBlobs};
 use crate::state::seen::Far;
-use crate::state::{Header, Holder, Location, Opening, Session, Snapshot, StateError, Store};
+use crate::state::{Header, Holder, JournalEntry, Location, Opening, Session, Snapshot, StateError, Store};
 
 async fn once(sample: &Sample, location: &Location) {
     let session = Session::open(&sample.store, location, opening()).await.unwrap();
@@ -187,7 +187,7 @@ async fn only_an_empty_state_can_be_removed_and_then_all_of_it_is_gone() {
     );
     assert!(!sample.store.is_closing(&dev()).await.unwrap());
     let session = Session::open(&sample.store, &dev(), opening()).await.unwrap();
-    let gone = crate::state::JournalEntry::End {
+    let gone = JournalEntry::End {
         token: None,
         ending: crate::state::Ending::Done,
         changes: vec![crate::state::Change::Remove(made.key_of())],
@@ -251,7 +251,7 @@ async fn a_copy_from_amid_a_run_that_has_ended_is_an_older_one() {
     put_back(&sample.blobs, &old);
     let error = store.read(&dev()).await.unwrap_err().to_string();
     assert!(
-        error.contains("amid run 1, and the end of that run was seen here"),
+        error.contains("amid run 1, and more of that run was seen here"),
         "{error}"
     );
     // Put back while that run went on, it would be the state there is.
@@ -602,4 +602,30 @@ async fn a_damaged_note_is_told_once_and_written_anew() {
     heard.lock().unwrap().clear();
     noting().read(&dev()).await.unwrap();
     assert!(heard.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_from_amid_a_run_that_went_on_is_an_older_one() {
+    let (sample, notes) = (Sample::new(), MemoryBlobs::new());
+    let store = sample.store.clone().noting(Arc::new(notes), None, |_| ());
+    let session = Session::open(&store, &dev(), opening()).await.unwrap();
+    let write = async |lines: Vec<JournalEntry>| {
+        let last = ticket(&session, lines).unwrap();
+        session.durable(last).await.unwrap();
+    };
+    write([run(1)].into_iter().chain(make(10, &entry("a"))).collect()).await;
+    let amid = sample.blobs.contents();
+    super::bucket::pass(2).await;
+    let [began, ended] = make(20, &entry("b"));
+    write(vec![began]).await;
+    let died = sample.blobs.contents();
+    drop(session);
+    let open = async || Session::open(&store, &dev(), opening()).await;
+    put_back(&sample.blobs, &amid);
+    assert!(matches!(open().await, Err(StateError::Older { .. })));
+    put_back(&sample.blobs, &died);
+    let session = open().await.unwrap();
+    append(&session, [ended, close(30)]).unwrap();
+    session.close().await.unwrap();
+    assert_eq!(store.read(&dev()).await.unwrap().unwrap().0.entries.len(), 2);
 }
