@@ -185,6 +185,44 @@ fn a_half_made_thing_is_recorded_blocks_its_dependents_and_is_finished_by_the_ne
     });
 }
 
+/// The answer to the first of a create's requests is lost.
+#[test]
+fn what_a_lost_answer_left_half_made_is_finished_by_the_same_run() {
+    on_clock(async {
+        let text =
+            r#"{"s": {"type": "Stepwise"}, "user": {"type": "Item", "properties": {"uses": ["${s.id}"]}}}"#;
+        let record = |stack: &Stack| {
+            stack
+                .snapshot()
+                .live(&urn("Stepwise", "s"))
+                .unwrap()
+                .record
+                .clone()
+        };
+        let stack = Stack::new();
+        stack
+            .world
+            .fault(Fault::new(Effect::LoseFirstAnswer).api(Api::Create));
+        let ran = stack.run(text).await;
+        assert_eq!(ran.failed(), [].into());
+        assert_eq!(ran.did(), ["Created s", "Created user"]);
+        assert_eq!(stack.world.made(&urn("Stepwise", "s")), 1);
+        assert_eq!(record(&stack).incomplete, Vec::<String>::new());
+        // Where it cannot be finished either, it is known to be there.
+        let stack = Stack::new();
+        stack
+            .world
+            .fault(Fault::new(Effect::LoseFirstAnswer).api(Api::Create));
+        stack.world.fault(Fault::new(Effect::Refuse).api(Api::Update));
+        let ran = stack.run(text).await;
+        assert_eq!(ran.failed(), [("s", "AccessDenied")].into());
+        assert_eq!(record(&stack).incomplete, ["attach", "finish"]);
+        assert!(stack.snapshot().intents.is_empty());
+        assert_eq!(stack.up(text).await.did(), ["Updated s", "Created user"]);
+        assert_eq!(stack.world.made(&urn("Stepwise", "s")), 1);
+    });
+}
+
 /// Only what is known to have been sent can be taken away again.
 #[test]
 fn what_a_half_made_successor_is_to_keep_stays_when_the_next_run_finishes_it() {
