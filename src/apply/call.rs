@@ -10,6 +10,7 @@ use epid_provider::{
     Record, Recorded, Recovered, Resolved, Retry, Timestamp, Token, Urn,
 };
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::clock::Clock;
@@ -390,47 +391,55 @@ impl Sending<'_> {
 
     /// Finishes what a create made in part before its answer was lost, by the update that the next run would send. What an
     /// update left in part is for the next run: it was repeated to find out.
-    async fn finish(
-        &self,
+    fn finish<'a>(
+        &'a self,
         partial: Partial,
         lost: Failure,
-        cx: &Call,
+        cx: &'a Call,
         step: StepId,
-        means: &Means,
-    ) -> Report {
-        let record = means.session.with(|snapshot| {
-            let intent = snapshot.intents.get(&cx.token)?;
-            Some(intent.entry.record.clone())
-        });
-        let creates = self.operation == Operation::Create && means.control.stop() < Stop::Cancel;
-        let Some(record) = record.filter(|_| creates) else {
-            let failure = Failure {
-                message: format!("{}; `{}` is there and not finished", lost.message, partial.id),
-                ..lost
+        means: &'a Means,
+    ) -> BoxFuture<'a, Report> {
+        let finished = async move {
+            let record = means.session.with(|snapshot| {
+                let intent = snapshot.intents.get(&cx.token)?;
+                Some(intent.entry.record.clone())
+            });
+            let creates = self.operation == Operation::Create && means.control.stop() < Stop::Cancel;
+            let Some(record) = record.filter(|_| creates) else {
+                let failure = Failure {
+                    message: format!("{}; `{}` is there and not finished", lost.message, partial.id),
+                    ..lost
+                };
+                return Report::Half(partial, failure.with_hint("the next `epid up` finishes it"));
             };
-            return Report::Half(partial, failure.with_hint("the next `epid up` finishes it"));
+            if let Err(failure) = cx.checkpoint(&partial).await {
+                return Report::Half(partial, failure);
+            }
+            if let Err(error) = means.session.check_lock().await {
+                return Report::Unclear(Failure::new("Lock", error).with_outcome(Outcome::Unknown));
+            }
+            let record = Record {
+                id: partial.id.clone(),
+                outputs: partial.outputs.clone(),
+                incomplete: partial.incomplete.clone(),
+                ..record
+            };
+            let update = Sending {
+                operation: Operation::Update,
+                record: Some(&record),
+                ..*self
+            };
+            match update.run(cx, step, means).await {
+                Report::Failed(failure) => Report::Half(partial, failure),
+                // An update need not say again what was told of it.
+                Report::Half(later, failure) => {
+                    let outputs = partial.outputs.merged(&later.outputs);
+                    Report::Half(Partial { outputs, ..later }, failure)
+                }
+                report => report,
+            }
         };
-        if let Err(failure) = cx.checkpoint(&partial).await {
-            return Report::Half(partial, failure);
-        }
-        if let Err(error) = means.session.check_lock().await {
-            return Report::NotBegun(error);
-        }
-        let record = Record {
-            id: partial.id.clone(),
-            outputs: partial.outputs.clone(),
-            incomplete: partial.incomplete.clone(),
-            ..record
-        };
-        let update = Sending {
-            operation: Operation::Update,
-            record: Some(&record),
-            ..*self
-        };
-        match update.run(cx, step, means).boxed().await {
-            Report::Failed(failure) => Report::Half(partial, failure),
-            report => report,
-        }
+        finished.boxed()
     }
 
     /// Finds out what became of a call whose answer was lost; nothing is sent again before that.

@@ -469,6 +469,7 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
         leftover: entry.role == Role::Condemned,
         undo_drift: false,
         unmarked: false,
+        unfinished: Vec::new(),
         gone: removal.action == Action::Drop
             && entry.role == Role::Live
             && planner.gone.contains(entry.urn()),

@@ -100,7 +100,8 @@ where
             .with_hint("check the network, the region and AWS_ENDPOINT_URL"),
         SdkError::DispatchFailure(dispatch) if dispatch.is_timeout() => lost("Timeout"),
         SdkError::DispatchFailure(_) => lost("ConnectionLost"),
-        _ => match answer.filter(|answer| answer.status().is_success()) {
+        _ => match answer {
+            Some(answer) if !answer.status().is_success() => no_refusal(action, answer),
             Some(answer) => {
                 unreadable(action, "not the service's", content_type(answer)).with_retry(Retry::Yes)
             }

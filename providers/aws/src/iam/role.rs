@@ -16,7 +16,7 @@ use crate::clients::Clients;
 use crate::given::{self, text, texts};
 use crate::inputs::int;
 use crate::kind::named;
-use crate::named::{LOOK, Named, Seen, Work, gone, sdk, token_of};
+use crate::named::{LOOK, Named, Seen, Work, gone, sdk, there, token_of};
 use crate::patience::Patience;
 use crate::tags::{self, Tags};
 use crate::wait::UNSEEN;
@@ -154,7 +154,9 @@ async fn attached(work: Work<'_>, applied: Option<&Value>) -> Result<Attached, F
 async fn read(work: Work<'_>) -> Result<Option<aws_sdk_iam::types::Role>, Failure> {
     let answer = work.aws.iam.get_role().role_name(work.id).send().await;
     let found = unless_absent(answer.map_err(sdk("iam:GetRole")))?;
-    Ok(found.and_then(|output| output.role))
+    found
+        .map(|output| there("iam:GetRole", "Role", output.role))
+        .transpose()
 }
 
 fn outputs(role: &aws_sdk_iam::types::Role) -> Value {

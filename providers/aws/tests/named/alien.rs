@@ -23,6 +23,7 @@ fn alien(to: &'static str, (status, content_type, body): (u16, &'static str, &'s
         status,
         content_type,
         body,
+        has_id: false,
     }
 }
 
@@ -57,6 +58,35 @@ async fn no_kind_takes_an_answer_that_is_not_the_services_for_absence() {
                 "{failure:?}"
             );
         }
+    }
+}
+
+/// A service, or what imitates one, that leaves out the very thing that it was asked for.
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_what_was_asked_for_is_not_absence() {
+    let lab = Lab::new().await;
+    for (kind, body) in [
+        ("aws:eks:Cluster", "{}"),
+        ("aws:eks:Addon", "{}"),
+        ("aws:eks:FargateProfile", "{}"),
+        ("aws:eks:AccessEntry", "{}"),
+        (
+            "aws:iam:Role",
+            "<GetRoleResponse><GetRoleResult/></GetRoleResponse>",
+        ),
+        (
+            "aws:iam:Policy",
+            "<GetPolicyResponse><GetPolicyResult/></GetPolicyResponse>",
+        ),
+        ("aws:ec2:Vpc", "<DescribeVpcsResponse/>"),
+    ] {
+        *lab.alien.lock().unwrap() = Some(Alien {
+            has_id: true,
+            ..alien("", (200, "text/plain", body))
+        });
+        let record = recorded(&Kind::parse(kind).unwrap());
+        let seen = lab.observe(Query::Record(Box::new(record))).await;
+        assert_eq!(seen.expect_err(kind).code, "BadAnswer", "{kind}");
     }
 }
 

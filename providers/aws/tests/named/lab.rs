@@ -44,6 +44,8 @@ pub(crate) struct Alien {
     pub(crate) status: u16,
     pub(crate) content_type: &'static str,
     pub(crate) body: &'static str,
+    /// Whether it bears an id, as those of AWS do.
+    pub(crate) has_id: bool,
 }
 
 impl Alien {
@@ -57,6 +59,10 @@ impl Alien {
         *answer.status_mut() = http::StatusCode::from_u16(self.status).unwrap();
         let kind = http::HeaderValue::from_static(self.content_type);
         answer.headers_mut().insert("content-type", kind);
+        if self.has_id {
+            let id = http::HeaderValue::from_static("r-1");
+            answer.headers_mut().insert("x-amzn-requestid", id);
+        }
         answer
     }
 }
