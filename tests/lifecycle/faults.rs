@@ -179,6 +179,12 @@ fn a_half_made_thing_is_recorded_blocks_its_dependents_and_is_finished_by_the_ne
             snapshot.live(&urn("Stepwise", "s")).unwrap().record.incomplete,
             ["attach", "finish"]
         );
+        let plan = stack.plan(&stack.graph(text), Mode::Up);
+        let unfinished = plan.steps.iter().filter(|step| !step.unfinished.is_empty());
+        let unfinished: Vec<_> = unfinished
+            .map(|step| (&*step.address, step.unfinished.join(", ")))
+            .collect();
+        assert_eq!(unfinished, [("s", "attach, finish".to_owned())]);
         let ran = stack.up(text).await;
         assert_eq!(ran.did(), ["Updated s", "Created user"]);
         assert_eq!(stack.world.made(&urn("Stepwise", "s")), 1);

@@ -154,8 +154,10 @@ async fn attached(work: Work<'_>, applied: Option<&Value>) -> Result<Attached, F
 async fn read(work: Work<'_>) -> Result<Option<aws_sdk_iam::types::Role>, Failure> {
     let answer = work.aws.iam.get_role().role_name(work.id).send().await;
     let found = unless_absent(answer.map_err(sdk("iam:GetRole")))?;
+    // What is missing in one, the SDK makes empty.
+    let whole = |role: &aws_sdk_iam::types::Role| !role.arn.is_empty();
     found
-        .map(|output| there("iam:GetRole", "Role", output.role))
+        .map(|output| there("iam:GetRole", "Role", output.role.filter(whole)))
         .transpose()
 }
 
