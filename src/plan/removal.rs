@@ -469,7 +469,6 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
         leftover: entry.role == Role::Condemned,
         undo_drift: false,
         unmarked: false,
-        unfinished: Vec::new(),
         gone: removal.action == Action::Drop
             && entry.role == Role::Live
             && planner.gone.contains(entry.urn()),
@@ -477,6 +476,7 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
         desired: None,
         changes: Vec::new(),
         options: Vec::new(),
+        unfinished: Vec::new(),
         from: None,
         takes: Vec::new(),
         provider: entry.provider.as_ref().map(|p| p.urn.clone()),
