@@ -166,7 +166,8 @@ fn refused(action: &str, status: u16, code: &str, message: &str) -> Failure {
 fn again(status: u16, code: &str, failure: Failure) -> Failure {
     if THROTTLES.contains(&code) || status == 429 || (code == "ServiceUnavailable" && status == 503) {
         failure.with_retry(Retry::Throttled)
-    } else if status >= 500 || code == "RequestTimeout" || code == "RequestTimeoutException" {
+    } else if status >= 500 || status == 408 || code == "RequestTimeout" || code == "RequestTimeoutException"
+    {
         failure.with_retry(Retry::Yes).with_outcome(Outcome::Unknown)
     } else {
         failure
