@@ -233,8 +233,15 @@ fn certificate(cx: &Call, inputs: &Value) -> Result<Value, Failure> {
     params.not_after = epoch + now + DAY * u32::try_from(days).unwrap_or(u32::MAX);
     let key = rcgen::KeyPair::generate().map_err(refused)?;
     let certificate = params.self_signed(&key).map_err(refused)?;
+    let pem = Value::from(certificate.pem());
+    // It holds its inputs, in base64.
+    let pem = if inputs.has_secret() {
+        pem.into_secret()
+    } else {
+        pem
+    };
     Ok(Value::map([
-        ("certificate", Value::from(certificate.pem())),
+        ("certificate", pem),
         ("privateKey", Value::from(key.serialize_pem()).into_secret()),
     ]))
 }

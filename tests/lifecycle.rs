@@ -40,3 +40,5 @@ mod rivals;
 mod selection;
 #[path = "lifecycle/stack.rs"]
 mod stack;
+#[path = "lifecycle/unclear.rs"]
+mod unclear;

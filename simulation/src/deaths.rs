@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use epid::state::blobs::Fault;
 
 use crate::inventory::Inventory;
-use crate::machine::{Failed, Machine, Process, Unfinished, tells_of_full_disk};
+use crate::machine::{Failed, Machine, Process, STATES, Unfinished, tells_of_full_disk};
 use crate::moments::{Moment, Recorder};
 use crate::trouble::Trouble;
 
@@ -53,7 +53,7 @@ async fn run(process: &Process<'_>, goal: &Goal) -> Result<(), Failed> {
 /// Runs to a goal and makes sure that it was reached. Gives what exists then. Nothing goes wrong, but services may lag behind.
 fn reach(machine: &Machine, at: &Moment, goal: &Goal, lag: &Trouble) -> Result<Inventory, Failed> {
     let (disk, cloud) = at.restored();
-    machine.process(disk, cloud, lag, async |process| {
+    machine.process(&disk, cloud, lag, async |process| {
         run(process, goal).await?;
         if lag.is_some() || process.lags() {
             process.rest().await;
@@ -69,7 +69,7 @@ fn reach(machine: &Machine, at: &Moment, goal: &Goal, lag: &Trouble) -> Result<I
 /// What exists at a moment.
 fn exists(machine: &Machine, at: &Moment) -> Result<Inventory, Failed> {
     let (disk, cloud) = at.restored();
-    machine.process(disk, cloud, &Trouble::default(), async |process| {
+    machine.process(&disk, cloud, &Trouble::default(), async |process| {
         process.inventory()
     })
 }
@@ -174,10 +174,10 @@ fn record(machine: &Machine, from: &Moment, goal: &Goal, trouble: &Trouble) -> R
     if let Some((write, bytes)) = trouble.full {
         disk.fail_at(write, Fault::Full(bytes));
     }
-    let ran = machine.process(disk.clone(), cloud, trouble, async |process| {
-        run(process, goal).await
-    });
-    let full = trouble.full.is_some_and(|(write, _)| disk.writes() > write);
+    let ran = machine.process(&disk, cloud, trouble, async |process| run(process, goal).await);
+    // That a note was not taken, nobody needs to say.
+    let states = format!("{STATES}/");
+    let full = disk.refused().iter().any(|name| name.starts_with(&states));
     match ran {
         Ok(()) if full => Err("the disk was full, and the run did not say so".into()),
         Err(error) if full && tells_of_full_disk(&error) => Ok(recorder.moments()),

@@ -1,25 +1,27 @@
 //! One process on a disk and a cloud: what `epid up` and `epid destroy` do there, without a terminal.
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use epid::apply::{Clock, Control, Executor, Outcome, Stopper, TokioClock};
 use epid::builtin::Builtin;
-use epid::cli::providers_of;
+use epid::cli::{Derivations, providers_of};
 use epid::expression::Digests;
 use epid::graph::{Inputs, Providers, ResourceGraph, build};
-use epid::observe::{Depth, Looking, observe};
+use epid::observe::{Depth, Looking, Seen, observe};
 use epid::plan::{Action, Mode, Plan, Refresh, Request, Selection, plan};
 use epid::program::{Components, Project, Severity, StackFile, draft_values};
 use epid::state::blobs::MemoryBlobs;
 use epid::state::{
-    Entropy, Header, Holder, KeyRing, Location, Opening, Run, Session, Snapshot, StateError, Store,
+    Entropy, Header, Holder, JournalEntry, KeyRing, Location, Opening, Run, Session, Snapshot, StackKeys,
+    StateError, Store,
 };
 use epid_fake::Fake;
-use epid_provider::{Map, Timestamp, Token, Value};
+use epid_provider::{Map, Timestamp, Token, Urn, Value};
 use epid_sandbox::{MemoryStore, Sandbox, Settings, WorldStore};
 
 use crate::cloud::{Cloud, Recording};
@@ -28,6 +30,9 @@ use crate::trouble::Trouble;
 
 /// When every world begins: 2026-01-01T00:00:00Z.
 const BEGINNING: u64 = 1_767_225_600_000;
+
+/// Where on a disk the states are. What is noted of them lies beside that, for the project and for the person.
+pub(crate) const STATES: &str = "states";
 
 /// Why something did not go as it should, for people.
 pub type Failed = Box<dyn Error + Send + Sync>;
@@ -104,7 +109,7 @@ impl Machine {
     /// Where the sandbox cannot be opened, and what `act` fails with.
     pub fn process<R>(
         &self,
-        disk: MemoryBlobs,
+        disk: &MemoryBlobs,
         cloud: Cloud,
         trouble: &Trouble,
         act: impl AsyncFnOnce(&Process<'_>) -> Result<R, Failed>,
@@ -116,16 +121,32 @@ impl Machine {
         runtime.block_on(async {
             let (services, now) = Services::open(cloud, trouble)?;
             let (stopper, control) = Stopper::new();
+            let warned = Arc::new(Mutex::new(None));
+            let warning = warned.clone();
+            let [states, project, person] =
+                [STATES, "project", "person"].map(|folder| Arc::new(disk.within(folder)));
             let process = Process {
                 machine: self,
-                store: Store::new(Arc::new(disk), self.keys.clone(), entropy()),
+                store: Store::new(states, self.keys.clone(), entropy()).noting(
+                    project,
+                    Some(person),
+                    move |problem| {
+                        if let Ok(mut warning) = warning.lock() {
+                            warning.get_or_insert(problem.to_string());
+                        }
+                    },
+                ),
                 providers: services.providers(),
                 clock: Arc::new(TokioClock::starting_at(now)),
                 control,
                 _stopper: stopper,
                 services,
             };
-            act(&process).await
+            let done = act(&process).await?;
+            match warned.lock().ok().and_then(|mut warned| warned.take()) {
+                Some(warning) => Err(warning.into()),
+                None => Ok(done),
+            }
         })
     }
 }
@@ -202,6 +223,38 @@ fn entropy() -> Entropy {
     })
 }
 
+/// Digests under the keys of a state, where there is one.
+struct Keyed {
+    keys: Option<StackKeys>,
+    /// Something could not be told because there is none yet.
+    lacked_key: Cell<bool>,
+}
+
+impl Keyed {
+    fn new(keys: Option<&StackKeys>) -> Self {
+        Self {
+            keys: keys.cloned(),
+            lacked_key: Cell::new(false),
+        }
+    }
+}
+
+impl Digests for Keyed {
+    fn digest(&self, bytes: &[u8]) -> Option<String> {
+        self.lacked_key.set(self.lacked_key.get() || self.keys.is_none());
+        self.keys.as_ref()?.digest_bytes(bytes)
+    }
+}
+
+/// A plan as somebody was shown it.
+struct Shown {
+    plan: Plan,
+    /// What it was made from.
+    basis: Snapshot,
+    /// It may be another the next time although nothing was recorded in between.
+    passing: bool,
+}
+
 /// A process that runs stacks.
 pub struct Process<'m> {
     machine: &'m Machine,
@@ -236,43 +289,159 @@ impl Process<'_> {
         self.run(stack, Mode::Destroy).await
     }
 
+    /// In the order of the command line, `src/cli/run/executing.rs`: what an earlier run left is looked into in a session of its
+    /// own, the plan is made without the lock and again where it does not hold any more under it, and others are told before and
+    /// after.
     async fn run(&self, stack: &str, mode: Mode) -> Result<(), Failed> {
         let file = self.file(stack)?;
+        self.recover(stack).await?;
+        let shown = self.shown(file, mode).await?;
+        let is_first = shown.plan.header.lineage.is_empty();
+        if is_first && shown.plan.is_empty() && shown.plan.outputs.is_empty() {
+            return Ok(());
+        }
         let session = self.open(stack).await?;
-        let done = self.run_in(&session, file, mode).await;
+        let done = self.execute(&session, file, mode, shown).await;
         let closed = session.close().await;
         done?;
         Ok(closed?)
     }
 
-    async fn run_in(&self, session: &Arc<Session>, file: &StackFile, mode: Mode) -> Result<(), Failed> {
+    async fn recover(&self, stack: &str) -> Result<(), Failed> {
+        if self.recorded(stack).await?.0.intents.is_empty() {
+            return Ok(());
+        }
+        let session = self.open(stack).await?;
+        let digests = Keyed::new(Some(session.keys()));
+        let recovered = self.executor(&session, &digests).recover(&mut |_| {}).await;
+        session.close().await?;
+        recovered?;
+        Ok(())
+    }
+
+    /// What is recorded of a stack, and its keys where it has a state.
+    async fn recorded(&self, stack: &str) -> Result<(Snapshot, Option<StackKeys>), Failed> {
+        let location = self.location(stack);
+        Ok(match self.store.read(&location).await? {
+            Some((snapshot, keys)) => (snapshot, Some(keys)),
+            None => {
+                let header = Header::new(&location.project, &location.stack, &location.world, "");
+                (Snapshot::new(header), None)
+            }
+        })
+    }
+
+    /// The plan of a stack on what is recorded, as somebody is shown it.
+    async fn shown(&self, file: &StackFile, mode: Mode) -> Result<Shown, Failed> {
+        let (snapshot, keys) = self.recorded(&file.name).await?;
+        let digests = Keyed::new(keys.as_ref());
+        let (plan, seen) = self.plan(file, &snapshot, mode, Depth::Needed, &digests).await?;
+        Ok(Shown {
+            plan,
+            passing: digests.lacked_key.get() || !seen.found.is_empty() || !seen.failed.is_empty(),
+            basis: snapshot,
+        })
+    }
+
+    async fn execute(
+        &self,
+        session: &Arc<Session>,
+        file: &StackFile,
+        mode: Mode,
+        shown: Shown,
+    ) -> Result<(), Failed> {
+        let location = self.location(&file.name);
         if mode == Mode::Up {
             session.stop_closing().await?;
             for (producer, _) in file.references.values() {
                 self.store
-                    .add_consumer(&self.location(producer), &self.location(&file.name))
+                    .add_consumer(&self.location(producer), &location)
                     .await?;
             }
         } else {
             session.start_closing().await?;
         }
-        let keys = session.keys().clone();
-        let digests = move |bytes: &[u8]| keys.digest_bytes(bytes);
-        self.executor(session, &digests).recover(&mut |_| {}).await?;
-        let snapshot = session.snapshot();
-        let (plan, _) = self.plan(file, &snapshot, mode, Depth::Needed, &digests).await?;
-        let outcome = self.executor(session, &digests).apply(&plan, &mut |_| {}).await?;
-        succeeded(&outcome)?;
+        let done = self.apply(session, file, mode, shown).await;
         match mode {
-            Mode::Up => session.publish_outputs().await?,
             Mode::Destroy => {
-                for (producer, _) in file.references.values() {
-                    let (producer, consumer) = (self.location(producer), self.location(&file.name));
-                    self.store.remove_consumer(&producer, &consumer).await?;
+                if session.with(Snapshot::is_empty) {
+                    for producer in self.store.producers(&location).await? {
+                        self.store.remove_consumer(&producer, &location).await?;
+                    }
+                    self.store.unpublish(&location).await?;
                 }
-                self.store.unpublish(&self.location(&file.name)).await?;
                 session.stop_closing().await?;
             }
+            Mode::Up if done.is_ok() => {
+                let used: Vec<Location> = file.references.values().map(|(p, _)| self.location(p)).collect();
+                let mut left = self.store.producers(&location).await?;
+                left.retain(|producer| !used.contains(producer));
+                for producer in left {
+                    self.store.remove_consumer(&producer, &location).await?;
+                }
+            }
+            Mode::Up => {}
+        }
+        done
+    }
+
+    async fn apply(
+        &self,
+        session: &Arc<Session>,
+        file: &StackFile,
+        mode: Mode,
+        shown: Shown,
+    ) -> Result<(), Failed> {
+        let digests = Keyed::new(Some(session.keys()));
+        let same = session.with(|now| {
+            let header = &shown.basis.header;
+            let first = header.lineage.is_empty() && now.header.serial == 0;
+            (first && shown.basis.is_empty() && now.is_empty()) || now.is_same(&shown.basis)
+        });
+        let mut plan = if shown.passing || !same {
+            // Nobody else is there: a plan that says more than the one before speaks of the same cloud.
+            let depth = Depth::Needed;
+            self.plan(file, &session.snapshot(), mode, depth, &digests)
+                .await?
+                .0
+        } else {
+            shown.plan
+        };
+        let header = session.with(|snapshot| snapshot.header.clone());
+        if plan.header.lineage.is_empty() && header.serial == 0 {
+            plan.header.lineage = header.lineage;
+        }
+        let mut executor = self.executor(session, &digests);
+        let text = epid_provider::with_secrets(|| serde_json::to_vec(&plan))?;
+        executor.run.plan = digests.digest(&text).map(Into::into);
+        let outcome = executor.apply(&plan, &mut |_| {}).await?;
+        if mode == Mode::Up && outcome.journal.is_none() {
+            session.publish_outputs().await?;
+            self.note_derived(session, file).await?;
+        }
+        succeeded(&outcome)
+    }
+
+    /// Writes down what the secrets of a stack come to, where that has changed.
+    async fn note_derived(&self, session: &Arc<Session>, file: &StackFile) -> Result<(), Failed> {
+        let snapshot = session.snapshot();
+        let derivations = Derivations::noting(session.keys());
+        let graph = self.graph(file, &derivations).await?;
+        // What it evaluates is noted, whatever it comes to.
+        drop(plan(&Request {
+            graph: &graph,
+            snapshot: &snapshot,
+            observed: &BTreeMap::new(),
+            providers: &self.providers,
+            mode: Mode::Up,
+            selection: &Selection::default(),
+            refresh: Refresh::Undo,
+            digests: &derivations,
+        }));
+        let derived = derivations.noted();
+        if derived != *snapshot.derived {
+            let ticket = session.append(JournalEntry::Derived(derived))?;
+            session.durable(ticket).await?;
         }
         Ok(())
     }
@@ -284,8 +453,7 @@ impl Process<'_> {
     /// What is not so.
     pub async fn is_settled(&self, stack: &str) -> Result<(), Failed> {
         let file = self.file(stack)?;
-        let recorded = self.store.read(&self.location(stack)).await?;
-        let (snapshot, keys) = recorded.ok_or("nothing is recorded")?;
+        let (snapshot, keys) = self.recorded(stack).await?;
         let verified = self.store.verify(&self.location(stack)).await?;
         if let Some(problem) = verified.problems.first() {
             return Err(problem.to_string().into());
@@ -293,12 +461,12 @@ impl Process<'_> {
         if let Some(intent) = snapshot.intents.values().next() {
             return Err(format!("{} is begun and not ended", intent.entry.urn()).into());
         }
-        let digests = move |bytes: &[u8]| keys.digest_bytes(bytes);
-        let (plan, unread) = self
+        let digests = Keyed::new(keys.as_ref());
+        let (plan, seen) = self
             .plan(file, &snapshot, Mode::Up, Depth::Refresh, &digests)
             .await?;
-        if let Some(unread) = unread {
-            return Err(unread.into());
+        if let Some((urn, failure)) = seen.failed.first() {
+            return Err(format!("{} cannot be read: {}", urn.path(), failure.message).into());
         }
         let left: Vec<String> = plan
             .steps
@@ -388,7 +556,7 @@ impl Process<'_> {
         }
     }
 
-    /// The plan of a stack on what is recorded, and the first thing that could not be looked at.
+    /// The plan of a stack on what is recorded, and what was looked at for it.
     async fn plan(
         &self,
         file: &StackFile,
@@ -396,27 +564,29 @@ impl Process<'_> {
         mode: Mode,
         depth: Depth,
         digests: &dyn Digests,
-    ) -> Result<(Plan, Option<String>), Failed> {
+    ) -> Result<(Plan, Seen), Failed> {
         let graph = match mode {
             Mode::Up => self.graph(file, digests).await?,
             Mode::Destroy => ResourceGraph::empty(),
         };
         let trial = Arc::new(Session::in_memory(Header::clone(&snapshot.header)));
         let executor = self.executor(&trial, digests);
+        let destroys = mode == Mode::Destroy;
+        // Nothing can be deleted one by one in a cluster that somebody deleted.
+        let containers = snapshot.entries.values().filter(|_| destroys);
+        let containers: BTreeSet<&Urn> = containers
+            .filter_map(|entry| entry.deleted_with.as_ref())
+            .collect();
         let seen = observe(&Looking {
             graph: &graph,
             snapshot,
             providers: &self.providers,
-            depth,
-            only: &|_| true,
+            depth: if destroys { Depth::Refresh } else { depth },
+            only: &|urn| !destroys || containers.contains(urn),
             digests,
             call: &|urn| executor.look(urn),
         })
         .await;
-        let unread = seen
-            .failed
-            .first()
-            .map(|(urn, failure)| format!("{} cannot be read: {}", urn.path(), failure.message));
         let plan = plan(&Request {
             graph: &graph,
             snapshot,
@@ -428,7 +598,7 @@ impl Process<'_> {
             digests,
         })
         .map_err(|problems| listed(problems.iter().map(|problem| problem.message.clone())))?;
-        Ok((plan, unread))
+        Ok((plan, seen))
     }
 
     async fn graph(&self, file: &StackFile, digests: &dyn Digests) -> Result<ResourceGraph, Failed> {

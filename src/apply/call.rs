@@ -462,7 +462,7 @@ impl Sending<'_> {
             step,
             Noted::Progress("the answer was lost: finding out what became of it".to_owned()),
         );
-        search_for(self.connection, &search, &intent, means)
+        search_for(self.connection, &search, &intent, means, Stop::Cancel)
             .await
             .map_err(|failure| Failure {
                 message: format!(
@@ -475,12 +475,13 @@ impl Sending<'_> {
     }
 }
 
-/// Asks a provider what became of an intent until it can tell, the time is over, or calls are cancelled.
+/// Asks a provider what became of an intent until it can tell, the time is over, or the run is told to stop that far.
 pub(super) async fn search_for(
     connection: &dyn Connection,
     cx: &Call,
     intent: &epid_provider::Intent,
     means: &Means,
+    until: Stop,
 ) -> Result<Recovered, Failure> {
     let mut waits = Waits(FIRST_WAIT);
     loop {
@@ -494,12 +495,12 @@ pub(super) async fn search_for(
             Err(failure) => failure,
         };
         let wait = waits.next();
-        if means.control.stop() == Stop::Cancel || cx.remaining() <= wait {
+        if means.control.stop() >= until || cx.remaining() <= wait {
             return Err(failure);
         }
         tokio::select! {
             biased;
-            () = means.control.reached(Stop::Cancel) => return Err(failure),
+            () = means.control.reached(until) => return Err(failure),
             () = means.clock.sleep(wait) => {}
         }
     }

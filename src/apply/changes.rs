@@ -1,6 +1,6 @@
 //! What an ended call makes of the records: one list of changes, applied as one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use epid_provider::{KindSchema, Operation, Partial, Recorded, Urn, Value};
@@ -21,7 +21,8 @@ pub(super) fn done(
         (_, Some(made)) => {
             let mut entry = intent.entry.clone();
             entry.record.id = made.id;
-            entry.record.outputs = schema.map_or(made.outputs.clone(), |s| s.mark_outputs(&made.outputs));
+            let marked = schema.map(|s| s.mark_outputs(&made.outputs, &entry.record.applied));
+            entry.record.outputs = marked.unwrap_or(made.outputs);
             entry.record.resolved = schema.map_or(made.resolved.clone(), |s| s.mark_inputs(&made.resolved));
             // One that is not finished may not have taken away yet what was there before.
             entry.record.attempted = match &intent.before {
@@ -43,7 +44,10 @@ pub(super) fn half_done(
     schema: Option<&KindSchema>,
     takes: &[RecordKey],
 ) -> Vec<Change> {
-    let outputs = schema.map_or(partial.outputs.clone(), |s| s.mark_outputs(&partial.outputs));
+    let inputs = &intent.entry.record.applied;
+    let outputs = schema.map_or(partial.outputs.clone(), |s| {
+        s.mark_outputs(&partial.outputs, inputs)
+    });
     let mut entry = match (&intent.before, intent.operation) {
         (Some(before), Operation::Update | Operation::Delete) => {
             let mut entry = before.clone();
@@ -175,13 +179,21 @@ pub(super) fn inside(snapshot: &Snapshot, container: &Entry) -> Vec<RecordKey> {
             children.entry(within).or_default().push(entry);
         }
     }
-    let mut found = Vec::new();
+    let mut found = BTreeSet::new();
     let mut open = vec![container.urn()];
     while let Some(urn) = open.pop() {
         for entry in children.remove(urn).into_iter().flatten() {
             open.push(entry.urn());
-            found.push(entry.key_of());
+            found.insert(entry.key_of());
         }
     }
-    found
+    // Whatever was made through a connection into it was in it, too, whichever generation it is taken for.
+    let through = snapshot.entries.values().filter(|e| !e.outside);
+    let through = through.filter(|e| e.provider.as_ref().is_some_and(|key| found.contains(key)));
+    let through: Vec<RecordKey> = through.map(|e| e.key_of()).collect();
+    found.extend(through);
+    // What stays keeps its connection.
+    let stays = snapshot.entries.iter().filter(|(key, _)| !found.contains(key));
+    let pinned: BTreeSet<&RecordKey> = stays.filter_map(|(_, e)| e.provider.as_ref()).collect();
+    found.into_iter().filter(|key| !pinned.contains(key)).collect()
 }

@@ -1,6 +1,7 @@
 //! The loop of a run: starts what is ready, takes what has ended, and stops when it is told to.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use epid_provider::{Key, Map, Retry, Timestamp, Urn, Value};
@@ -20,11 +21,14 @@ use super::outcome::{Outcome, StepFailure};
 use super::resolve::Resolver;
 use super::schedule::{Schedule, Status};
 use super::settle::Phase;
+use super::unclear::Unclear;
 use crate::plan::{Action, Drift, Mode, Plan, Step, StepId};
-use crate::state::{Change, Ending, Entry, JournalEntry, RecordKey, Role, RunResult, StateError, Ticket};
+use crate::state::{
+    Change, Ending, Entry, JournalEntry, Realm, RecordKey, Role, RunResult, Snapshot, StateError, Ticket,
+};
 
 /// How long cancelled calls may take to come back. CI runners kill two seconds after SIGTERM: the end is written before.
-const PATIENCE: Duration = Duration::from_millis(1500);
+pub(super) const PATIENCE: Duration = Duration::from_millis(1500);
 
 pub(super) type Running = BoxFuture<'static, (StepId, Report)>;
 
@@ -49,10 +53,12 @@ pub(super) struct Dispatcher<'a> {
     /// Calls that were made since the loop last looked.
     pub(super) started: Vec<Running>,
     pub(super) active: HashMap<StepId, Active>,
-    /// Resources that a call of an earlier run may still have made.
-    pub(super) dangling: HashSet<Urn>,
+    /// Calls of earlier runs that nobody can tell the outcome of yet.
+    pub(super) unclear: Unclear,
     /// What the live records are called by the cloud.
-    pub(super) held: HashMap<(Option<RecordKey>, Key), RecordKey>,
+    pub(super) held: HashMap<(Realm, Key), RecordKey>,
+    /// What was recorded under an id, each perhaps no more.
+    pub(super) identified: HashMap<(Realm, Arc<str>), Vec<RecordKey>>,
     /// The steps that replace, by resource.
     pub(super) replacing: HashMap<&'a Urn, StepId>,
     /// What others changed, by resource.
@@ -75,12 +81,18 @@ impl<'a> Dispatcher<'a> {
         means: Means,
         events: &'a mut dyn FnMut(Event),
     ) -> Self {
-        let (dangling, held, next_order) = executor.session.with(|snapshot| {
+        let (unclear, held, identified, next_order) = executor.session.with(|snapshot| {
             let live = snapshot.entries.values().filter(|e| e.role == Role::Live);
-            let held = live.filter_map(|e| Some(((e.provider.clone(), e.key.clone()?), e.key_of())));
+            let mut identified: HashMap<_, Vec<RecordKey>> = HashMap::new();
+            for entry in live.clone() {
+                let id = (snapshot.realm(entry.provider.as_ref()), entry.record.id.clone());
+                identified.entry(id).or_default().push(entry.key_of());
+            }
+            let held = live.filter_map(|e| Some((name(snapshot, e)?, e.key_of())));
             (
-                snapshot.intents.values().map(|i| i.entry.urn().clone()).collect(),
+                Unclear::of(snapshot),
                 held.collect(),
+                identified,
                 snapshot.next_order(),
             )
         });
@@ -111,8 +123,9 @@ impl<'a> Dispatcher<'a> {
             plan,
             means,
             events,
-            dangling,
+            unclear,
             held,
+            identified,
             next_order,
         }
     }
@@ -131,6 +144,7 @@ impl<'a> Dispatcher<'a> {
         let (control, clock) = (self.means.control.clone(), self.means.clock.clone());
         let mut told = Stop::No;
         let mut give_up: Option<Timestamp> = None;
+        self.record_gone();
         loop {
             self.start_ready();
             running.extend(self.started.drain(..));
@@ -245,7 +259,7 @@ impl<'a> Dispatcher<'a> {
             self.finish(step, Ok((Did::Nothing, false)), Duration::ZERO);
             return;
         }
-        if let Err(trouble) = self.is_clear(step) {
+        if let Err(trouble) = self.unclear.allows(step) {
             self.finish(step, Err(trouble), Duration::ZERO);
             return;
         }
@@ -260,26 +274,6 @@ impl<'a> Dispatcher<'a> {
             self.launch(id, key);
         } else {
             lane.waiting.push(urgency);
-        }
-    }
-
-    /// Whether everything is known of the records that a step touches.
-    fn is_clear(&self, step: &Step) -> Result<(), Trouble> {
-        let touched = step.takes.iter().chain(&step.from).chain([&step.target]);
-        let mut unclear = touched.filter(|key| self.dangling.contains(&key.urn));
-        match unclear.next() {
-            Some(key) if step.action != Action::Nothing => {
-                let path = key.urn.path();
-                let message = format!(
-                    "a call of an earlier run may still have changed `{path}`, and nobody can tell yet"
-                );
-                let trouble = Trouble::new("Unclear", message).hint("run epid up again later");
-                Err(Trouble {
-                    unclear: true,
-                    ..trouble
-                })
-            }
-            _ => Ok(()),
         }
     }
 
@@ -385,11 +379,9 @@ impl<'a> Dispatcher<'a> {
         let mut next = None;
         if let Some(active) = self.active.remove(&step.id) {
             took = self.now().since(active.begun);
-            if let Some(lane) = self.lanes.get_mut(&active.lane) {
-                lane.leave();
-                if result.is_ok() {
-                    lane.went_well();
-                }
+            self.leave(&active.lane);
+            if let Some(lane) = self.lanes.get_mut(&active.lane).filter(|_| result.is_ok()) {
+                lane.went_well();
             }
             next = active.mutex.as_ref().and_then(|key| self.mutexes.release(key));
         }
@@ -398,6 +390,14 @@ impl<'a> Dispatcher<'a> {
             && self.open()
         {
             self.offer(next);
+        }
+    }
+
+    /// Lets go of what a step held that was only looking when the run was told to stop. Who waits for the same mutex is left,
+    /// too.
+    pub(super) fn leave_undone(&mut self, step: &Step) {
+        if let Some(active) = self.active.remove(&step.id) {
+            self.leave(&active.lane);
         }
     }
 
@@ -495,18 +495,18 @@ impl<'a> Dispatcher<'a> {
         if token.is_none() && changes.is_empty() {
             return Ok(());
         }
-        let mut freed = Vec::new();
-        let mut taken = Vec::new();
-        let name = |e: &Entry| Some((e.provider.clone(), e.key.clone()?));
-        self.executor.session.with(|snapshot| {
-            for change in &changes {
-                let (key, new) = match change {
-                    Change::Put(entry) => (entry.key_of(), Some(entry).filter(|e| e.role == Role::Live)),
-                    Change::Remove(key) => (key.clone(), None),
-                };
-                freed.extend(snapshot.get(&key).and_then(name).map(|name| (name, key.clone())));
-                taken.extend(new.and_then(|e| name(e)).map(|name| (name, key)));
-            }
+        let keys: Vec<RecordKey> = changes
+            .iter()
+            .map(|change| match change {
+                Change::Put(entry) => entry.key_of(),
+                Change::Remove(key) => key.clone(),
+            })
+            .collect();
+        let freed: Vec<_> = self.executor.session.with(|snapshot| {
+            let named = keys
+                .iter()
+                .filter_map(|key| Some((name(snapshot, snapshot.get(key)?)?, key)));
+            named.collect()
         });
         let at = self.now();
         // Whoever relies on it begins a call behind it, and waits for that.
@@ -517,11 +517,20 @@ impl<'a> Dispatcher<'a> {
             at,
         })?;
         for (name, key) in freed {
-            if self.held.get(&name) == Some(&key) {
+            if self.held.get(&name) == Some(key) {
                 self.held.remove(&name);
             }
         }
-        self.held.extend(taken);
+        self.executor.session.with(|snapshot| {
+            let put = keys.iter().filter_map(|key| snapshot.get(key));
+            for entry in put.filter(|entry| entry.role == Role::Live) {
+                let key = entry.key_of();
+                self.held
+                    .extend(name(snapshot, entry).map(|name| (name, key.clone())));
+                let id = (snapshot.realm(entry.provider.as_ref()), entry.record.id.clone());
+                self.identified.entry(id).or_default().push(key);
+            }
+        });
         Ok(())
     }
 
@@ -601,6 +610,11 @@ impl<'a> Dispatcher<'a> {
         }
         self.outcome.outputs = outputs;
     }
+}
+
+/// What the cloud calls what an entry is of.
+fn name(snapshot: &Snapshot, entry: &Entry) -> Option<(Realm, Key)> {
+    Some((snapshot.realm(entry.provider.as_ref()), entry.key.clone()?))
 }
 
 /// True for a step after which another generation may be the live one.

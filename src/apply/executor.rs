@@ -102,8 +102,8 @@ impl Executor<'_> {
     }
 
     /// Finds out what became of the calls of earlier runs whose outcome was not written, and records it. To be called
-    /// before planning. What nobody can tell yet stays in the state; steps of those resources fail until somebody can. Told to
-    /// stop, it gives up what it does not know yet.
+    /// before planning. What nobody can tell yet stays in the state; steps that touch it, or would take away what it needs, fail
+    /// until somebody can. Told to stop, it waits for what is on its way, and gives up what it does not know then.
     ///
     /// # Errors
     /// Where the state cannot be written.

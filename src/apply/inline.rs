@@ -9,7 +9,7 @@ use super::event::{Did, Trouble};
 use super::prepare::{kept_generation, vacant};
 use super::resolve::Verdict;
 use crate::plan::{Action, Step};
-use crate::state::{Change, Ending, Entry, Intent, RecordKey, Role};
+use crate::state::{Change, Ending, Entry, RecordKey, Role};
 
 /// True for what needs no call.
 pub(super) fn is_inline(action: Action) -> bool {
@@ -34,6 +34,29 @@ impl Dispatcher<'_> {
         };
         self.finish(step, result, Duration::ZERO);
         true
+    }
+
+    /// Records what the plan knows to be gone as vacant, before anything is sent: a run that dies while it makes that again
+    /// leaves nothing that the next one would ask about.
+    pub(super) fn record_gone(&mut self) {
+        let gone = |step: &&Step| {
+            let again = matches!(step.action, Action::Create | Action::Read);
+            (again || (step.action == Action::Drop && step.gone)) && self.unclear.allows(step).is_ok()
+        };
+        let steps = self.plan.steps.iter().filter(gone);
+        let keys = steps.flat_map(|step| {
+            let dropped = (step.action == Action::Drop).then_some(&step.target);
+            step.takes.iter().chain(dropped)
+        });
+        let changes: Vec<Change> = self.executor.session.with(|snapshot| {
+            let entries = keys.filter_map(|key| snapshot.get(key));
+            let entries = entries.filter(|entry| entry.role != Role::Vacant);
+            entries
+                .map(|entry| Change::Put(Box::new(vacant(entry))))
+                .collect()
+        });
+        // A refusal is noted in the outcome, and the steps meet it.
+        drop(self.record(None, Ending::Done, changes));
     }
 
     /// Whether a delete-first replacement is needed, now that every value is known.
@@ -93,23 +116,6 @@ impl Dispatcher<'_> {
     }
 
     fn forget(&mut self, step: &Step) -> Result<(Did, bool), Trouble> {
-        let open = self.executor.session.with(|snapshot| {
-            let mut intents = snapshot.intents.values();
-            let through = |i: &&Arc<Intent>| {
-                i.before.as_ref().unwrap_or(&i.entry).provider.as_ref() == Some(&step.target)
-            };
-            intents.find(through).map(|i| i.entry.urn().path().to_owned())
-        });
-        if let Some(path) = open {
-            // Without its provider nobody could ever find out.
-            let message =
-                format!("a call for `{path}` was made through it, and nobody can tell yet what became of it");
-            let trouble = Trouble::new("Unclear", message).hint("run the same command again later");
-            return Err(Trouble {
-                unclear: true,
-                ..trouble
-            });
-        }
         let keys = step.takes.iter().chain([&step.target]);
         let there = |key: &&RecordKey| self.executor.session.with(|snapshot| snapshot.get(key).is_some());
         let changes: Vec<Change> = keys.filter(there).cloned().map(Change::Remove).collect();

@@ -8,6 +8,7 @@
 //! | `inline` | steps that change records only |
 //! | `settle` | what an ended call means for its step |
 //! | `name_used` | a create that met something of its name: what to say of it |
+//! | `unclear` | calls that nobody can tell the outcome of, and which steps wait for that |
 //! | `resolve` | expressions with values, compared with what was promised |
 //! | `changes` | what an ended call makes of the records |
 //! | `call` | one call: begun durably, tried again where that is safe, looked into where its answer is lost |
@@ -38,6 +39,7 @@ mod recover;
 mod resolve;
 mod schedule;
 mod settle;
+mod unclear;
 
 pub use clock::{Clock, TokioClock};
 pub use control::{Control, Stop, Stopper};

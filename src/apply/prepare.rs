@@ -8,6 +8,7 @@ use futures::FutureExt;
 use super::call::{Job, connect, execute};
 use super::changes::renamed;
 use super::connections::Source;
+use super::control::Stop;
 use super::dispatcher::Dispatcher;
 use super::event::{Did, Trouble};
 use super::inline::missing;
@@ -17,7 +18,7 @@ use super::schedule::Status;
 use super::settle::{Phase, Sent};
 use crate::graph::provider_type;
 use crate::plan::{Action, PlannedInputs, Step, StepId};
-use crate::state::{Change, Ending, Entry, Generation, Intent, JournalEntry, RecordKey, Role};
+use crate::state::{Change, Ending, Entry, Generation, Intent, JournalEntry, Realm, RecordKey, Role};
 
 /// A mutating call that is about to be begun.
 pub(super) struct Draft {
@@ -48,6 +49,11 @@ impl Dispatcher<'_> {
                 snapshot.live(step.provider.as_ref()?).map(Entry::key_of)
             }
         })
+    }
+
+    /// Where a provider's record leads.
+    pub(super) fn realm(&self, provider: Option<&RecordKey>) -> Realm {
+        self.executor.session.with(|snapshot| snapshot.realm(provider))
     }
 
     /// The mutex a step has to hold, where its kind has one.
@@ -319,7 +325,8 @@ impl Dispatcher<'_> {
     ) -> Result<Option<(Did, bool)>, Trouble> {
         let provider = self.executor.providers.of(&step.kind);
         let key = provider.and_then(|p| p.identity(&step.kind, settled.inputs.value()));
-        if key.is_some() && key == before.key && before.provider == self.connection(step) {
+        let realms = [before.provider.as_ref(), self.connection(step).as_ref()].map(|p| self.realm(p));
+        if key.is_some() && key == before.key && realms[0] == realms[1] {
             let name = key.map(|k| k.to_string()).unwrap_or_default();
             let message = format!(
                 "the new {} would be called {name} as the old one is",
@@ -340,7 +347,8 @@ impl Dispatcher<'_> {
             return Ok(Some((Did::Nothing, step.action == Action::Vacate)));
         };
         let vacate = step.action == Action::Vacate;
-        let name = before.key.clone().map(|key| (before.provider.clone(), key));
+        let realm = self.realm(before.provider.as_ref());
+        let name = before.key.clone().map(|key| (realm, key));
         let kept = name
             .and_then(|name| self.held.get(&name))
             .is_some_and(|holder| *holder != step.target);
@@ -369,8 +377,12 @@ impl Dispatcher<'_> {
         self.send(step, draft)
     }
 
-    /// Begins a call and sends it off.
+    /// Begins a call and sends it off. A run that was told to stop while the step was looking sends nothing: the step is left.
     pub(super) fn send(&mut self, step: &Step, draft: Draft) -> Result<Option<(Did, bool)>, Trouble> {
+        if self.means.control.stop() > Stop::No {
+            self.leave_undone(step);
+            return Ok(None);
+        }
         let holder = draft.before.as_deref().unwrap_or(&draft.entry);
         let key = holder.provider.clone();
         let source = self.source(step, key.as_ref())?;

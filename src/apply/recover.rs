@@ -1,5 +1,6 @@
 //! Calls of an earlier run whose outcome was not written: each is looked into, and what is found is recorded.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use epid_provider::{Failure, Observed, Operation, Query, Record, Recovered};
@@ -10,6 +11,7 @@ use super::call::{Means, SEARCH, search_for};
 use super::changes;
 use super::connections::{Connections, Source};
 use super::control::Stop;
+use super::dispatcher::PATIENCE;
 use super::event::{Event, Fate, Trouble};
 use super::executor::Executor;
 use super::outcome::RecoveredIntent;
@@ -48,38 +50,59 @@ pub(super) async fn all(
                 Err(trouble) => Err(trouble),
             };
             let found = match found {
-                Err(_) if is_gone(&intent, around, means).await => Ok(match intent.operation {
-                    Operation::Create | Operation::Read => Recovered::NotDone,
-                    Operation::Update | Operation::Delete => Recovered::Deleted,
-                }),
+                Err(_) if !is_stopped(means) && is_gone(&intent, around, means).await => {
+                    Ok(match intent.operation {
+                        Operation::Create | Operation::Read => Recovered::NotDone,
+                        Operation::Update | Operation::Delete => Recovered::Deleted,
+                    })
+                }
                 found => found,
             };
             (intent, found)
         });
     }
     let mut found = Vec::new();
+    // To find out, a provider may repeat an update: what is on its way is waited for.
+    let mut given_up = pin!(async {
+        means.control.reached(Stop::Cancel).await;
+        means.clock.sleep(PATIENCE).await;
+    });
     loop {
         let next = tokio::select! {
             biased;
-            () = means.control.reached(Stop::Drain) => {
+            next = searches.next() => next,
+            () = &mut given_up => {
                 result = RunResult::Interrupted;
                 break;
             }
-            next = searches.next() => next,
         };
         let Some((intent, recovered)) = next else { break };
-        let fate = match recovered {
+        let told = match recovered {
             Ok(recovered) => {
                 let fate = fate(&intent, &recovered);
                 if !std::mem::replace(&mut recorded, true) {
                     let run = JournalEntry::Run(executor.run.clone());
                     let _ticket = executor.session.append(run)?;
                 }
-                let _ticket = record(executor, means, &intent, recovered)?;
-                fate
+                match record(executor, means, &intent, recovered) {
+                    Ok(_ticket) => Ok(fate),
+                    // It does not keep the others from being recorded.
+                    Err(StateError::Invalid(invalid)) => Err(Trouble::new("Journal", invalid.to_string())),
+                    Err(error) => return Err(error),
+                }
             }
+            Err(_) if is_stopped(means) => {
+                result = RunResult::Interrupted;
+                continue;
+            }
+            Err(problem) => Err(problem),
+        };
+        let fate = match told {
+            Ok(fate) => fate,
             Err(problem) => {
-                result = RunResult::Failed;
+                if result == RunResult::Done {
+                    result = RunResult::Failed;
+                }
                 Fate::Unclear {
                     problem: Trouble {
                         unclear: true,
@@ -103,6 +126,10 @@ pub(super) async fn all(
         executor.session.durable(ticket).await?;
     }
     Ok(found)
+}
+
+fn is_stopped(means: &Means) -> bool {
+    means.control.stop() > Stop::No
 }
 
 /// What an intent's resource is in, inside out, and how to ask for each.
@@ -146,7 +173,10 @@ async fn search(intent: &Intent, source: &Source, means: &Means) -> Result<Recov
     })?;
     let cx = means.call(StepId(0), intent.entry.urn(), &intent.token, SEARCH);
     let connection = source.get(&cx).await?;
-    search_for(&*connection, &cx, &asked, means).await
+    if is_stopped(means) {
+        return Err(Failure::new("Stopped", "nobody was asked any more"));
+    }
+    search_for(&*connection, &cx, &asked, means, Stop::Drain).await
 }
 
 fn fate(intent: &Intent, recovered: &Recovered) -> Fate {

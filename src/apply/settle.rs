@@ -158,8 +158,10 @@ impl Dispatcher<'_> {
         entry.generation = step.target.generation;
         entry.record.id = present.id.clone();
         let schema = self.executor.providers.schema(&step.kind);
-        entry.record.outputs =
-            schema.map_or_else(|| present.outputs.clone(), |s| s.mark_outputs(&present.outputs));
+        entry.record.outputs = schema.map_or_else(
+            || present.outputs.clone(),
+            |s| s.mark_outputs(&present.outputs, &entry.record.applied),
+        );
         let mut takes = step.takes.clone();
         takes.extend(step.from.clone().filter(|from| from.urn != step.target.urn));
         let changes = self
@@ -183,9 +185,10 @@ impl Dispatcher<'_> {
         entry.generation = step.target.generation;
         entry.record.id = present.id.clone();
         let schema = self.executor.providers.schema(&step.kind);
-        entry.record.outputs = schema
-            .as_ref()
-            .map_or_else(|| present.outputs.clone(), |s| s.mark_outputs(&present.outputs));
+        entry.record.outputs = schema.as_ref().map_or_else(
+            || present.outputs.clone(),
+            |s| s.mark_outputs(&present.outputs, &entry.record.applied),
+        );
         let did = if step.action == Action::Adopt {
             Did::Adopted
         } else {
@@ -265,17 +268,17 @@ impl Dispatcher<'_> {
 
     /// Nothing is taken from another stack, nor twice.
     fn may_take(&self, step: &Step, present: &Present) -> Result<(), Trouble> {
-        let connection = self.connection(step);
-        let same = |entry: &&Arc<Entry>| {
+        let realm = self.realm(self.connection(step).as_ref());
+        let same = |entry: &&Entry| {
             entry.role == Role::Live
                 && entry.record.id == present.id
                 && entry.record.kind.unversioned() == step.kind.unversioned()
-                && entry.provider == connection
                 && *entry.urn() != step.target.urn
         };
+        let recorded = self.identified.get(&(realm, present.id.clone()));
         let twice = self.executor.session.with(|snapshot| {
-            let entry = snapshot.entries.values().find(same)?;
-            Some(entry.urn().path().to_owned())
+            let mut entries = recorded.into_iter().flatten().filter_map(|key| snapshot.get(key));
+            Some(entries.find(same)?.urn().path().to_owned())
         });
         if let Some(path) = twice {
             let message = format!("{} is already recorded as `{path}`", present.id);

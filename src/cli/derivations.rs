@@ -18,7 +18,7 @@ type Derived = BTreeMap<Arc<str>, Value>;
 
 /// What is known of the secrets of a stack.
 #[derive(Debug, Default)]
-pub(crate) struct Derivations {
+pub struct Derivations {
     /// `None` where the stack has no state yet.
     keys: Option<StackKeys>,
     known: Arc<Derived>,
@@ -37,8 +37,9 @@ impl Derivations {
         }
     }
 
-    /// Takes down what is derived.
-    pub(crate) fn noting(keys: &StackKeys) -> Self {
+    /// Takes down what is derived from the secrets of a state with these keys.
+    #[must_use]
+    pub fn noting(keys: &StackKeys) -> Self {
         Self {
             keys: Some(keys.clone()),
             noted: Some(RefCell::default()),
@@ -46,8 +47,9 @@ impl Derivations {
         }
     }
 
-    /// What was derived so far.
-    pub(crate) fn noted(self) -> Derived {
+    /// What was derived so far, by the name of its derivation, with digests in place of secrets.
+    #[must_use]
+    pub fn noted(self) -> Derived {
         self.noted.map(RefCell::into_inner).unwrap_or_default()
     }
 

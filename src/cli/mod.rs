@@ -51,6 +51,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+pub use derivations::Derivations;
 pub use exit::Exit;
 #[cfg(feature = "sandbox")]
 pub use world::providers_of;

@@ -70,7 +70,46 @@ impl Blobs for Split {
         self.of(name).fence(name).await
     }
 
+    async fn settle(&self, name: &str) -> Result<(), BlobError> {
+        self.of(name).settle(name).await
+    }
+
+    async fn sweep(&self, folder: &str) -> Result<(), BlobError> {
+        self.of(folder).sweep(folder).await
+    }
+
     async fn lock(&self, name: &str, who: &Holder) -> Result<Lock, BlobError> {
         self.of(name).lock(name, who).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::state::blobs::MemoryBlobs;
+
+    #[tokio::test]
+    async fn what_a_dead_writer_left_is_made_durable_where_it_is() {
+        let (here, there) = (MemoryBlobs::new(), MemoryBlobs::new());
+        let (sender, seen) = mpsc::channel();
+        for (place, blobs) in [("here", &here), ("there", &there)] {
+            let sender = sender.clone();
+            blobs.watch(move |_, settled| sender.send((place, settled.clone())).unwrap());
+        }
+        let split = Split {
+            here: Arc::new(here),
+            there: Arc::new(there),
+        };
+        let names = [
+            ("here", "sandbox%3adev/shop/dev/journal/0000000001"),
+            ("there", "cloud/shop/dev/journal/0000000001"),
+        ];
+        for (place, name) in names {
+            split.settle(name).await.unwrap();
+            let seen: Vec<_> = seen.try_iter().collect();
+            assert_eq!(seen, [(place, [name.to_owned()].into())]);
+        }
     }
 }

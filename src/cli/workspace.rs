@@ -248,14 +248,27 @@ impl Workspace {
         order.push(stack);
     }
 
-    /// Takes the marks away that a stack has left with those whose outputs it used, whether they have a file or not; it keeps
-    /// those with `kept`.
-    pub(crate) async fn withdraw(&self, location: &Location, kept: &BTreeSet<&str>) -> Result<(), Error> {
-        for other in self.store.list().await? {
-            let beside = other.world == location.world && other.project == location.project;
-            if beside && !kept.contains(&*other.stack) {
-                self.store.remove_consumer(&other, location).await?;
-            }
+    /// Takes the marks away that a stack has left with those whose outputs it used, whether they have a file or not: all of them
+    /// where nothing `uses` them any more, else those with stacks that it does not refer to.
+    pub(crate) async fn withdraw(
+        &self,
+        stack: &StackFile,
+        location: &Location,
+        uses: bool,
+    ) -> Result<(), Error> {
+        let referred = stack.references.values();
+        let referred =
+            referred.map(|(producer, _)| Location::new(&location.world, &location.project, producer));
+        let referred: BTreeSet<Location> = referred.collect();
+        let mut left: BTreeSet<Location> = self.store.producers(location).await?.into_iter().collect();
+        if uses {
+            left.retain(|producer| !referred.contains(producer));
+        } else {
+            // Also where the state was lost, and with it what it says of its marks.
+            left.extend(referred);
+        }
+        for producer in left {
+            self.store.remove_consumer(&producer, location).await?;
         }
         Ok(())
     }

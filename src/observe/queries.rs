@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use epid_provider::{Provider, Query, Resolved, Urn};
+use epid_provider::{Provider, Query, Replace, Resolved, Urn};
 
 use super::{Depth, Looking};
 use crate::graph::{Known, Node, View, provider_type};
@@ -59,10 +59,11 @@ pub(super) fn batches(looking: &Looking<'_>) -> BTreeMap<Way, Batch> {
         };
         if let Some(query) = query {
             let provider = node.provider.as_ref();
-            let recorded = provider
-                .and_then(|urn| looking.snapshot.live(urn))
-                .map(Entry::key_of);
-            let way = match (recorded, provider) {
+            let recorded = provider.and_then(|urn| looking.snapshot.live(urn));
+            if recorded.is_some_and(|entry| is_connected_anew(looking, entry, &resolved)) {
+                continue;
+            }
+            let way = match (recorded.map(Entry::key_of), provider) {
                 (Some(key), _) => Way::Recorded(key),
                 (None, Some(urn)) => Way::Declared(urn.clone()),
                 (None, None) => Way::Free(Arc::from(node.kind.provider())),
@@ -93,6 +94,23 @@ pub(super) fn batches(looking: &Looking<'_>) -> BTreeMap<Way, Batch> {
         }
     }
     batches
+}
+
+/// True for a provider that the run connects to something else than it was: that is not there yet.
+fn is_connected_anew(
+    looking: &Looking<'_>,
+    entry: &Entry,
+    resolved: &dyn Fn(&Node) -> Option<Resolved>,
+) -> bool {
+    let Some(node) = looking.graph.node(entry.urn()) else {
+        return false;
+    };
+    let is_made = |urn: &Urn| looking.snapshot.live(urn).is_none();
+    let elsewhere = |config: Resolved| {
+        let diff = epid_provider::diff(&node.schema, &entry.record.applied, config.value());
+        diff.replace() != Replace::No
+    };
+    node.deleted_with.as_ref().is_some_and(is_made) || resolved(node).is_some_and(elsewhere)
 }
 
 /// Adds a query to its batch; a connection whose configuration is not known yet cannot be asked.

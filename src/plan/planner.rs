@@ -17,7 +17,7 @@ use super::replacement::force;
 use super::step::{Action, Drift, Found, LostMark, Mode, Plan, Selection, Step, StepId};
 use crate::expression::{Digests, derived_marks};
 use crate::graph::{Known, Node, Providers, ResourceGraph, View, overlay, provider_type, unmade};
-use crate::state::{Entry, Generation, RecordKey, Role, Snapshot};
+use crate::state::{Entry, Generation, Realm, RecordKey, Role, Snapshot};
 
 /// What was found by looking, by resource; resources that were not looked at are not in it.
 pub type Observations = BTreeMap<Urn, Observed>;
@@ -118,13 +118,15 @@ pub(super) struct Planner<'a> {
     pub(super) decided: HashMap<Urn, Decided>,
     /// Old generations to be removed because of a replacement.
     pub(super) outgoing: Vec<(&'a Entry, Outgoing)>,
+    /// The live record that each node has taken over.
+    pub(super) taken: HashMap<&'a Urn, &'a Entry>,
     /// What the cloud will call what is made anew, and for which resource.
-    pub(super) made_keys: HashMap<(Option<Urn>, Key), Urn>,
+    pub(super) made_keys: HashMap<(Realm, Key), Urn>,
     pub(super) steps: Vec<Step>,
     pub(super) problems: Vec<PlanProblem>,
     pub(super) drift: Vec<Drift>,
     pub(super) unchanged: usize,
-    pub(super) orphans_by_key: HashMap<(Option<&'a Urn>, &'a Key), &'a Entry>,
+    pub(super) orphans_by_key: HashMap<(Realm, &'a Key), &'a Entry>,
     pub(super) targets: Option<BTreeSet<Urn>>,
     pub(super) excludes: BTreeSet<Urn>,
     /// What excluded records need.
@@ -145,6 +147,7 @@ impl<'a> Planner<'a> {
             claimed: HashMap::new(),
             decided: HashMap::new(),
             outgoing: Vec::new(),
+            taken: HashMap::new(),
             made_keys: HashMap::new(),
             steps: Vec::new(),
             problems: Vec::new(),
@@ -167,9 +170,8 @@ impl<'a> Planner<'a> {
                     if let Some(key) = &entry.key
                         && request.graph.node(urn).is_none()
                     {
-                        planner
-                            .orphans_by_key
-                            .insert((entry.provider.as_ref().map(|p| &p.urn), key), entry);
+                        let realm = request.snapshot.realm(entry.provider.as_ref());
+                        planner.orphans_by_key.entry((realm, key)).or_insert(entry);
                     }
                 }
                 Role::Vacant => {
@@ -226,10 +228,30 @@ impl<'a> Planner<'a> {
             .identity(&node.kind, desired)?;
         let entry = self
             .orphans_by_key
-            .get(&(node.provider.as_ref(), &key))
+            .get(&(self.recorded_realm(node.provider.as_ref()), &key))
             .copied()?;
         let same = entry.record.kind.unversioned() == node.kind.unversioned();
         (same && free(entry)).then_some((entry, true))
+    }
+
+    /// Where a provider of the program has led so far.
+    fn recorded_realm(&self, provider: Option<&Urn>) -> Realm {
+        let Some(urn) = provider else {
+            return Realm::None;
+        };
+        match self.taken.get(urn) {
+            Some(entry) => self.request.snapshot.realm(Some(&entry.key_of())),
+            None => Realm::Unknown(urn.clone()),
+        }
+    }
+
+    /// Where a provider of the program will lead: that is not known of one that is connected anew.
+    pub(super) fn realm(&self, provider: Option<&Urn>) -> Realm {
+        let replaced = |urn: &&Urn| self.decided.get(*urn).is_some_and(|d| d.replaced != Replaced::No);
+        match provider.filter(replaced) {
+            Some(urn) => Realm::Unknown(urn.clone()),
+            None => self.recorded_realm(provider),
+        }
     }
 
     fn node(&mut self, node: &'a Node) {
@@ -258,6 +280,7 @@ impl<'a> Planner<'a> {
         let found = self.record_of(node, &desired);
         if let Some((entry, _)) = found {
             self.claimed.insert(entry.key_of(), &node.urn);
+            self.taken.insert(&node.urn, entry);
         }
         let after = self.steps_before(node);
         let decided = if !self.selected(&node.urn) {
@@ -327,7 +350,7 @@ impl<'a> Planner<'a> {
         if let (Action::Read, Some(Observed::Present(found))) = (action, self.request.observed.get(&node.urn))
         {
             known.id = Value::Str(found.id.clone());
-            known.outputs = node.schema.mark_outputs(&found.outputs);
+            known.outputs = node.schema.mark_outputs(&found.outputs, &known.inputs);
             known.pending = None;
         }
         Decided::plain(known, Some(id))
@@ -551,7 +574,7 @@ impl<'a> Planner<'a> {
     /// Two live resources that the cloud would call the same are one resource, and what it calls them is no secret. Notes the names of what is made anew.
     fn check_identities(&mut self) {
         let mut made = HashMap::new();
-        let mut seen: HashMap<(Option<&Urn>, Key), &Node> = HashMap::new();
+        let mut seen: HashMap<(Realm, Key), &Node> = HashMap::new();
         for node in self.request.graph.nodes() {
             let (Some(provider), Some(decided)) =
                 (self.request.providers.of(&node.kind), self.decided.get(&node.urn))
@@ -562,9 +585,6 @@ impl<'a> Planner<'a> {
                 continue;
             }
             let inputs = &decided.known.inputs;
-            let Some(key) = provider.identity(&node.kind, inputs) else {
-                continue;
-            };
             let made_anew = decided.known.pending.is_some();
             // What is there already keeps its name.
             if made_anew && is_named_by_secret(&**provider, &node.kind, inputs) {
@@ -572,10 +592,14 @@ impl<'a> Planner<'a> {
                 self.problems
                     .push(PlanProblem::new(Some(&node.urn), node.span, message).hint(SECRET_NAME));
             }
-            if let Some(first) = seen.get(&(node.provider.as_ref(), key.clone())) {
+            let Some(key) = provider.identity(&node.kind, inputs) else {
+                continue;
+            };
+            let name = (self.realm(node.provider.as_ref()), key);
+            if let Some(first) = seen.get(&name) {
                 let message = format!(
-                    "`{}` and `{}` are the same resource: {key}",
-                    first.address, node.address
+                    "`{}` and `{}` are the same resource: {}",
+                    first.address, node.address, name.1
                 );
                 self.problems.push(
                     PlanProblem::new(Some(&node.urn), node.span, message)
@@ -583,9 +607,9 @@ impl<'a> Planner<'a> {
                 );
             } else {
                 if made_anew {
-                    made.insert((node.provider.clone(), key.clone()), node.urn.clone());
+                    made.insert(name.clone(), node.urn.clone());
                 }
-                seen.insert((node.provider.as_ref(), key), node);
+                seen.insert(name, node);
             }
         }
         self.made_keys = made;

@@ -12,7 +12,7 @@ use super::problem::PlanProblem;
 use super::step::{Action, Drift, Facts, Mode, Step, StepId};
 use crate::expression::Span;
 use crate::graph::provider_type;
-use crate::state::{Entry, RecordKey, Role};
+use crate::state::{Entry, Realm, RecordKey, Role};
 
 /// One record that leaves.
 pub(super) struct Removal<'a> {
@@ -179,15 +179,8 @@ fn make_room(planner: &mut Planner<'_>, removal: &Removal<'_>, step: u32) {
     let (Some(key), true) = (&entry.key, entry.role != Role::Vacant) else {
         return;
     };
-    // Through another generation of its provider the name is another.
-    let provider = entry.provider.as_ref().and_then(|provider| {
-        let now = planner.claimed.get(provider)?;
-        (planner.decided.get(*now)?.replaced == Replaced::No).then_some(*now)
-    });
-    if provider.is_none() && entry.provider.is_some() {
-        return;
-    }
-    let Some(maker) = planner.made_keys.get(&(provider.cloned(), key.clone())) else {
+    let realm = planner.request.snapshot.realm(entry.provider.as_ref());
+    let Some(maker) = planner.made_keys.get(&(realm, key.clone())) else {
         return;
     };
     if planner.claimed.get(&entry.key_of()) == Some(&maker) {
@@ -247,15 +240,14 @@ fn collect<'a>(planner: &mut Planner<'a>, dependents: &HashMap<&Urn, Vec<&Entry>
         }
         let schema = planner.request.providers.schema(&entry.record.kind);
         let in_cloud = provider_type(&entry.record.kind).is_none() && schema.is_none_or(|s| !s.lookup);
-        let held = entry
-            .key
-            .as_ref()
-            .is_some_and(|key| kept.contains(&(entry.provider.clone(), key.clone())));
+        let realm = planner.request.snapshot.realm(entry.provider.as_ref());
+        let name = entry.key.clone().map(|key| (realm, key));
+        let held = name.is_some_and(|name| kept.contains(&name));
         let action = match entry.role {
             Role::Vacant => Action::Drop,
-            Role::Live if planner.gone.contains(urn) => {
+            _ if is_gone(planner, entry) => {
                 let absent = matches!(planner.request.observed.get(urn), Some(Observed::Absent));
-                if absent && planner.request.mode == Mode::Up {
+                if absent && entry.role == Role::Live && planner.request.mode == Mode::Up {
                     planner.drift.push(Drift::gone(urn));
                 }
                 Action::Drop
@@ -306,14 +298,30 @@ fn collect<'a>(planner: &mut Planner<'a>, dependents: &HashMap<&Urn, Vec<&Entry>
     removals
 }
 
+/// True where nothing is left of what a record is of: that was seen, or it was made through a connection into what is gone.
+fn is_gone(planner: &Planner<'_>, entry: &Entry) -> bool {
+    match entry.role {
+        Role::Live => planner.gone.contains(entry.urn()),
+        Role::Condemned => {
+            let provider = entry.provider.as_ref();
+            let provider = provider.and_then(|key| planner.request.snapshot.get(key));
+            let into = provider
+                .filter(|p| p.role == Role::Live)
+                .and_then(|p| p.deleted_with.as_ref());
+            into.is_some_and(|urn| planner.gone.contains(urn))
+        }
+        Role::Vacant => false,
+    }
+}
+
 /// What the cloud calls the resources that are there and stay: nothing of that name may be deleted.
-fn held_keys(planner: &Planner<'_>) -> HashSet<(Option<RecordKey>, Key)> {
+fn held_keys(planner: &Planner<'_>) -> HashSet<(Realm, Key)> {
     let graph = planner.request.graph;
     let claimed = planner.claimed.iter().filter_map(|(record, urn)| {
         let entry = planner.request.snapshot.get(record)?;
         let stays = planner.decided.get(*urn)?.replaced == Replaced::No && graph.node(urn).is_some();
         let key = entry.key.clone().filter(|_| stays && entry.role == Role::Live)?;
-        Some((entry.provider.clone(), key))
+        Some((planner.request.snapshot.realm(entry.provider.as_ref()), key))
     });
     claimed.collect()
 }
@@ -469,9 +477,7 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
         leftover: entry.role == Role::Condemned,
         undo_drift: false,
         unmarked: false,
-        gone: removal.action == Action::Drop
-            && entry.role == Role::Live
-            && planner.gone.contains(entry.urn()),
+        gone: removal.action == Action::Drop && is_gone(planner, entry),
         found: None,
         desired: None,
         changes: Vec::new(),

@@ -13,7 +13,7 @@ use super::problem::PlanProblem;
 use super::removal;
 use super::step::{Action, Facts, StepId};
 use crate::graph::{Node, unmade};
-use crate::state::{Entry, RecordKey};
+use crate::state::{Entry, Realm, RecordKey};
 
 impl<'a> Planner<'a> {
     /// True where a resource was made through a connection that leads, or may lead, elsewhere than its own does now.
@@ -32,14 +32,17 @@ impl<'a> Planner<'a> {
                 .is_some_and(|p| p.generation != then.generation)
     }
 
-    /// True where a provider node is configured as a recorded one was.
+    /// True where a provider node leads where a recorded one does, or is configured as that was.
     pub(super) fn leads_where(&self, now: &Urn, then: &RecordKey) -> bool {
         let (Some(decided), Some(recorded)) = (self.decided.get(now), self.request.snapshot.get(then)) else {
             return false;
         };
         let renamed = self.claimed.get(then) == Some(&now);
+        let realm = self.request.snapshot.realm(Some(then));
+        let same = matches!(realm, Realm::Of(_)) && realm == self.realm(Some(now));
         let provider = self.request.providers.of(&recorded.record.kind);
         renamed
+            || same
             || provider.is_some_and(|provider| {
                 epid_provider::diff(
                     &provider.config(),
@@ -71,7 +74,12 @@ impl<'a> Planner<'a> {
         after: Vec<StepId>,
     ) -> Decided {
         let target = self.next(node);
-        let mut step = self.step(node, Action::Create, target, after);
+        let action = if node.schema.lookup {
+            Action::Read
+        } else {
+            Action::Create
+        };
+        let mut step = self.step(node, action, target, after);
         step.desired = Some(inputs(node, Vec::new()));
         step.changes = shown(&declared(&node.schema, &desired));
         step.takes.push(entry.key_of());

@@ -15,7 +15,7 @@ pub enum Refused {
     /// Nothing of that name is recorded.
     #[error("nothing is recorded of `{0}`")]
     Unknown(String),
-    /// A call that touches the record was begun, and nobody knows yet how it ended.
+    /// A call of that resource was begun that has to do with the record, and nobody knows yet how it ended.
     #[error("the outcome of a call for `{}` is not known yet", .0.path())]
     Unfinished(Urn),
     /// The new name is used.
@@ -78,9 +78,11 @@ impl Refused {
     pub fn hint(&self) -> String {
         match self {
             Self::Unknown(_) => "`epid state ls` lists what is".to_owned(),
-            Self::Unfinished(_) | Self::Dangling(_) => {
-                "`epid up` or `epid destroy` finds out first".to_owned()
-            }
+            Self::Unfinished(urn) => format!(
+                "`epid up` or `epid destroy` finds out first; where nobody can tell, `epid state rm {}` lets go of it",
+                urn.path()
+            ),
+            Self::Dangling(_) => "`epid up` or `epid destroy` finds out first".to_owned(),
             Self::NameUsed(urn) => format!("take another name, or `epid state rm {}` first", urn.path()),
             Self::NoAddress(_) => "names are joined by `/`; a URN is taken too".to_owned(),
             Self::Elsewhere { .. } => "give the new address alone: the rest stays as it is".to_owned(),
@@ -185,12 +187,25 @@ impl Snapshot {
         Ok(changes)
     }
 
-    /// The changes that drop all records of some URNs; what they are of stays where it is.
+    /// The changes that drop all records of some URNs; what they are of stays where it is. And the calls of whose outcome nobody
+    /// knows, of those URNs that are `named` one by one: the way out where nobody can ever tell.
     ///
     /// # Errors
-    /// [`Refused::Needed`] where others depend on them, [`Refused::Protected`], [`Refused::Unfinished`].
-    pub fn forgetting(&self, urns: &BTreeSet<Urn>) -> Result<Vec<Change>, Refused> {
-        self.refuse_unfinished(|urn| urns.contains(urn), mentions)?;
+    /// [`Refused::Needed`] where others depend on them, [`Refused::Protected`], [`Refused::Unfinished`] where another call is
+    /// for one of them, or needs one.
+    pub fn forgetting(
+        &self,
+        urns: &BTreeSet<Urn>,
+        named: &BTreeSet<Urn>,
+    ) -> Result<(Vec<Change>, Vec<Arc<Intent>>), Refused> {
+        let (ended, others): (Vec<_>, Vec<_>) = self
+            .intents
+            .values()
+            .partition(|intent| named.contains(intent.entry.urn()));
+        let needs = |intent: &&&Arc<Intent>| urns.iter().any(|urn| mentions(intent, urn));
+        if let Some(intent) = others.iter().find(needs) {
+            return Err(Refused::Unfinished(intent.entry.urn().clone()));
+        }
         for urn in urns {
             if self.of(urn).any(|entry| entry.protect) {
                 return Err(Refused::Protected(urn.clone()));
@@ -204,7 +219,8 @@ impl Snapshot {
             }
         }
         let leaving = self.entries.keys().filter(|key| urns.contains(&key.urn));
-        Ok(leaving.cloned().map(Change::Remove).collect())
+        let changes = leaving.cloned().map(Change::Remove).collect();
+        Ok((changes, ended.into_iter().cloned().collect()))
     }
 
     /// The changes that protect records of some URNs, or do not protect them any more; none where they are so already.
@@ -299,8 +315,8 @@ impl Snapshot {
         let begun = self.intents.values().map(|intent| intent.entry.urn());
         let all = self.entries.keys().map(|key| &key.urn).chain(begun);
         for urn in all.filter(|urn| touched(urn)) {
-            if self.intents.values().any(|intent| concerns(intent, urn)) {
-                return Err(Refused::Unfinished(urn.clone()));
+            if let Some(intent) = self.intents.values().find(|intent| concerns(intent, urn)) {
+                return Err(Refused::Unfinished(intent.entry.urn().clone()));
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! The files of an open state, as its session writes them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::blobs::{Guard, Log};
 use super::error::StateError;
@@ -37,7 +37,7 @@ pub(super) struct Disk {
     pending: bool,
     log: Option<Box<dyn Log>>,
     writer: Option<Writer>,
-    guard: Option<Box<dyn Guard>>,
+    guard: Option<Arc<dyn Guard>>,
     /// What was noted last.
     noted: Option<Far>,
 }
@@ -206,12 +206,9 @@ impl Disk {
         Ok(())
     }
 
-    /// Makes sure that nobody else may write.
-    pub(super) async fn check_lock(&self) -> Result<(), StateError> {
-        match &self.guard {
-            Some(guard) if guard.confirm().await => Ok(()),
-            _ => Err(StateError::LockLost(self.location.clone())),
-        }
+    /// What tells whether anybody else may write, for as long as the session lasts.
+    pub(super) fn guard(&self) -> Option<Weak<dyn Guard>> {
+        self.guard.as_ref().map(Arc::downgrade)
     }
 
     async fn begin_segment(&mut self, keys: &StackKeys) -> Result<Writer, StateError> {
@@ -340,7 +337,7 @@ impl Disk {
     }
 
     /// Ends the session. The lock ends with what this returns.
-    pub(super) async fn release(&mut self) -> Option<Box<dyn Guard>> {
+    pub(super) async fn release(&mut self) -> Option<Arc<dyn Guard>> {
         (self.log, self.writer) = (None, None);
         if let Some(guard) = &self.guard {
             self.store.forget_holder(&self.location, &**guard).await;
@@ -390,12 +387,10 @@ async fn may_begin(store: &Store, location: &Location, opening: &Opening) -> Res
     }
 }
 
-/// Makes an empty state under the key that the stack file names, or under a new one.
+/// Makes a state under the key that the stack file names, or under a new one: an empty one, or the copy that is to be restored.
 async fn create(store: &Store, location: &Location, opening: Opening) -> Result<Loaded, StateError> {
     let (directory, entropy, what) = (store.keys.clone(), store.entropy.clone(), location.clone());
-    let (continued, serial) = opening
-        .restores
-        .map_or((None, 0), |(lineage, serial)| (Some(lineage), serial));
+    let continued = opening.restores.as_ref().map(|copy| copy.header.lineage.clone());
     let (keys, lineage, wrapped) = off_thread(move || {
         let id = match opening.key {
             Some(id) if !opening.spares_key || directory.find(&id)? => id,
@@ -413,10 +408,26 @@ async fn create(store: &Store, location: &Location, opening: Opening) -> Result<
     .await?;
     let mut header = Header::new(&location.project, &location.stack, &location.world, &lineage);
     header.key = Arc::from(keys.id());
-    header.serial = serial;
-    let head = StateHead::new(&header, wrapped.clone(), Position::default(), 0);
-    let snapshot = Snapshot::new(header);
+    let snapshot = match &opening.restores {
+        Some(copy) => {
+            header.serial = copy.header.serial;
+            Snapshot {
+                header,
+                // Neither is of this state: who began that run may still be at it, and other keys name what is derived.
+                run: None,
+                derived: Arc::default(),
+                ..Snapshot::clone(copy)
+            }
+        }
+        None => Snapshot::new(header),
+    };
+    let head = StateHead::new(&snapshot.header, wrapped.clone(), Position::default(), 0);
     let bytes = load::write(&head, &snapshot, &keys)?;
+    if opening.restores.is_some() {
+        // A later state may have been seen that is gone: what is made now would be older than that.
+        let far = Far::at(snapshot.header.serial);
+        store.note_seen(location, &snapshot.header.lineage, far).await;
+    }
     // Twice, so that there is one to fall back on from the start.
     store
         .blobs

@@ -49,6 +49,17 @@ impl fmt::Display for RecordKey {
     }
 }
 
+/// Within what a cloud gives a name once: an account and region, a cluster. Two providers may lead to one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Realm {
+    /// That of kinds that need no connection.
+    None,
+    /// What a connection says it leads to.
+    Of(Arc<str>),
+    /// Whatever a provider leads to that was never connected.
+    Unknown(Urn),
+}
+
 /// What an entry stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

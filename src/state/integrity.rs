@@ -55,13 +55,14 @@ pub enum Invalid {
 }
 
 impl Snapshot {
-    /// Applies one entry of the journal: all of it, or nothing where it is refused. Costs what the entry changes, not what the
-    /// state holds.
+    /// Applies one entry of the journal: all of it, or nothing where it is refused. Costs what the entry changes; where it gives
+    /// new edges to what others depend on, also what is below those, once for the entry.
     ///
     /// # Errors
     /// [`Invalid`] where the state would contradict itself.
     pub fn apply(&mut self, entry: &JournalEntry) -> Result<(), Invalid> {
         match entry {
+            JournalEntry::Reach(serial) => self.header.serial = self.header.serial.max(*serial),
             JournalEntry::Run(run) => {
                 self.header.serial = self.header.serial.saturating_add(1);
                 self.run = Some(Arc::new(RunRecord {
@@ -76,7 +77,9 @@ impl Snapshot {
                     return Err(Invalid::KnownToken(intent.token.clone()));
                 }
                 if intent.operation != epid_provider::Operation::Delete {
-                    self.check(&intent.entry, self.live(intent.entry.urn()))?;
+                    self.check(&intent.entry)?;
+                    let was = self.live(intent.entry.urn());
+                    self.check_circles(&[(&intent.entry, was)])?;
                 }
                 self.intents
                     .insert(intent.token.clone(), Arc::new((**intent).clone()));
@@ -188,22 +191,23 @@ impl Snapshot {
             .rev()
             .filter_map(|(key, old)| Some((&key.urn, old.as_deref()?)));
         let were: HashMap<&Urn, &Entry> = were.filter(|(_, old)| old.role == Role::Live).collect();
+        let mut put = Vec::with_capacity(undo.len());
         for (key, _) in undo {
             match self.entries.get(key) {
-                Some(entry) => match self.check(entry, were.get(&key.urn).copied()) {
+                Some(entry) => match self.check(entry) {
                     Err(Invalid::MissingEdge { .. }) if happened => {}
                     checked => checked?,
                 },
                 None if self.pins.contains_key(key) => return Err(Invalid::ProviderInUse(key.clone())),
                 None => {}
             }
+            put.extend(self.get(key).map(|entry| (entry, were.get(&key.urn).copied())));
         }
-        Ok(())
+        self.check_circles(&put)
     }
 
-    /// Checks an entry that is about to be, or has just been, put. `was` is the live one of its URN before that: where its
-    /// edges are the same, there is no new way around.
-    fn check(&self, entry: &Entry, was: Option<&Entry>) -> Result<(), Invalid> {
+    /// Checks an entry that is about to be, or has just been, put, but for circles.
+    fn check(&self, entry: &Entry) -> Result<(), Invalid> {
         let urn = entry.urn();
         if self.of(urn).filter(|other| other.role == Role::Live).count() > 1 {
             return Err(Invalid::TwoLive(urn.clone()));
@@ -215,13 +219,6 @@ impl Snapshot {
                 urn: urn.clone(),
                 provider: provider.clone(),
             });
-        }
-        if entry.role == Role::Live
-            && self.dependents.contains_key(urn)
-            && !was.is_some_and(|was| was.edges().eq(entry.edges()))
-            && self.reaches(entry)
-        {
-            return Err(Invalid::Cycle(urn.clone()));
         }
         match entry
             .edges()
@@ -235,21 +232,20 @@ impl Snapshot {
         }
     }
 
-    /// True where following the edges of live entries from `entry` leads back to its URN.
-    fn reaches(&self, entry: &Entry) -> bool {
-        let mut seen: HashSet<&Urn> = HashSet::new();
-        let mut open: Vec<&Urn> = entry.edges().collect();
-        while let Some(urn) = open.pop() {
-            if urn == entry.urn() {
-                return true;
+    /// Looks for circles that entries close which are about to be, or have just been, put, each with the live one of its URN
+    /// before: only edges that this one did not have can close any.
+    fn check_circles(&self, put: &[(&Entry, Option<&Entry>)]) -> Result<(), Invalid> {
+        let mut done: HashSet<&Urn> = HashSet::new();
+        for (entry, was) in put {
+            // Where nothing leads to it, there is no way around.
+            if entry.role != Role::Live || !self.dependents.contains_key(entry.urn()) {
+                continue;
             }
-            if seen.insert(urn)
-                && let Some(next) = self.live(urn)
-            {
-                open.extend(next.edges());
-            }
+            let had: HashSet<&Urn> = was.iter().flat_map(|was| was.edges()).collect();
+            let new = entry.edges().filter(|to| !had.contains(to)).collect();
+            walk(entry, new, |urn| self.live(urn), &mut done)?;
         }
-        false
+        Ok(())
     }
 
     fn has(&self, urn: &Urn) -> bool {
@@ -336,32 +332,47 @@ impl Snapshot {
         self.entries
             .values()
             .filter(|entry| entry.role == Role::Live)
-            .try_for_each(|entry| acyclic(entry, &live, &mut done))
+            .try_for_each(|entry| {
+                if done.contains(entry.urn()) {
+                    return Ok(());
+                }
+                walk(
+                    entry,
+                    entry.edges().collect(),
+                    |urn| live.get(urn).copied(),
+                    &mut done,
+                )?;
+                done.insert(entry.urn());
+                Ok(())
+            })
     }
 }
 
-/// Depth-first from `from`, on the heap: a chain of 100,000 is no deeper than a chain of ten.
-fn acyclic<'a>(
+/// Depth-first from `from` along those of its edges, on the heap: a chain of 100,000 is no deeper than a chain of ten. What is
+/// done already leads to no circle.
+fn walk<'a>(
     from: &'a Entry,
-    live: &HashMap<&'a Urn, &'a Entry>,
+    edges: Vec<&'a Urn>,
+    live: impl Fn(&Urn) -> Option<&'a Entry>,
     done: &mut HashSet<&'a Urn>,
 ) -> Result<(), Invalid> {
-    if done.contains(from.urn()) {
-        return Ok(());
-    }
     let mut on_path: HashSet<&Urn> = HashSet::from([from.urn()]);
-    let mut path: Vec<(&Entry, Vec<&Urn>)> = vec![(from, from.edges().collect())];
+    let mut path: Vec<(&Entry, Vec<&Urn>)> = vec![(from, edges)];
     while let Some((entry, left)) = path.last_mut() {
         let Some(to) = left.pop() else {
             on_path.remove(entry.urn());
-            done.insert(entry.urn());
+            let ended = entry.urn();
             path.pop();
+            // Of the first one perhaps not all edges were followed.
+            if !path.is_empty() {
+                done.insert(ended);
+            }
             continue;
         };
         if on_path.contains(to) {
             return Err(Invalid::Cycle(to.clone()));
         }
-        if let Some(next) = live.get(to)
+        if let Some(next) = live(to)
             && !done.contains(to)
         {
             on_path.insert(next.urn());

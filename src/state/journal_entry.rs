@@ -12,6 +12,8 @@ use super::entry::{Entry, RecordKey};
 /// One record of the journal. Applying them in order to a snapshot gives the state.
 #[derive(Debug, Clone, PartialEq)]
 pub enum JournalEntry {
+    /// A copy of that serial is about to be restored: the serial is at least that, so that none of a later copy comes twice.
+    Reach(u64),
     /// A run starts: the serial grows by one.
     Run(Run),
     /// A call is about to be sent. Durable before it is.

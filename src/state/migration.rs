@@ -1,6 +1,7 @@
 //! Moving the states of a project to another place. `docs/design/0006-migration.md` says why in this order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
@@ -143,7 +144,7 @@ impl Migration {
 
     async fn locked(
         &self,
-        held: &mut Vec<Box<dyn Guard>>,
+        held: &mut Vec<Arc<dyn Guard>>,
         who: &Holder,
         run: &Run,
     ) -> Result<usize, StateError> {
@@ -183,7 +184,7 @@ impl Migration {
     }
 
     /// Makes the new place hold what the old one does, with every lock of both.
-    async fn copy(&self, held: &mut Vec<Box<dyn Guard>>, who: &Holder, run: &Run) -> Result<(), StateError> {
+    async fn copy(&self, held: &mut Vec<Arc<dyn Guard>>, who: &Holder, run: &Run) -> Result<(), StateError> {
         let mut states = BTreeMap::new();
         let mut locked = Vec::new();
         for location in stacks(&self.from, &self.of).await? {
@@ -265,7 +266,7 @@ impl Migration {
         }
     }
 
-    async fn check(&self, held: &[Box<dyn Guard>]) -> Result<(), StateError> {
+    async fn check(&self, held: &[Arc<dyn Guard>]) -> Result<(), StateError> {
         for guard in held {
             if !guard.is_held().await {
                 return Err(StateError::LockLost(self.of.clone()));
@@ -310,7 +311,7 @@ impl Store {
 }
 
 /// Takes the lock of a stack, with its state closed where it has one.
-async fn settle(store: &Store, location: &Location, who: &Holder) -> Result<Box<dyn Guard>, StateError> {
+async fn settle(store: &Store, location: &Location, who: &Holder) -> Result<Arc<dyn Guard>, StateError> {
     loop {
         match Session::open(store, location, Opening::new(who.clone())).await {
             Ok(session) => {

@@ -45,7 +45,7 @@ mod tests;
 
 pub use amend::Refused;
 pub use copies::Verified;
-pub use entry::{Entry, Generation, RecordKey, Role, Timeouts};
+pub use entry::{Entry, Generation, Realm, RecordKey, Role, Timeouts};
 pub use error::StateError;
 pub use integrity::Invalid;
 pub use journal_entry::{Change, Ending, Intent, JournalEntry, Run, RunRecord, RunResult, StepRecord};

@@ -3,6 +3,9 @@
 use super::location::Location;
 use super::store::HISTORY;
 
+/// Where a stack notes with whom it has left marks.
+pub(super) const PRODUCERS: &str = "producers";
+
 /// The folder of a stack.
 pub(super) fn folder(location: &Location) -> String {
     let Location {
@@ -61,6 +64,25 @@ pub(super) fn segment(location: &Location, number: u64) -> String {
 /// The number of a segment.
 pub(super) fn number(name: &str) -> Option<u64> {
     name.rsplit('/').next()?.parse().ok()
+}
+
+/// What says that `consumer` has left a mark with `producer`.
+pub(super) fn producer(consumer: &Location, producer: &Location) -> String {
+    let Location { project, stack, .. } = producer;
+    format!(
+        "{}/{PRODUCERS}/{}.{}",
+        folder(consumer),
+        encode(project),
+        encode(stack)
+    )
+}
+
+/// The stack that such a file speaks of.
+pub(super) fn producer_of(file: &str) -> Option<Location> {
+    let (folder, name) = file.rsplit_once('/')?;
+    let (project, stack) = name.split_once('.')?;
+    let (world, _) = folder.split_once('/')?;
+    Some(Location::new(&decode(world)?, &decode(project)?, &decode(stack)?))
 }
 
 /// A run in the history. One that changed nothing has no number of its own: it has that of the state it found, and its time.
@@ -160,7 +182,8 @@ mod tests {
         fn every_location_has_a_portable_name_of_its_own(a in ".{0,8}", b in ".{0,8}", c in ".{0,8}") {
             let place = Location::new(&a, &b, &c);
             let name = file(&place, "state");
-            prop_assert_eq!(location(&name), Some(place));
+            prop_assert_eq!(location(&name), Some(place.clone()));
+            prop_assert_eq!(producer_of(&producer(&place, &place)), Some(place));
             prop_assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_%/".contains(&b)));
             prop_assert!(!name.split('/').any(str::is_empty));
         }

@@ -5,6 +5,7 @@
 //! sees the other.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -146,7 +147,7 @@ impl Store {
         &self,
         of: &Location,
         holder: &Holder,
-    ) -> Result<Box<dyn Guard>, StateError> {
+    ) -> Result<Arc<dyn Guard>, StateError> {
         let tenure = match self.blobs.lock(&names::beside(of, LOCK), holder).await? {
             Lock::Taken(guard) => return Ok(guard),
             Lock::Held(tenure) => tenure,

@@ -1,7 +1,7 @@
 //! The only writer of a state.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use epid_provider::Timestamp;
 use tokio::sync::OwnedMutexGuard;
@@ -30,8 +30,8 @@ pub struct Opening {
     pub key: Option<String>,
     /// Where that key is not here, a state that is made takes another one.
     pub spares_key: bool,
-    /// The lineage and the serial that a state which is made continues: those of a copy that is about to be restored.
-    pub restores: Option<(Arc<str>, u64)>,
+    /// The copy that is about to be restored. A state that is made is this copy from the start, under its lineage and serial.
+    pub restores: Option<Arc<Snapshot>>,
 }
 
 impl Opening {
@@ -69,6 +69,10 @@ struct Shared {
     keys: StackKeys,
     /// `None` in memory. Whoever holds it writes everything that is queued.
     disk: Option<Arc<tokio::sync::Mutex<Disk>>>,
+    /// Apart from the disk: entries are written while somebody looks whether the lock is held.
+    guard: Option<Weak<dyn Guard>>,
+    /// Held while somebody looks: the number of the last look that found it held.
+    look: tokio::sync::Mutex<u64>,
     place: Option<(Store, Location)>,
 }
 
@@ -82,6 +86,8 @@ struct Inner {
     /// The first failed write: nothing is appended after it.
     poison: Option<StateError>,
     closed: bool,
+    /// How often somebody began to look whether the lock is held.
+    looks: u64,
     /// Runs that the history lacks, without the last.
     runs: Vec<RunRecord>,
     /// The serial up to which the history has all runs.
@@ -125,16 +131,20 @@ impl Session {
             durable: 0,
             poison: None,
             closed: false,
+            looks: 0,
             runs,
             saved,
             idle: None,
         };
+        let guard = disk.as_ref().and_then(|(disk, _)| disk.guard());
         let disk = disk.map(|(disk, _)| Arc::new(tokio::sync::Mutex::new(disk)));
         Self {
             shared: Arc::new(Shared {
                 inner: Mutex::new(inner),
                 keys,
                 disk,
+                guard,
+                look: tokio::sync::Mutex::new(0),
                 place,
             }),
         }
@@ -180,13 +190,6 @@ impl Session {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.with(Snapshot::clone)
-    }
-
-    /// Counts on from `serial` where the state is behind it, so that no number of a later copy comes twice. To be called
-    /// before a run begins.
-    pub fn reach(&self, serial: u64) {
-        let header = &mut self.lock().snapshot.header;
-        header.serial = header.serial.max(serial);
     }
 
     /// Applies an entry at once and queues it for the disk.
@@ -243,19 +246,39 @@ impl Session {
         self.shared.is_durable(ticket).map(drop)
     }
 
-    /// Makes sure that nobody else may write: for calls that are made a while after their entry became durable.
+    /// Makes sure that nobody else may write: for calls that are made a while after their entry became durable. One look serves
+    /// all who asked before it began.
     ///
     /// # Errors
-    /// [`StateError::LockLost`], after which nothing can be appended.
+    /// [`StateError::LockLost`], after which nothing can be appended; the error of an earlier write.
     pub async fn check_lock(&self) -> Result<(), StateError> {
-        let Some(disk) = &self.shared.disk else {
+        let Some((_, location)) = &self.shared.place else {
             return Ok(());
         };
-        let held = disk.lock().await.check_lock().await;
-        if let Err(error) = &held {
-            self.shared.fail(error.clone());
+        let asked = self.lock().looks;
+        let mut held = self.shared.look.lock().await;
+        if *held > asked {
+            return Ok(());
         }
-        held
+        let look = {
+            let mut inner = self.lock();
+            if let Some(error) = &inner.poison {
+                return Err(error.clone());
+            }
+            inner.looks += 1;
+            inner.looks
+        };
+        match self.shared.guard.as_ref().and_then(Weak::upgrade) {
+            Some(guard) if guard.confirm().await => {
+                *held = look;
+                Ok(())
+            }
+            _ => {
+                let error = StateError::LockLost(location.clone());
+                self.shared.fail(error.clone());
+                Err(error)
+            }
+        }
     }
 
     /// Publishes the stack's outputs as they are now, for the stacks that use them. Once the outputs are durable.
@@ -309,7 +332,7 @@ impl Session {
     }
 
     /// Closes, and leaves the lock to the caller. `None` where it was closed before, or is kept nowhere.
-    pub(super) async fn close_and_keep_lock(&self) -> Result<Option<Box<dyn Guard>>, StateError> {
+    pub(super) async fn close_and_keep_lock(&self) -> Result<Option<Arc<dyn Guard>>, StateError> {
         let last = {
             let mut inner = self.lock();
             if std::mem::replace(&mut inner.closed, true) {

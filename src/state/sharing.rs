@@ -278,6 +278,11 @@ impl Store {
             stack: consumer.stack.to_string(),
             key: self.header(consumer).await?.map(|header| header.key.to_string()),
         };
+        // Before the mark: one that nobody knew of would never be taken away.
+        let note = names::producer(consumer, producer);
+        if self.blobs.get(&note).await?.is_none() {
+            self.blobs.put(&note, b"epid producer 1\n".to_vec()).await?;
+        }
         let name = names::consumer(producer, consumer);
         let text = serde_json::to_vec(&marker).map_err(|error| StateError::Abandoned(error.to_string()))?;
         let before = self.blobs.get(&name).await?;
@@ -299,7 +304,17 @@ impl Store {
     /// # Errors
     /// [`StateError::Io`].
     pub async fn remove_consumer(&self, producer: &Location, consumer: &Location) -> Result<(), StateError> {
-        Ok(self.blobs.delete(&names::consumer(producer, consumer)).await?)
+        self.blobs.delete(&names::consumer(producer, consumer)).await?;
+        Ok(self.blobs.delete(&names::producer(consumer, producer)).await?)
+    }
+
+    /// The stacks with which `consumer` has left marks, and perhaps more, in order.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub async fn producers(&self, consumer: &Location) -> Result<Vec<Location>, StateError> {
+        let notes = self.blobs.list(&names::file(consumer, names::PRODUCERS)).await?;
+        Ok(notes.iter().filter_map(|note| names::producer_of(note)).collect())
     }
 
     /// Takes the published outputs of a stack away: it has nothing to offer any more.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use epid_provider::{Kind, Map, Operation, Token, Urn, Value};
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Entry, Generation, RecordKey, Role};
+use super::entry::{Entry, Generation, Realm, RecordKey, Role};
 use super::journal_entry::{Intent, RunRecord};
 
 /// The format this epid writes.
@@ -133,6 +133,16 @@ impl Snapshot {
         self.of(urn)
             .map(|entry| &**entry)
             .find(|entry| entry.role == Role::Live)
+    }
+
+    /// Where a provider's record leads.
+    #[must_use]
+    pub fn realm(&self, provider: Option<&RecordKey>) -> Realm {
+        let Some(key) = provider else {
+            return Realm::None;
+        };
+        let identity = self.get(key).and_then(|entry| entry.identity.clone());
+        identity.map_or_else(|| Realm::Unknown(key.urn.clone()), Realm::Of)
     }
 
     /// The generation that the next resource of a URN has: entries and intents count.

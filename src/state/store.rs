@@ -297,7 +297,7 @@ impl Store {
         &self,
         location: &Location,
         holder: &Holder,
-    ) -> Result<Box<dyn Guard>, StateError> {
+    ) -> Result<Arc<dyn Guard>, StateError> {
         let name = names::file(location, HOLDER);
         let lock = self.blobs.lock(&names::file(location, LOCK), holder).await?;
         // Only now: who moves the states says so before taking the locks.

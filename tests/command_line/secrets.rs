@@ -291,6 +291,10 @@ fn a_secret_in_a_name_is_refused() {
         let ran = place.run(line).ends(2).says("depends on a secret");
         search(&place, line, &ran);
     }
+    // So is a path: it is in the ARN.
+    named("\"reader\"\npath = \"/${config.pw}/\"");
+    let ran = place.run("preview --sandbox").ends(2).says("depends on a secret");
+    search(&place, "preview", &ran);
     // A hash of it tells nothing.
     named("\"r-${contentHash(config.pw)}\"");
     for line in [
@@ -338,4 +342,27 @@ fn a_secret_that_the_records_repeat_is_not_shown_by_what_the_state_tells() {
         search(&place, line, &place.run(line).ends(code));
     }
     place.run("state show role --sandbox").ends(0).says("r-(secret)");
+}
+
+#[test]
+fn what_is_made_of_secrets_is_secret() {
+    let place = Place::with(VALUES);
+    place.write("stacks/one.toml", "[config]\n");
+    let set = format!("printf %s {CANARY} | epid config set --stack one --secret pw");
+    place.bash(&set).ends(0);
+    let declared = std::fs::read_to_string(place.path("stacks/one.toml")).unwrap();
+    let program = "[resources.cert]\ntype = \"epid:tls:SelfSignedCertificate\"\n\
+                   properties.commonName = \"${config.pw}\"\n[outputs]\ncert = \"${cert.certificate}\"\n";
+    place.write("stacks/one.toml", &format!("{declared}\n{program}"));
+    for line in [
+        "up --yes",
+        "stack output",
+        "stack output --json",
+        "state show cert",
+        "state show cert --json",
+        "state export --plain plain.json",
+    ] {
+        search(&place, line, &place.run(line).ends(0));
+    }
+    place.run("stack output cert").ends(2).says("is secret");
 }

@@ -326,6 +326,19 @@ fn nothing_is_changed_by_hand_while_a_call_is_unclear() {
             .says("not known yet");
     }
     assert_eq!(place.files(".epid/state"), before, "a refusal wrote something");
+    // What is unclear itself can be let go of.
+    let lost = place.twin();
+    let listed = lost.run("state ls --sandbox").ends(0).out;
+    let unclear = listed.lines().filter_map(|line| {
+        let (name, _) = line.strip_prefix("! ")?.split_once(": the outcome")?;
+        Some(name.to_owned())
+    });
+    let unclear: Vec<String> = unclear.collect();
+    lost.run(&format!("state rm {} --sandbox --yes", unclear.join(" ")))
+        .ends(0)
+        .says("a call whose outcome nobody knows is forgotten");
+    let listed = lost.run("state ls --sandbox").ends(0).out;
+    assert!(!listed.contains("is not known yet"), "{listed}");
     place.run("up --sandbox --yes").ends(0);
     place.run("state mv network net --sandbox --yes").ends(0);
 }

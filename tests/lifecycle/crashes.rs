@@ -20,7 +20,7 @@ use crate::properties::{again, settled, with_facts};
 use crate::stack::{Stack, on_clock, urn};
 
 /// Runs `run` until it ends, or until `dead` says that the process is no more.
-async fn until_dead<R>(run: impl Future<Output = R>, dead: impl Fn() -> bool) -> Option<R> {
+pub(crate) async fn until_dead<R>(run: impl Future<Output = R>, dead: impl Fn() -> bool) -> Option<R> {
     let mut run = pin!(run);
     std::future::poll_fn(|cx| {
         let polled = run.as_mut().poll(cx);

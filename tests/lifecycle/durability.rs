@@ -97,6 +97,14 @@ impl<B: Blobs> Blobs for Gated<B> {
         self.inner.fence(name).await
     }
 
+    async fn settle(&self, name: &str) -> Result<(), BlobError> {
+        self.inner.settle(name).await
+    }
+
+    async fn sweep(&self, folder: &str) -> Result<(), BlobError> {
+        self.inner.sweep(folder).await
+    }
+
     async fn lock(&self, name: &str, who: &Holder) -> Result<Lock, BlobError> {
         self.inner.lock(name, who).await
     }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use epid::apply::{Event, Fate};
+use epid::apply::{Clock as _, Event, Fate};
 use epid::plan::Mode;
 use epid::state::RunResult;
 use epid_fake::fault::Api;
 use epid_fake::{Effect, Fault};
 
+use crate::adoption::{ADOPTED, ONE, imported, nobodys};
 use crate::stack::{Stack, on_clock, urn};
 
 const TWO: &str = r#"{
@@ -141,6 +142,7 @@ fn a_recovery_that_is_stopped_leaves_what_it_does_not_know_to_the_next() {
         let (found, ()) = tokio::join!(stack.recover(), async {
             stack.sleep(10).await;
             stopper.stop();
+            stopper.stop();
         });
         assert!(found.is_empty(), "{found:?}");
         let snapshot = stack.snapshot();
@@ -151,5 +153,109 @@ fn a_recovery_that_is_stopped_leaves_what_it_does_not_know_to_the_next() {
         let run = stack.snapshot().run.unwrap();
         assert_eq!((run.serial, run.end.unwrap().0), (2, RunResult::Done));
         assert!(run.is_recovery());
+    });
+}
+
+/// A stack of which nobody knows whether `a` was updated.
+async fn perhaps_updated() -> Stack {
+    let text = |value: &str| {
+        format!(r#"{{"a": {{"type": "Item", "properties": {{"name": "a", "value": "{value}"}}}}}}"#)
+    };
+    let mut stack = Stack::new();
+    stack.up(&text("1")).await;
+    stack
+        .world
+        .fault(Fault::new(Effect::Hang { after: true }).api(Api::Update));
+    stack
+        .world
+        .fault(Fault::new(Effect::Delay(Duration::from_secs(200))).api(Api::Recover));
+    let plan = stack.plan(&stack.graph(&text("2")), Mode::Up);
+    let stopper = stack.stopper.clone();
+    tokio::join!(stack.apply(plan), async {
+        stack.sleep(10).await;
+        stopper.stop();
+        stopper.stop();
+    });
+    assert_eq!(stack.snapshot().intents.len(), 1);
+    stack.restart();
+    stack
+}
+
+#[test]
+fn the_first_interrupt_of_a_recovery_waits_for_what_is_on_its_way() {
+    on_clock(async {
+        let stack = perhaps_updated().await;
+        // A provider may repeat an update to find out.
+        stack
+            .world
+            .fault(Fault::new(Effect::Delay(Duration::from_secs(200))).api(Api::Recover));
+        let stopper = stack.stopper.clone();
+        let (found, ()) = tokio::join!(stack.recover(), async {
+            stack.sleep(10).await;
+            stopper.stop();
+        });
+        assert_eq!(found[0].fate, Fate::Done);
+        let run = stack.snapshot().run.unwrap();
+        assert_eq!(run.end.unwrap().0, RunResult::Done);
+    });
+}
+
+#[test]
+fn the_first_interrupt_of_a_recovery_asks_nobody_again() {
+    on_clock(async {
+        let stack = perhaps_updated().await;
+        stack
+            .world
+            .fault(Fault::new(Effect::Unwell).api(Api::Recover).nth(0));
+        let before = stack.world.count(Api::Recover);
+        let stopper = stack.stopper.clone();
+        let begun = stack.clock.now();
+        let (found, ()) = tokio::join!(stack.recover(), async {
+            stack.sleep(10).await;
+            stopper.stop();
+        });
+        assert!(found.is_empty(), "{found:?}");
+        assert!(stack.clock.now().since(begun) < Duration::from_secs(12));
+        assert!(stack.world.count(Api::Recover) - before < 8);
+        assert_eq!(stack.snapshot().intents.len(), 1);
+    });
+}
+
+#[test]
+fn a_step_that_only_looks_sends_nothing_once_the_run_is_stopped() {
+    on_clock(async {
+        let unmarked = async || {
+            let stack = Stack::of(nobodys(ONE).await, "lineage");
+            imported(&stack, ONE).await;
+            stack
+        };
+        let there = async || Stack::of(nobodys(ONE).await, "lineage");
+        // What an earlier stack left without a mark; what is there to be adopted; what is not there.
+        let cases = [
+            (unmarked().await, ONE, 1),
+            (there().await, ADOPTED, 1),
+            (Stack::new(), ADOPTED, 0),
+        ];
+        for (mut stack, text, things) in cases {
+            let sent = |stack: &Stack| stack.world.count(Api::Create) + stack.world.count(Api::Update);
+            let before = sent(&stack);
+            stack
+                .world
+                .fault(Fault::new(Effect::Delay(Duration::from_secs(60))).api(Api::Observe));
+            let plan = stack.plan(&stack.graph(text), Mode::Up);
+            let stopper = stack.stopper.clone();
+            let (ran, ()) = tokio::join!(stack.apply(plan), async {
+                stack.sleep(10).await;
+                stopper.stop();
+            });
+            assert_eq!(sent(&stack), before, "{text}");
+            assert!(ran.outcome.interrupted && ran.outcome.failed.is_empty());
+            assert_eq!(ran.outcome.left.len(), 1);
+            assert_eq!(stack.world.things().len(), things);
+            stack.restart();
+            stack.up(text).await;
+            assert_eq!(&*stack.world.things()[0].lineage, "lineage");
+            assert_eq!(sent(&stack), before + 1);
+        }
     });
 }

@@ -2,12 +2,12 @@
 
 use epid::graph::ResourceGraph;
 use epid::observe::Depth;
-use epid::plan::{LostMark, Mode, Refresh, Selection};
+use epid::plan::{LostMark, Mode, Observations, Refresh, Selection};
 use epid_fake::fault::Api;
 use epid_fake::{Effect, Fault};
 
 use crate::adoption::{ADOPTED, ONE, imported, nobodys, read};
-use crate::stack::{Stack, actions, on_clock};
+use crate::stack::{Stack, actions, on_clock, urn};
 
 #[test]
 fn what_is_imported_without_a_mark_is_marked_by_the_next_run_which_then_keeps_others_out() {
@@ -227,5 +227,80 @@ fn what_holds_something_of_another_stack_is_not_deleted() {
             problems[0].message,
             "`in` belongs to another stack, but `box`, which it is in, would be deleted"
         );
+    });
+}
+
+/// Two providers of one account, configured differently, with what is called through them.
+fn two_ways(more: &str) -> String {
+    format!(
+        r#"{{"$providers": {{"one": {{"properties": {{"account": "main"}}}},
+                            "two": {{"properties": {{"account": "main", "endpoint": "e"}}}}}},
+             "z": {{"type": "Item", "properties": {{"name": "z"}}, "options": {{"provider": "two"}}}}{more}}}"#
+    )
+}
+
+fn named_n(resource: &str, options: &str) -> String {
+    format!(r#", "{resource}": {{"type": "Item", "properties": {{"name": "n"}}, "options": {{{options}}}}}"#)
+}
+
+#[test]
+fn what_another_provider_of_the_account_takes_over_is_not_deleted() {
+    on_clock(async {
+        for adopt in ["", r#", "adopt": true"#] {
+            let stack = Stack::new();
+            stack.up(&two_ways(&named_n("a", r#""provider": "one""#))).await;
+            let id = stack.world.at("a")[0].id.clone();
+            let ran = stack
+                .up(&two_ways(&named_n("b", &format!(r#""provider": "two"{adopt}"#))))
+                .await;
+            assert_eq!(ran.did(), ["Recorded b"]);
+            let snapshot = stack.snapshot();
+            assert_eq!(snapshot.live(&urn("Item", "b")).unwrap().record.id, id);
+            assert_eq!(stack.world.things().len(), 2);
+            stack.destroy().await;
+        }
+    });
+}
+
+#[test]
+fn another_provider_of_the_account_makes_nothing_anew() {
+    on_clock(async {
+        let stack = Stack::new();
+        stack.up(&two_ways(&named_n("a", r#""provider": "one""#))).await;
+        let ran = stack.up(&two_ways(&named_n("a", r#""provider": "two""#))).await;
+        assert_eq!(ran.did(), ["Recorded a"]);
+        stack.destroy().await;
+    });
+}
+
+#[test]
+fn two_providers_of_one_account_have_one_name_once() {
+    on_clock(async {
+        let stack = Stack::new();
+        let a = named_n("a", r#""provider": "one""#);
+        stack.up(&two_ways(&a)).await;
+        let both = stack.graph(&two_ways(&format!("{a}{}", named_n("b", r#""provider": "two""#))));
+        let problems = stack
+            .plan_with(&both, Mode::Up, &Observations::new(), &Selection::default())
+            .unwrap_err();
+        assert_eq!(problems[0].message, "`a` and `b` are the same resource: Item/n");
+    });
+}
+
+#[test]
+fn what_a_provider_that_is_new_finds_recorded_is_not_taken_and_then_deleted() {
+    on_clock(async {
+        let mut stack = Stack::new();
+        let one = r#"{"$providers": {"one": {"properties": {"account": "main"}}},
+                      "a": {"type": "Item", "properties": {"name": "n"}, "options": {"provider": "one"}}}"#;
+        stack.up(one).await;
+        // The delete of `a` comes late.
+        let late = Effect::Delay(std::time::Duration::from_secs(60));
+        stack.world.fault(Fault::new(late).api(Api::Delete));
+        let text = two_ways(&named_n("b", r#""provider": "two", "adopt": true"#));
+        assert_eq!(stack.run(&text).await.failed(), [("b", "Owned")].into());
+        assert!(stack.snapshot().live(&urn("Item", "b")).is_none());
+        stack.restart();
+        assert_eq!(stack.up(&text).await.did(), ["Created b"]);
     });
 }

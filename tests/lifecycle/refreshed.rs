@@ -1,10 +1,17 @@
 //! What a look finds to be gone, or cannot find out.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use epid::observe::Depth;
 use epid::plan::{Mode, Refresh, Selection};
 use epid::state::Role;
+use epid_fake::fault::Api;
+use epid_fake::{Effect, Fault};
 
 use crate::adoption::{ONE, read, unreadable};
+use crate::crashes::until_dead;
+use crate::replacement::{TAGGED, behind};
 use crate::stack::{Stack, actions, on_clock, urn};
 
 #[test]
@@ -117,5 +124,142 @@ fn a_read_that_fails_is_never_taken_for_gone() {
                 .unwrap();
             assert!(plan.is_empty() && plan.drift.is_empty());
         }
+    });
+}
+
+/// Runs that make `text` again, of which everything but `stays` is gone, and die at the `nth` call. The next run, looking or
+/// not, has to make the rest. True where it came that far.
+async fn dies_while_it_makes_what_is_gone(text: &str, stays: &[&str], nth: u32, looks: bool) -> bool {
+    let mut stack = Stack::new();
+    stack.world.set_fact("zone", "z");
+    stack.up(text).await;
+    for thing in stack.world.things() {
+        if !stays.contains(&thing.urn.path()) {
+            stack.world.vanish(&thing.id);
+        }
+    }
+    let graph = stack.graph(text);
+    let plan = read(&stack, &graph).await.unwrap();
+    let dead = Arc::new(AtomicBool::new(false));
+    let flag = dead.clone();
+    stack.world.on_crash(move || flag.store(true, Ordering::Relaxed));
+    stack.world.crash_at(nth);
+    let is_dead = || dead.load(Ordering::Relaxed);
+    until_dead(stack.apply(plan), is_dead).await;
+    stack.restart();
+    stack.recover().await;
+    if looks {
+        // What was made just now may not be seen yet.
+        stack.sleep(60).await;
+        let seen = stack.look(&graph, Depth::Refresh).await;
+        assert!(seen.failed.is_empty(), "at call {nth}: {:?}", seen.failed);
+        let plan = read(&stack, &graph).await.unwrap();
+        let ran = stack.apply(plan).await;
+        assert!(
+            ran.outcome.is_success(),
+            "at call {nth}: {:?}",
+            ran.outcome.failed
+        );
+    }
+    let ran = stack.run(text).await;
+    assert!(
+        ran.outcome.is_success(),
+        "at call {nth}: {:?}",
+        ran.outcome.failed
+    );
+    assert!(stack.plan(&graph, Mode::Up).is_empty());
+    let wanted = graph
+        .nodes()
+        .filter(|node| node.kind.provider() == "fake" && !node.schema.lookup);
+    assert_eq!(stack.world.things().len(), wanted.count(), "at call {nth}");
+    let live = stack.snapshot();
+    for thing in stack.world.things() {
+        assert_eq!(
+            live.live(&thing.urn).unwrap().record.id,
+            thing.id,
+            "at call {nth}"
+        );
+    }
+    stack.destroy().await;
+    is_dead()
+}
+
+#[test]
+fn a_run_that_dies_while_it_makes_a_gone_cluster_again_is_gone_on_with_by_a_plain_one() {
+    on_clock(async {
+        let more = r#", "y": {"type": "Item", "properties": {"name": "y"}, "options": {"provider": "inner", "adopt": true}},
+                        "l": {"type": "Lookup", "properties": {"fact": "zone"}, "options": {"provider": "inner"}}"#;
+        let text = behind("c", &format!("{TAGGED}{more}"));
+        for looks in [true, false] {
+            let mut nth = 1;
+            while dies_while_it_makes_what_is_gone(&text, &[], nth, looks).await {
+                nth += 1;
+            }
+            assert!(nth > 4, "{nth}");
+        }
+    });
+}
+
+#[test]
+fn a_run_that_dies_while_it_makes_a_gone_container_again_leaves_nothing_missing() {
+    on_clock(async {
+        let text = r#"{
+            "box": {"type": "Box", "properties": {"name": "box"}},
+            "in": {"type": "Child", "properties": {"name": "in", "box": "box"}},
+            "user": {"type": "Item", "properties": {"name": "user", "uses": ["${box.id}"]}}}"#;
+        let mut nth = 1;
+        while dies_while_it_makes_what_is_gone(text, &["user"], nth, false).await {
+            nth += 1;
+        }
+        assert!(nth > 4, "{nth}");
+    });
+}
+
+#[test]
+fn what_left_the_program_and_is_gone_is_known_to_be_gone_before_anything_is_sent() {
+    on_clock(async {
+        let mut stack = Stack::new();
+        let two = r#"{"a": {"type": "Item", "properties": {"name": "a"}},
+                      "b": {"type": "Item", "properties": {"name": "b"}}}"#;
+        stack.up(two).await;
+        for thing in stack.world.things() {
+            stack.world.vanish(&thing.id);
+        }
+        let plan = read(&stack, &stack.graph(ONE)).await.unwrap();
+        let dead = Arc::new(AtomicBool::new(false));
+        let flag = dead.clone();
+        stack.world.on_crash(move || flag.store(true, Ordering::Relaxed));
+        stack.world.crash_at(1);
+        until_dead(stack.apply(plan), || dead.load(Ordering::Relaxed)).await;
+        stack.restart();
+        let roles: Vec<Role> = stack.snapshot().of(&urn("Item", "a")).map(|e| e.role).collect();
+        assert_eq!(roles, [Role::Vacant]);
+    });
+}
+
+#[test]
+fn what_was_replaced_in_a_cluster_that_is_gone_is_dropped() {
+    on_clock(async {
+        let mut stack = Stack::new();
+        let shaped = |shape: &str| {
+            behind(
+                "c",
+                &TAGGED.replace(r#""value": "1""#, &format!(r#""shape": "{shape}""#)),
+            )
+        };
+        stack.up(&shaped("round")).await;
+        stack
+            .world
+            .fault(Fault::new(Effect::Refuse).api(Api::Delete).kind("Tagged"));
+        assert_eq!(stack.run(&shaped("square")).await.failed().len(), 1);
+        stack.restart();
+        for thing in stack.world.things() {
+            stack.world.vanish(&thing.id);
+        }
+        let graph = stack.graph(&shaped("square"));
+        let ran = stack.apply(read(&stack, &graph).await.unwrap()).await;
+        assert!(ran.outcome.is_success(), "{:?}", ran.outcome.failed);
+        assert!(stack.plan(&graph, Mode::Up).is_empty());
+        stack.destroy().await;
     });
 }

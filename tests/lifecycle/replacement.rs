@@ -298,14 +298,14 @@ fn a_provider_whose_cluster_is_replaced_takes_its_resources_along() {
 }
 
 /// A cluster of that name, with `more` behind it.
-fn behind(name: &str, more: &str) -> String {
+pub(crate) fn behind(name: &str, more: &str) -> String {
     format!(
         r#"{{"$providers": {{"outer": {{}}, "inner": {{"properties": {{"cluster": "${{cluster.id}}"}}}}}},
              "cluster": {{"type": "Cluster", "properties": {{"name": "{name}"}}, "options": {{"provider": "outer"}}}}{more}}}"#
     )
 }
 
-const TAGGED: &str =
+pub(crate) const TAGGED: &str =
     r#", "x": {"type": "Tagged", "properties": {"value": "1"}, "options": {"provider": "inner"}}"#;
 
 #[test]

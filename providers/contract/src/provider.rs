@@ -101,12 +101,17 @@ impl Recorded {
     }
 }
 
-/// True where what the cloud will call a resource ([`Provider::identity`]) is made of something secret in its inputs: names are
-/// in lists, ids and messages of the cloud, and no secret there.
+/// True where what the cloud will call a resource ([`Provider::identity`], [`Field::in_name`](crate::Field::in_name)) is made of
+/// something secret in its inputs: names are in lists, ids and messages of the cloud, and no secret there.
 #[must_use]
 pub fn is_named_by_secret(provider: &dyn Provider, kind: &Kind, inputs: &Value) -> bool {
     if !inputs.has_secret() {
         return false;
+    }
+    let schema = provider.schema(kind);
+    let mut fields = schema.iter().flat_map(|schema| &schema.inputs.fields);
+    if fields.any(|field| field.in_name && inputs.get(&field.name).is_some_and(Value::has_secret)) {
+        return true;
     }
     let veiled = inputs.replaced(&mut |value| {
         matches!(value, Value::Secret(_)).then(|| Value::unknown("a secret").into_secret())

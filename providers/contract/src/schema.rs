@@ -62,13 +62,42 @@ impl KindSchema {
         mark_object(&self.inputs, inputs).unwrap_or_else(|| inputs.clone())
     }
 
-    /// `outputs` with every secret output marked.
+    /// `outputs` with every secret output marked, and every text that repeats a secret of `inputs`, as an ARN does.
     #[must_use]
-    pub fn mark_outputs(&self, outputs: &Value) -> Value {
+    pub fn mark_outputs(&self, outputs: &Value, inputs: &Value) -> Value {
         let secret = self.outputs.iter().filter(|output| output.secret);
-        secret.fold(outputs.clone(), |marked, output| {
+        let marked = secret.fold(outputs.clone(), |marked, output| {
             mark_at(&marked, output.path.segments())
+        });
+        let mut secrets = Vec::new();
+        secret_texts(inputs, false, &mut secrets);
+        if secrets.is_empty() {
+            return marked;
+        }
+        marked.replaced(&mut |value| match value {
+            Value::Secret(_) => Some(value.clone()),
+            Value::Str(text) => secrets
+                .iter()
+                .any(|secret| text.contains(*secret))
+                .then(|| value.clone().into_secret()),
+            _ => None,
         })
+    }
+}
+
+/// A secret text that is shorter is in too many others by chance.
+const SHORTEST: usize = 4;
+
+/// The texts in the secrets of `value`.
+fn secret_texts<'a>(value: &'a Value, is_secret: bool, into: &mut Vec<&'a str>) {
+    match value {
+        Value::Secret(inner) => secret_texts(inner, true, into),
+        Value::Str(text) if is_secret && text.chars().count() >= SHORTEST => into.push(text),
+        Value::List(items) => items.iter().for_each(|item| secret_texts(item, is_secret, into)),
+        Value::Map(map) => map
+            .iter()
+            .for_each(|(_, item)| secret_texts(item, is_secret, into)),
+        _ => {}
     }
 }
 
@@ -218,6 +247,8 @@ pub struct Field {
     pub write_only: bool,
     /// Two live resources cannot have the same value: a replacement that keeps it deletes first.
     pub exclusive: bool,
+    /// It is part of what the cloud calls the resource, and shown to everybody who may list it: no secret.
+    pub in_name: bool,
     /// When two values mean the same.
     pub equality: Equality,
     /// What the service takes where it is not given: a removal that ends there is no change.
@@ -237,6 +268,7 @@ impl Field {
             secret: false,
             write_only: false,
             exclusive: false,
+            in_name: false,
             equality: Equality::Exact,
             default: None,
         }
@@ -281,6 +313,13 @@ impl Field {
     #[must_use]
     pub fn exclusive(mut self) -> Self {
         self.exclusive = true;
+        self
+    }
+
+    /// It is part of what the cloud calls the resource.
+    #[must_use]
+    pub fn in_name(mut self) -> Self {
+        self.in_name = true;
         self
     }
 
@@ -482,8 +521,16 @@ mod tests {
         assert_eq!(schema.mark_inputs(&marked), marked, "twice is once");
         let outputs: Value = serde_json::from_str(r#"{"login":{"token":"t","user":"u"}}"#).unwrap();
         assert_eq!(
-            schema.mark_outputs(&outputs).to_string(),
+            schema.mark_outputs(&outputs, &inputs).to_string(),
             r#"{login: {token: (secret), user: "u"}}"#
+        );
+        let inputs = Value::map([("users", Value::list([Value::str("hidden").into_secret()]))]);
+        let outputs: Value =
+            serde_json::from_str(r#"{"arn":"a:hidden/b","list":["hidden","hide"],"login":{"token":"t"}}"#)
+                .unwrap();
+        assert_eq!(
+            schema.mark_outputs(&outputs, &inputs).to_string(),
+            r#"{arn: (secret), list: [(secret), "hide"], login: {token: (secret)}}"#
         );
     }
 }

@@ -120,6 +120,12 @@ impl Provider for Fake {
             None => {}
         }
         let text = |name: &str| config.get(name).and_then(Value::as_str);
+        if let Some(cluster) = text("cluster")
+            && self.world.lock().things.get(cluster).is_none()
+        {
+            let message = format!("nobody answers: there is no cluster {cluster}");
+            return Err(Failure::new("Unreachable", message));
+        }
         let account = text("cluster").or_else(|| text("account")).unwrap_or("main");
         Ok(Arc::new(FakeConnection::new(
             self.world.clone(),

@@ -212,14 +212,6 @@ pub(super) async fn import(
         ))
         .hint("a state goes back to where it came from: name that with --stack and --sandbox"));
     }
-    let mut opening = Opening::new(surroundings::holder(&context.command)).create();
-    opening.restores = Some((copy.header.lineage.clone(), copy.header.serial));
-    // The key that opens the copy is here.
-    opening.key = stack
-        .key
-        .as_deref()
-        .or(Some(&*copy.header.key))
-        .map(str::to_owned);
     let amending = Amending {
         context,
         workspace: &workspace,
@@ -227,6 +219,8 @@ pub(super) async fn import(
         location: &location,
         consent,
     };
+    let copy = Arc::new(copy);
+    let opening = restored_to(context, &copy, stack.key.as_deref());
     let restored = |snapshot: &Snapshot| restoring(snapshot, &copy, force);
     match amending.run(opening, "Make the state this?", restored).await? {
         Amended::Recorded => {
@@ -237,6 +231,15 @@ pub(super) async fn import(
         Amended::Declined => {}
     }
     Ok(Exit::Done)
+}
+
+/// How a state is opened to become what a copy of it is. Where there is none, it is made under the key of its stack, or under
+/// that of the copy, which is here.
+fn restored_to(context: &Context, copy: &Arc<Snapshot>, key: Option<&str>) -> Opening {
+    let mut opening = Opening::new(surroundings::holder(&context.command)).create();
+    opening.restores = Some(copy.clone());
+    opening.key = key.or(Some(&*copy.header.key)).map(str::to_owned);
+    opening
 }
 
 fn restoring(snapshot: &Snapshot, copy: &Snapshot, force: bool) -> Result<Amendment, Error> {
@@ -257,6 +260,7 @@ fn restoring(snapshot: &Snapshot, copy: &Snapshot, force: bool) -> Result<Amendm
         serial: copy.header.serial,
         intents,
         lines,
+        ..Amendment::default()
     })
 }
 
@@ -287,4 +291,246 @@ pub(super) async fn rollback(context: &Context, args: &StackArgs, consent: Conse
         Amended::Declined => {}
     }
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use epid_provider::{Kind, Map, Record, Timestamp, Urn};
+
+    use super::*;
+    use crate::cli::args::Color;
+    use crate::cli::ui::Terminal;
+    use crate::cli::workspace::Workspace;
+    use crate::cli::world::World;
+    use crate::state::blobs::{Fault, MemoryBlobs};
+    use crate::state::{Change, Ending, Entry, JournalEntry, Run, RunResult, Session, StateError, Store};
+
+    /// A project whose states, and the notes of them, are on one disk in memory.
+    struct Place {
+        folder: tempfile::TempDir,
+        disk: MemoryBlobs,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::create_dir(folder.path().join("stacks")).unwrap();
+            for (file, text) in [("Epid.toml", "name = \"p\"\n"), ("stacks/dev.toml", "")] {
+                std::fs::write(folder.path().join(file), text).unwrap();
+            }
+            let disk = MemoryBlobs::new();
+            Self { folder, disk }
+        }
+
+        /// With only the files for which `kept` says so.
+        fn restart(&mut self, files: &BTreeMap<String, Vec<u8>>, kept: impl Fn(&str) -> bool) {
+            let kept = files.iter().filter(|(name, _)| kept(name));
+            self.disk = MemoryBlobs::of(kept.map(|(name, bytes)| (name.clone(), bytes.clone())).collect());
+        }
+
+        fn workspace(&self) -> Workspace {
+            let mut workspace = Workspace::find(self.folder.path(), None, terminal()).unwrap();
+            let (states, keys) = (self.disk.within("states"), workspace.keys.clone());
+            let [project, person] = ["project", "person"].map(|notes| Arc::new(self.disk.within(notes)));
+            workspace.store = Store::new(Arc::new(states), keys, surroundings::randomness()).noting(
+                project,
+                Some(person),
+                |_| (),
+            );
+            workspace
+        }
+
+        fn store(&self) -> Store {
+            self.workspace().store
+        }
+
+        /// A run that records one more resource.
+        async fn run(&self, number: u64) {
+            let session = Session::open(&self.store(), &dev(), opening().create())
+                .await
+                .unwrap();
+            for entry in a_run(number) {
+                session.append(entry).map(drop).unwrap();
+            }
+            session.close().await.unwrap();
+        }
+
+        async fn export(&self) -> Arc<Snapshot> {
+            let bytes = self.store().export(&dev()).await.unwrap().unwrap();
+            Arc::new(self.store().read_export("copy".to_owned(), bytes).await.unwrap())
+        }
+
+        async fn import(&self, copy: &Arc<Snapshot>) -> Result<(), Error> {
+            let context = Context {
+                terminal: terminal(),
+                folder: self.folder.path().to_owned(),
+                command: "epid state import copy".to_owned(),
+                built: None,
+            };
+            let amending = Amending {
+                context: &context,
+                workspace: &self.workspace(),
+                world: &World::cloud(),
+                location: &dev(),
+                consent: Consent {
+                    yes: true,
+                    wait: false,
+                },
+            };
+            let opening = restored_to(&context, copy, None);
+            let decide = |snapshot: &Snapshot| restoring(snapshot, copy, true);
+            let shown = decide(&amending.recorded(&opening).await?.snapshot)?;
+            if !shown.is_empty() {
+                amending.change(opening, &shown, decide).await?;
+            }
+            Ok(())
+        }
+    }
+
+    fn terminal() -> Terminal {
+        Terminal::new(Color::Never, false, &|_| None)
+    }
+
+    fn dev() -> Location {
+        Location::new("cloud", "p", "dev")
+    }
+
+    fn opening() -> Opening {
+        Opening::new(surroundings::holder("epid up"))
+    }
+
+    fn a_run(number: u64) -> [JournalEntry; 3] {
+        let kind = Kind::parse("aws:ec2:Vpc").unwrap();
+        let entry = Entry::new(Record {
+            urn: Urn::new("p", "dev", &kind, &format!("v{number}")),
+            kind,
+            id: format!("vpc-{number}").into(),
+            applied: Value::map([("token", Value::str("t").into_secret())]),
+            resolved: Value::Map(Map::default()),
+            outputs: Value::Map(Map::default()),
+            incomplete: Vec::new(),
+            attempted: Vec::new(),
+        });
+        let at = Timestamp(number);
+        [
+            JournalEntry::Run(Run {
+                who: "ann@laptop".into(),
+                command: "epid up".into(),
+                at,
+                version: "0".into(),
+                plan: None,
+                commit: None,
+            }),
+            JournalEntry::End {
+                token: None,
+                ending: Ending::Done,
+                changes: vec![Change::Put(Box::new(entry))],
+                at,
+            },
+            JournalEntry::Close {
+                result: RunResult::Done,
+                at,
+            },
+        ]
+    }
+
+    /// Lets an import die at every write there is, on a disk that holds `files`. Whatever is there then is what was there or what
+    /// the copy holds, work goes on, and the import again makes it the copy.
+    async fn dies_everywhere(place: &mut Place, files: &BTreeMap<String, Vec<u8>>, copy: &Arc<Snapshot>) {
+        place.restart(files, |_| true);
+        let before = place.store().read(&dev()).await.ok().flatten();
+        place.import(copy).await.unwrap();
+        let writes = place.disk.writes();
+        assert!(writes > 8, "{writes}");
+        let faults = [
+            Fault::Crash(0),
+            Fault::Crash(40),
+            Fault::Crash(200),
+            Fault::CrashAfter,
+            Fault::Full(50),
+        ];
+        for (write, fault) in (0..writes).flat_map(|write| faults.map(|fault| (write, fault))) {
+            let told = format!("{fault:?} at {write}");
+            place.restart(files, |_| true);
+            place.disk.fail_at(write, fault);
+            drop(place.import(copy).await);
+            place.disk.revive();
+            let left = place.disk.contents();
+            // Whoever opens it, and whoever has to do without `state`; at last, the import again.
+            for without in [None, Some("states/cloud/p/dev/state")] {
+                place.restart(&left, |name| Some(name) != without);
+                match place.store().read(&dev()).await {
+                    Ok(Some((found, _))) if found.entries == copy.entries => {
+                        assert!(found.header.serial >= copy.header.serial, "{told}");
+                    }
+                    Ok(found) => assert_eq!(
+                        found.map(|(snapshot, _)| snapshot),
+                        before.clone().map(|(snapshot, _)| snapshot),
+                        "{told}"
+                    ),
+                    Err(StateError::Gone { .. }) => assert!(before.is_none(), "{told}"),
+                    Err(error) => panic!("{told}: {error}"),
+                }
+                match Session::open(&place.store(), &dev(), opening()).await {
+                    Ok(session) => session.close().await.unwrap(),
+                    Err(StateError::Gone { .. } | StateError::NotFound(_)) => {}
+                    Err(error) => panic!("{told}: {error}"),
+                }
+                if let Err(error) = place.import(copy).await {
+                    panic!("{told}, imported again: {error}");
+                }
+                let found = place.store().verify(&dev()).await.unwrap();
+                assert!(found.problems.is_empty(), "{told}: {:?}", found.problems);
+                let found = found.snapshot.unwrap();
+                assert_eq!(found.entries, copy.entries, "{told}");
+                assert!(found.header.serial >= copy.header.serial, "{told}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_import_over_a_state_that_dies_anywhere_is_there_or_not() {
+        let mut place = Place::new();
+        place.run(1).await;
+        place.run(2).await;
+        let older = place.disk.contents();
+        for number in 3..=7 {
+            place.run(number).await;
+        }
+        let copy = place.export().await;
+        dies_everywhere(&mut place, &older, &copy).await;
+    }
+
+    #[tokio::test]
+    async fn an_import_into_nothing_that_dies_anywhere_never_leaves_an_empty_state() {
+        let mut place = Place::new();
+        for number in 1..=3 {
+            place.run(number).await;
+        }
+        let copy = place.export().await;
+        let seen = place.disk.contents();
+        place.run(4).await;
+        let seen_later = place.disk.contents();
+        let gone = |files: &BTreeMap<String, Vec<u8>>, kept: &str| -> BTreeMap<String, Vec<u8>> {
+            let kept = files
+                .iter()
+                .filter(|(name, _)| !kept.is_empty() && name.starts_with(kept));
+            kept.map(|(name, bytes)| (name.clone(), bytes.clone())).collect()
+        };
+        let notes = |files: &BTreeMap<String, Vec<u8>>| {
+            let mut notes = gone(files, "project/");
+            notes.extend(gone(files, "person/"));
+            notes
+        };
+        for files in [
+            BTreeMap::new(),
+            notes(&seen),
+            notes(&seen_later),
+            gone(&seen_later, "person/"),
+        ] {
+            dies_everywhere(&mut place, &files, &copy).await;
+        }
+    }
 }

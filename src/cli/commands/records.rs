@@ -31,17 +31,22 @@ pub(crate) struct Amendment {
     pub(crate) serial: u64,
     /// Calls that are dangling afterwards, beside those that are.
     pub(crate) intents: Vec<Arc<Intent>>,
+    /// Calls that are dangling no more: nobody asks what became of them.
+    pub(crate) ended: Vec<Arc<Intent>>,
     /// What people are shown of it.
     pub(crate) lines: Vec<Line>,
 }
 
 impl Amendment {
-    fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.outputs.is_none() && self.intents.is_empty()
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.outputs.is_none() && self.intents.is_empty() && self.ended.is_empty()
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        self.changes == other.changes && self.outputs == other.outputs && self.intents == other.intents
+        self.changes == other.changes
+            && self.outputs == other.outputs
+            && self.intents == other.intents
+            && self.ended == other.ended
     }
 }
 
@@ -107,15 +112,7 @@ impl Amending<'_> {
     ) -> Result<Amended, Error> {
         let terminal = self.context.terminal;
         after_others(self.context, self.workspace, self.location, self.consent.wait).await?;
-        let recorded = match self.workspace.recorded(self.location).await {
-            // A copy of it is about to take its place.
-            Err(Error::State(error))
-                if opening.restores.is_some() && matches!(*error, StateError::Gone { .. }) =>
-            {
-                Recorded::nothing(self.location)
-            }
-            recorded => recorded?,
-        };
+        let recorded = self.recorded(&opening).await?;
         let shown = decide(&recorded.snapshot)?;
         if shown.is_empty() {
             return Ok(Amended::Not);
@@ -124,46 +121,83 @@ impl Amending<'_> {
         if !terminal.consents(self.consent.yes, question)? {
             return Ok(Amended::Declined);
         }
+        self.change(opening, &shown, decide).await?;
+        Ok(Amended::Recorded)
+    }
+
+    /// What is recorded before that.
+    pub(super) async fn recorded(&self, opening: &Opening) -> Result<Recorded, Error> {
+        match self.workspace.recorded(self.location).await {
+            // A copy of it is about to take its place.
+            Err(Error::State(error))
+                if opening.restores.is_some() && matches!(*error, StateError::Gone { .. }) =>
+            {
+                Ok(Recorded::nothing(self.location))
+            }
+            recorded => recorded,
+        }
+    }
+
+    /// Records what was shown.
+    pub(super) async fn change(
+        &self,
+        opening: Opening,
+        shown: &Amendment,
+        decide: impl Fn(&Snapshot) -> Result<Amendment, Error>,
+    ) -> Result<(), Error> {
         let store = &self.workspace.store;
         let open = async || Ok(Session::open(store, self.location, opening.clone()).await?);
-        let session = patiently(terminal, self.consent.wait, open).await?;
-        let done = self.record(&session, &shown, &decide).await;
+        let session = patiently(self.context.terminal, self.consent.wait, open).await?;
+        let restores = opening.restores.is_some();
+        let done = self.record(&session, shown, restores, decide).await;
         // What could be recorded is kept, and the lock goes either way.
         let closed = session.close().await;
         done?;
-        closed?;
-        Ok(Amended::Recorded)
+        closed.map_err(Error::from)
     }
 
     async fn record(
         &self,
         session: &Session,
         shown: &Amendment,
+        restores: bool,
         decide: impl Fn(&Snapshot) -> Result<Amendment, Error>,
     ) -> Result<(), Error> {
-        if !decide(&session.snapshot())?.is_same(shown) {
+        let found = session.snapshot();
+        let now = decide(&found)?;
+        // A copy that takes the place of nothing is there as soon as the state is.
+        if !(now.is_same(shown) || restores && now.is_empty()) {
             return Err(Error::failed("the state has changed since this was shown")
                 .hint("nothing was done; run it again to see what changes"));
         }
-        session.reach(shown.serial);
         let run = run::started(self.context, self.workspace, self.world);
         let at = run.at;
-        let mut entries = vec![JournalEntry::Run(run)];
-        if !shown.changes.is_empty() {
+        let mut entries = Vec::new();
+        if now.serial > found.header.serial {
+            entries.push(JournalEntry::Reach(now.serial));
+        }
+        entries.push(JournalEntry::Run(run));
+        if !now.changes.is_empty() {
             entries.push(JournalEntry::End {
                 token: None,
                 ending: Ending::Done,
-                changes: shown.changes.clone(),
+                changes: now.changes,
                 at,
             });
         }
-        let begins = shown.intents.iter();
+        entries.extend(now.ended.iter().map(|intent| JournalEntry::End {
+            token: Some(intent.token.clone()),
+            ending: Ending::Failed,
+            changes: Vec::new(),
+            at,
+        }));
+        let begins = now.intents.iter();
         entries.extend(begins.map(|intent| JournalEntry::Begin(Box::new((**intent).clone()))));
-        entries.extend(shown.outputs.clone().map(JournalEntry::Outputs));
+        entries.extend(now.outputs.map(JournalEntry::Outputs));
         let result = RunResult::Done;
         entries.push(JournalEntry::Close { result, at });
         // All of it or nothing: what the state would refuse is found before anything is queued.
-        let mut trial = session.snapshot();
+        let mut trial = found;
         for entry in &entries {
             trial.apply(entry).map_err(StateError::Invalid)?;
         }
@@ -239,6 +273,18 @@ fn named(snapshot: &Snapshot, names: &[String]) -> Result<BTreeSet<Urn>, Error> 
         urns.extend(find(snapshot, name)?.iter().map(|entry| entry.urn().clone()));
     }
     Ok(urns)
+}
+
+/// Whose calls of unknown outcome those names mean: each is said by itself, not by what it is in.
+fn begun(snapshot: &Snapshot, names: &[String]) -> BTreeSet<Urn> {
+    let urns = snapshot.intents.values().map(|intent| intent.entry.urn());
+    urns.filter(|urn| names.iter().any(|name| is_name(name, urn)))
+        .cloned()
+        .collect()
+}
+
+fn is_name(name: &str, urn: &Urn) -> bool {
+    name == urn.path() || name == urn.as_str()
 }
 
 /// Changes the records of the stack that a command names, under the key that they have.
@@ -372,8 +418,15 @@ pub(super) async fn rm(
     consent: Consent,
 ) -> Result<Exit, Error> {
     let decide = |snapshot: &Snapshot| {
-        let urns = named(snapshot, resources)?;
-        let changes = snapshot.forgetting(&urns)?;
+        let begun = begun(snapshot, resources);
+        // Of some nothing more is known than that a call was begun.
+        let names = resources.iter().filter(|name| {
+            let is_new = |urn: &Urn| is_name(name, urn) && snapshot.of(urn).next().is_none();
+            !begun.iter().any(is_new)
+        });
+        let mut urns = named(snapshot, &names.cloned().collect::<Vec<String>>())?;
+        urns.extend(begun.iter().cloned());
+        let (changes, ended) = snapshot.forgetting(&urns, &begun)?;
         let leaving = changes.iter().filter_map(|change| match change {
             Change::Remove(key) => snapshot.get(key),
             Change::Put(_) => None,
@@ -387,9 +440,15 @@ pub(super) async fn rm(
             };
             Line::new("-", entry.urn(), "forget", text)
         };
+        let mut lines: Vec<Line> = leaving.map(line).collect();
+        lines.extend(ended.iter().map(|intent| {
+            let text = "a call whose outcome nobody knows is forgotten; what it made, if anything, stays";
+            Line::new("-", intent.entry.urn(), "forgetCall", text)
+        }));
         Ok(Amendment {
-            lines: leaving.map(line).collect(),
+            lines,
             changes,
+            ended,
             ..Amendment::default()
         })
     };

@@ -12,6 +12,7 @@ use crate::cli::waiting::{after_others, patiently};
 use crate::cli::workspace::Workspace;
 use crate::cli::world::{World, flag};
 use crate::cli::{Context, surroundings};
+use crate::plan::quoted;
 use crate::state::{Location, Snapshot};
 
 pub(crate) async fn stack(context: &Context, command: StackCommand) -> Result<Exit, Error> {
@@ -211,6 +212,20 @@ async fn rm(context: &Context, args: &StackArgs, consent: Consent) -> Result<Exi
     let (stack, location, _) = locate(&workspace, args)?;
     after_others(context, &workspace, &location, consent.wait).await?;
     let snapshot = workspace.recorded(&location).await?.snapshot;
+    let begun = snapshot.intents.values().next();
+    if let Some(intent) = begun.filter(|_| snapshot.entries.is_empty()) {
+        let path = intent.entry.urn().path();
+        let message = format!(
+            "stack `{}` may still have `{path}`: the outcome of a call for it is not known",
+            stack.name
+        );
+        let hint = format!(
+            "`epid destroy --stack {}` finds out; where nobody can tell, `epid state rm {}` lets go of it",
+            stack.name,
+            quoted(path)
+        );
+        return Err(Error::invalid(message).hint(hint));
+    }
     if !snapshot.is_empty() {
         let left = match resources(&snapshot) {
             0 => count(snapshot.entries.len(), "record", "records"),
@@ -229,7 +244,7 @@ async fn rm(context: &Context, args: &StackArgs, consent: Consent) -> Result<Exi
         return Ok(Exit::Done);
     }
     // Nobody is kept from going by a stack that is gone.
-    workspace.withdraw(&location, &BTreeSet::new()).await?;
+    workspace.withdraw(stack, &location, false).await?;
     let holder = surroundings::holder(&context.command);
     let remove = async || Ok(workspace.store.remove(&location, holder.clone()).await?);
     patiently(context.terminal, consent.wait, remove).await?;

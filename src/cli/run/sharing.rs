@@ -251,15 +251,14 @@ impl Running<'_> {
         match self.asked.mode {
             Mode::Destroy => {
                 if session.with(Snapshot::is_empty) {
-                    self.workspace.withdraw(location, &BTreeSet::new()).await?;
+                    self.workspace.withdraw(stack, location, false).await?;
                     self.workspace.store.unpublish(location).await?;
                 }
                 session.stop_closing().await?;
             }
             // What was made of another stack's outputs may be there until a run went through without them.
             Mode::Up if through && !self.asked.is_limited() => {
-                let used = stack.references.values().map(|(producer, _)| &**producer);
-                self.workspace.withdraw(location, &used.collect()).await?;
+                self.workspace.withdraw(stack, location, true).await?;
             }
             Mode::Up => {}
         }

@@ -132,12 +132,19 @@ pub(super) fn resolve<'w>(
     let mut found: HashMap<Urn, &Wanted> = HashMap::new();
     let mut of: BTreeMap<(&str, &str), &Urn> = BTreeMap::new();
     let mut named: BTreeSet<&Urn> = BTreeSet::new();
+    let mut declared: HashMap<&str, &Node> = HashMap::new();
+    for node in graph.nodes() {
+        for name in [&*node.address, node.urn.as_str()] {
+            declared.entry(name).or_insert(node);
+        }
+    }
+    let mut recorded: HashMap<&str, Vec<&Entry>> = HashMap::new();
+    for entry in snapshot.entries.values() {
+        recorded.entry(&entry.record.id).or_default().push(entry);
+    }
     for one in wanted {
         let (name, id) = (plain(&one.resource), plain(&one.id));
-        let declared = graph
-            .nodes()
-            .find(|node| *node.address == *one.resource || node.urn.as_str() == one.resource);
-        let Some(node) = declared else {
+        let Some(node) = declared.get(&*one.resource) else {
             let near = nearest(&one.resource, graph.nodes().map(|node| &*node.address));
             let hint = near.map_or_else(
                 || "declare it first, as it should be".to_owned(),
@@ -174,8 +181,8 @@ pub(super) fn resolve<'w>(
             problems.of(one, format!("`{name}` is recorded already, as {recorded}"), hint);
             continue;
         }
-        let mut others = snapshot.entries.values();
-        if let Some(other) = others.find(|e| e.record.id == one.id && is_behind(node, e)) {
+        let mut others = recorded.get(&*one.id).into_iter().flatten();
+        if let Some(other) = others.find(|entry| is_behind(node, entry)) {
             let path = other.urn().path();
             let kind = &other.record.kind;
             if *other.urn().kind() == *node.kind.unversioned() {

@@ -343,6 +343,16 @@ impl Blobs for BucketBlobs {
         Err(self.0.objects.error("fence", &self.0.key(name), error))
     }
 
+    async fn settle(&self, _: &str) -> Result<(), BlobError> {
+        // What can be read was acknowledged.
+        Ok(())
+    }
+
+    async fn sweep(&self, _: &str) -> Result<(), BlobError> {
+        // A write leaves nothing beside its blob.
+        Ok(())
+    }
+
     async fn lock(&self, name: &str, who: &Holder) -> Result<Lock, BlobError> {
         lease::lock(&self.0, name, who).await
     }

@@ -183,7 +183,7 @@ pub(super) async fn lock(bucket: &Bucket, name: &str, who: &Holder) -> Result<Lo
             });
             bucket.hold(&lease);
             let beating = tokio::spawn(beat(Arc::downgrade(&lease)));
-            return Ok(Lock::Taken(Box::new(BucketGuard { lease, beating })));
+            return Ok(Lock::Taken(Arc::new(BucketGuard { lease, beating })));
         }
         conflicts += 1;
         if conflicts == ROUNDS {
@@ -357,7 +357,7 @@ impl Guard for BucketGuard {
         self.lease.seen().disputed = true;
     }
 
-    async fn release(self: Box<Self>) {
+    async fn release(self: Arc<Self>) {
         self.lease.release().await;
     }
 }

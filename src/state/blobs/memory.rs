@@ -14,6 +14,8 @@ use crate::state::Holder;
 #[derive(Debug, Clone, Default)]
 pub struct MemoryBlobs {
     disk: Arc<Mutex<Disk>>,
+    /// What the name of each begins with on the disk.
+    folder: Arc<str>,
 }
 
 /// Looks at everything there is, and at the logs that were settled.
@@ -31,6 +33,7 @@ struct Disk {
     life: u64,
     written: Vec<Vec<u8>>,
     settled: BTreeSet<String>,
+    refused: Vec<String>,
     watcher: Option<Watcher>,
 }
 
@@ -70,6 +73,20 @@ impl MemoryBlobs {
         new
     }
 
+    /// The blobs in a folder of the same disk: another place that the same process writes to, which dies for both at once, and
+    /// whose disk is full for both. Everything that is not of the trait goes by the names on the disk.
+    #[must_use]
+    pub fn within(&self, folder: &str) -> Self {
+        Self {
+            disk: self.disk.clone(),
+            folder: format!("{}{folder}/", self.folder).into(),
+        }
+    }
+
+    fn on_disk(&self, name: &str) -> String {
+        format!("{}{name}", self.folder)
+    }
+
     /// Lets `look` see everything, and which logs were settled, after each write, before who wrote learns what became of it. It
     /// may not use the blobs.
     pub fn watch(&self, look: impl Fn(&BTreeMap<String, Vec<u8>>, &BTreeSet<String>) + Send + 'static) {
@@ -95,6 +112,12 @@ impl MemoryBlobs {
     #[must_use]
     pub fn writes(&self) -> u64 {
         self.disk().writes
+    }
+
+    /// The blobs that the full disk did not take, in the order in which they were tried.
+    #[must_use]
+    pub fn refused(&self) -> Vec<String> {
+        self.disk().refused.clone()
     }
 
     /// The machine starts again: what was durable is there, and nothing is locked.
@@ -172,6 +195,7 @@ impl Disk {
             }
             Some(Fault::Full(bytes)) => {
                 torn(self, bytes.min(length));
+                self.refused.push(name.to_owned());
                 self.look();
                 return Err(failure("write", name, io::ErrorKind::StorageFull.into()));
             }
@@ -202,28 +226,28 @@ fn failure(action: &'static str, name: &str, error: io::Error) -> BlobError {
 #[async_trait]
 impl Blobs for MemoryBlobs {
     fn describe(&self, name: &str) -> String {
-        format!("memory:{name}")
+        format!("memory:{}", self.on_disk(name))
     }
 
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, BlobError> {
-        let disk = self.disk();
-        disk.alive("read", name)?;
-        Ok(disk.blobs.get(name).cloned())
+        let (name, disk) = (self.on_disk(name), self.disk());
+        disk.alive("read", &name)?;
+        Ok(disk.blobs.get(&name).cloned())
     }
 
     async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), BlobError> {
-        let length = bytes.len();
+        let (name, length) = (self.on_disk(name), bytes.len());
         self.disk()
-            .write(name, length, |disk| disk.put(name, bytes), |_, _| {})
+            .write(&name, length, |disk| disk.put(&name, bytes), |_, _| {})
     }
 
     async fn put_new(&self, name: &str, bytes: Vec<u8>) -> Result<bool, BlobError> {
-        let mut disk = self.disk();
-        if disk.blobs.contains_key(name) {
+        let (name, mut disk) = (self.on_disk(name), self.disk());
+        if disk.blobs.contains_key(&name) {
             return Ok(false);
         }
         let length = bytes.len();
-        disk.write(name, length, |disk| disk.put(name, bytes), |_, _| {})
+        disk.write(&name, length, |disk| disk.put(&name, bytes), |_, _| {})
             .map(|()| true)
     }
 
@@ -231,19 +255,17 @@ impl Blobs for MemoryBlobs {
         let disk = self.disk();
         disk.alive("list", folder)?;
         let folder = match folder.trim_end_matches('/') {
-            "" => String::new(),
-            folder => format!("{folder}/"),
+            "" => self.on_disk(""),
+            folder => self.on_disk(&format!("{folder}/")),
         };
-        Ok(disk
-            .blobs
-            .keys()
-            .filter(|name| name.starts_with(&folder))
-            .cloned()
-            .collect())
+        let below = disk.blobs.keys().filter(|name| name.starts_with(&folder));
+        let name = |name: &String| name.strip_prefix(&*self.folder).map(str::to_owned);
+        Ok(below.filter_map(name).collect())
     }
 
     async fn delete(&self, name: &str) -> Result<(), BlobError> {
-        let remove = |disk: &mut Disk| drop(disk.blobs.remove(name));
+        let name = self.on_disk(name);
+        let remove = |disk: &mut Disk| drop(disk.blobs.remove(&name));
         let mut disk = self.disk();
         match disk.fault(disk.writes) {
             // It takes no room.
@@ -252,14 +274,19 @@ impl Blobs for MemoryBlobs {
                 disk.look();
                 Ok(())
             }
-            _ => disk.write(name, 0, remove, |_, _| {}),
+            _ => disk.write(&name, 0, remove, |_, _| {}),
         }
     }
 
+    async fn fence(&self, _: &str) -> Result<(), BlobError> {
+        // Who held a lock before a revival cannot append.
+        Ok(())
+    }
+
     async fn settle(&self, name: &str) -> Result<(), BlobError> {
-        let mut disk = self.disk();
-        disk.alive("write", name)?;
-        disk.settled.insert(name.to_owned());
+        let (name, mut disk) = (self.on_disk(name), self.disk());
+        disk.alive("write", &name)?;
+        disk.settled.insert(name);
         disk.look();
         Ok(())
     }
@@ -268,7 +295,7 @@ impl Blobs for MemoryBlobs {
         let life = self.disk().life;
         let log = MemoryLog {
             blobs: self.clone(),
-            name: name.to_owned(),
+            name: self.on_disk(name),
             life,
         };
         Ok(self
@@ -277,17 +304,22 @@ impl Blobs for MemoryBlobs {
             .then(|| Box::new(log) as Box<dyn Log>))
     }
 
+    async fn sweep(&self, _: &str) -> Result<(), BlobError> {
+        // A write leaves nothing beside its blob.
+        Ok(())
+    }
+
     async fn lock(&self, name: &str, _: &Holder) -> Result<Lock, BlobError> {
-        let mut disk = self.disk();
-        disk.alive("lock", name)?;
-        let free = disk.locks.insert(name.to_owned());
+        let (name, mut disk) = (self.on_disk(name), self.disk());
+        disk.alive("lock", &name)?;
+        let free = disk.locks.insert(name.clone());
         let guard = || MemoryGuard {
             blobs: self.clone(),
-            name: name.to_owned(),
+            name,
             life: disk.life,
         };
         Ok(if free {
-            Lock::Taken(Box::new(guard()))
+            Lock::Taken(Arc::new(guard()))
         } else {
             Lock::Held(None)
         })

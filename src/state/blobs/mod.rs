@@ -104,27 +104,21 @@ pub trait Blobs: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// Where that cannot be made sure.
-    async fn fence(&self, _name: &str) -> Result<(), BlobError> {
-        Ok(())
-    }
+    async fn fence(&self, name: &str) -> Result<(), BlobError>;
 
     /// Makes durable what is there of a log whose writer may have died before it was. Where all that can be read is durable there
     /// is nothing to do.
     ///
     /// # Errors
     /// Where that cannot be done.
-    async fn settle(&self, _name: &str) -> Result<(), BlobError> {
-        Ok(())
-    }
+    async fn settle(&self, name: &str) -> Result<(), BlobError>;
 
     /// Removes what writers of blobs left in a folder, and in none below it, that died amid a write. Only for who holds the lock
     /// under which those blobs are written. Where a write leaves nothing beside its blob there is nothing to do.
     ///
     /// # Errors
     /// Where the folder cannot be read, or something not be removed.
-    async fn sweep(&self, _folder: &str) -> Result<(), BlobError> {
-        Ok(())
-    }
+    async fn sweep(&self, folder: &str) -> Result<(), BlobError>;
 
     /// Takes a lock for `who`, unless somebody holds it. It ends with its guard, and with the process, at once or soon after.
     ///
@@ -137,7 +131,7 @@ pub trait Blobs: Send + Sync + fmt::Debug {
 #[derive(Debug)]
 pub enum Lock {
     /// It is held until the guard goes.
-    Taken(Box<dyn Guard>),
+    Taken(Arc<dyn Guard>),
     /// Somebody else holds it; where the lock itself says so, who.
     Held(Option<Tenure>),
 }
@@ -145,7 +139,7 @@ pub enum Lock {
 impl Lock {
     /// The guard, where it was taken.
     #[must_use]
-    pub fn taken(self) -> Option<Box<dyn Guard>> {
+    pub fn taken(self) -> Option<Arc<dyn Guard>> {
         match self {
             Self::Taken(guard) => Some(guard),
             Self::Held(_) => None,
@@ -202,6 +196,6 @@ pub trait Guard: Send + Sync + fmt::Debug {
     /// Says that a write was given up which may still take effect: whoever has the lock next is to fence it.
     fn dispute(&self) {}
 
-    /// Gives the lock back, and returns once others can take it.
-    async fn release(self: Box<Self>) {}
+    /// Gives the lock back, and returns once others can take it, unless somebody else still has this guard.
+    async fn release(self: Arc<Self>) {}
 }

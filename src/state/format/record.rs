@@ -18,6 +18,7 @@ use crate::state::snapshot::{Header, Snapshot, Timings};
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::state) enum Line {
+    Reach(u64),
     Run(Run),
     Begin(Box<Intent>),
     #[serde(rename_all = "camelCase")]
@@ -178,6 +179,7 @@ impl Line {
         keys: &StackKeys,
     ) -> Result<Self, StateError> {
         Ok(match entry {
+            domain::JournalEntry::Reach(serial) => Self::Reach(*serial),
             domain::JournalEntry::Run(run) => Self::Run(run.clone()),
             domain::JournalEntry::Begin(intent) => Self::Begin(Box::new(Intent::store(intent, keys)?)),
             domain::JournalEntry::Checkpoint { token, partial } => Self::Checkpoint {
@@ -209,6 +211,7 @@ impl Line {
 
     pub(in crate::state) fn restore(self, keys: &StackKeys) -> domain::JournalEntry {
         match self {
+            Self::Reach(serial) => domain::JournalEntry::Reach(serial),
             Self::Run(run) => domain::JournalEntry::Run(run),
             Self::Begin(intent) => domain::JournalEntry::Begin(Box::new(intent.restore(keys))),
             Self::Checkpoint { token, partial } => domain::JournalEntry::Checkpoint {

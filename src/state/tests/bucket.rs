@@ -422,6 +422,27 @@ async fn a_writer_that_comes_back_does_not_disturb_the_one_that_took_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_looks_at_the_lease_at_once_looks_together_and_is_in_no_writers_way() {
+    let (process, keys) = (Process::default(), tempfile::tempdir().unwrap());
+    let session = wait(&of(&process, &keys)).await.unwrap();
+    let last = ticket(&session, make(1, &entry("begun"))).unwrap();
+    session.durable(last).await.unwrap();
+    let before = process.requests();
+    let looks = futures::future::join_all((0..128).map(|_| session.check_lock()));
+    for look in looks.await {
+        look.unwrap();
+    }
+    // One for who came first, and one that began after all others had asked.
+    assert_eq!(process.requests() - before, 2);
+    // An append is one request, and so is a look: they take as long as one of them.
+    let last = ticket(&session, make(2, &entry("meanwhile"))).unwrap();
+    let begun = Instant::now();
+    let (looked, written) = tokio::join!(session.check_lock(), session.durable(last));
+    looked.and(written).unwrap();
+    assert_eq!(begun.elapsed().as_millis(), 20);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_holds_a_lease_of_the_project_and_one_of_the_stack_writes_under_both() {
     const LOCKS: [&str; 2] = ["cloud/p/notice.lock", "cloud/p/dev/lock"];
     for lost in LOCKS {

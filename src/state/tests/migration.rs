@@ -4,59 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use tempfile::TempDir;
 
 use super::objects::Process;
 use super::sample::{append, close, dev, entry, holder, make, opening, run, store};
-use crate::state::blobs::{BlobError, Blobs, Fault, Lock, Log, MemoryBlobs};
+use crate::state::blobs::{Fault, MemoryBlobs};
 use crate::state::seen::Notes;
 use crate::state::{
     Ahead, Holder, JournalEntry, Location, Migration, Moving, Opening, Place, Run, Session, Snapshot,
     StateError, Store,
 };
-
-/// One of two places that one process writes to: it dies for both at once.
-#[derive(Debug, Clone)]
-struct Part(&'static str, MemoryBlobs);
-
-impl Part {
-    fn name(&self, name: &str) -> String {
-        format!("{}/{name}", self.0)
-    }
-}
-
-#[async_trait]
-impl Blobs for Part {
-    fn describe(&self, name: &str) -> String {
-        self.1.describe(&self.name(name))
-    }
-    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, BlobError> {
-        self.1.get(&self.name(name)).await
-    }
-    async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), BlobError> {
-        self.1.put(&self.name(name), bytes).await
-    }
-    async fn put_new(&self, name: &str, bytes: Vec<u8>) -> Result<bool, BlobError> {
-        self.1.put_new(&self.name(name), bytes).await
-    }
-    async fn list(&self, folder: &str) -> Result<Vec<String>, BlobError> {
-        let names = self.1.list(&self.name(folder)).await?;
-        Ok(names
-            .iter()
-            .map(|name| name[self.0.len() + 1..].to_owned())
-            .collect())
-    }
-    async fn delete(&self, name: &str) -> Result<(), BlobError> {
-        self.1.delete(&self.name(name)).await
-    }
-    async fn start_log(&self, name: &str, first: Vec<u8>) -> Result<Option<Box<dyn Log>>, BlobError> {
-        self.1.start_log(&self.name(name), first).await
-    }
-    async fn lock(&self, name: &str, who: &Holder) -> Result<Lock, BlobError> {
-        self.1.lock(&self.name(name), who).await
-    }
-}
 
 fn place(url: &str) -> Place {
     Place {
@@ -157,7 +114,7 @@ impl Two {
         }
         // The notes lie beside the project, and nobody's death keeps them from being written.
         let seen = Arc::new(MemoryBlobs::new());
-        let of = |part| store(Arc::new(Part(part, both.clone())), &keys).noting(seen.clone(), None, |_| ());
+        let of = |part| store(Arc::new(both.within(part)), &keys).noting(seen.clone(), None, |_| ());
         let (old, new) = (of("old"), of("new"));
         Self {
             both,
@@ -427,7 +384,7 @@ async fn a_second_migration_and_everybody_else_keep_out_of_one_that_goes_on() {
     two.both.fail_at(two.both.writes() + 20, Fault::CrashAfter);
     two.migrate().await.unwrap_err();
     two.both.revive();
-    let third = store(Arc::new(Part("third", two.both.clone())), &two.keys);
+    let third = store(Arc::new(two.both.within("third")), &two.keys);
     let elsewhere = Migration::new((&two.old, place("old")), (&third, place("third")), "cloud", "p");
     for refused in [
         elsewhere.ahead().await.map(drop),

@@ -1,6 +1,7 @@
 //! The room as a whole, over memory and over a real folder.
 
 mod bucket;
+mod circles;
 mod crash;
 mod damage;
 mod folder;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use epid_provider::Value;
 
 use super::sample::{Sample, append, dev, entropy, holder, opening, run, store};
+use crate::state::blobs::Fault;
 use crate::state::{
     Entropy, JournalEntry, KeyProvider, KeyRing, Location, Opening, Session, StateError, Store, WrappedKey,
 };
@@ -165,6 +166,35 @@ async fn a_stack_that_is_used_cannot_begin_to_close() {
     assert!(sample.store.consumers(&platform()).await.unwrap().is_empty());
     session.stop_closing().await.unwrap();
     sample.store.add_consumer(&platform(), &dev()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stack_that_dies_anywhere_knows_with_whom_it_has_left_marks() {
+    let script = async |store: &Store| {
+        store.add_consumer(&platform(), &dev()).await?;
+        store.remove_consumer(&platform(), &dev()).await
+    };
+    let whole = Sample::new();
+    script(&whole.store).await.unwrap();
+    assert!(whole.store.producers(&dev()).await.unwrap().is_empty());
+    assert!(whole.blobs.contents().is_empty(), "{:?}", whole.blobs.contents());
+    let mut marked = 0;
+    for write in 0..whole.blobs.writes() {
+        let sample = Sample::new();
+        sample.blobs.fail_at(write, Fault::CrashAfter);
+        drop(script(&sample.store).await);
+        sample.blobs.revive();
+        let marks = sample.store.consumers(&platform()).await.unwrap();
+        if !marks.is_empty() {
+            marked += 1;
+            assert_eq!(sample.store.producers(&dev()).await.unwrap(), [platform()]);
+        }
+        for producer in sample.store.producers(&dev()).await.unwrap() {
+            sample.store.remove_consumer(&producer, &dev()).await.unwrap();
+        }
+        assert!(sample.blobs.contents().is_empty(), "{write}");
+    }
+    assert_eq!(marked, 1);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::sample::{Sample, append, close, dev, entry, holder, make, opening, run, ticket};
 use crate::state::blobs::{BlobError, Blobs, Lock, Log, MemoryBlobs};
 use crate::state::seen::Far;
-use crate::state::{Holder, Location, Opening, Session, StateError, Store};
+use crate::state::{Header, Holder, Location, Opening, Session, Snapshot, StateError, Store};
 
 async fn once(sample: &Sample, location: &Location) {
     let session = Session::open(&sample.store, location, opening()).await.unwrap();
@@ -320,7 +320,9 @@ async fn a_state_that_is_gone_is_no_new_stack_unless_it_was_removed() {
     // A copy of it may take its place.
     let lineage: serde_json::Value = serde_json::from_slice(&notes.contents()["cloud/p/dev/serial"]).unwrap();
     let mut copy = opening();
-    copy.restores = Some((lineage["lineage"].as_str().unwrap().into(), 1));
+    let mut header = Header::new("p", "dev", "cloud", lineage["lineage"].as_str().unwrap());
+    header.serial = 1;
+    copy.restores = Some(Arc::new(Snapshot::new(header)));
     let restored = Session::open(&store, &dev(), copy).await.unwrap();
     restored.close().await.unwrap();
     // What epid itself removes may begin anew.
@@ -366,6 +368,15 @@ impl Blobs for Beside {
     }
     async fn start_log(&self, name: &str, first: Vec<u8>) -> Result<Option<Box<dyn Log>>, BlobError> {
         self.0.start_log(name, first).await
+    }
+    async fn fence(&self, name: &str) -> Result<(), BlobError> {
+        self.0.fence(name).await
+    }
+    async fn settle(&self, name: &str) -> Result<(), BlobError> {
+        self.0.settle(name).await
+    }
+    async fn sweep(&self, folder: &str) -> Result<(), BlobError> {
+        self.0.sweep(folder).await
     }
     async fn lock(&self, name: &str, who: &Holder) -> Result<Lock, BlobError> {
         self.0.lock(name, who).await

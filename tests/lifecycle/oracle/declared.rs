@@ -39,10 +39,12 @@ pub(super) fn all(case: Case<'_>, refused: &mut Refusals) -> All {
         let one = declared(case, &all, node, refused);
         all.insert(node.urn.clone(), one);
     }
-    let mut names: BTreeMap<(Option<&Urn>, &Key), &Urn> = BTreeMap::new();
+    let mut names: BTreeMap<(Option<String>, &Key), &Urn> = BTreeMap::new();
     for node in case.graph.nodes() {
         if let Some(key) = &all[&node.urn].key
-            && names.insert((node.provider.as_ref(), key), &node.urn).is_some()
+            && names
+                .insert((leads_to(case, &all, node), key), &node.urn)
+                .is_some()
         {
             refused.insert((Refused::SameName, node.urn.path().to_owned()));
         }
@@ -73,7 +75,7 @@ fn record_of<'a>(case: Case<'a>, all: &All, node: &Node, inputs: &Value) -> Opti
                 .is_some_and(|live| live.key_of() == entry.key_of())
                 && entry.record.kind.unversioned() == node.kind.unversioned()
                 && entry.key.as_ref() == Some(&key)
-                && entry.provider.as_ref().map(|provider| &provider.urn) == node.provider.as_ref()
+                && case.realm(entry.provider.as_ref()) == led_to(case, all, node)
         })
     })
 }
@@ -83,6 +85,22 @@ fn key(case: Case<'_>, node: &Node, inputs: &Value) -> Option<Key> {
         return None;
     }
     case.providers.of(&node.kind)?.identity(&node.kind, inputs)
+}
+
+/// What the provider of a resource was connected to; where it was to nothing yet, its own name.
+fn led_to(case: Case<'_>, all: &All, node: &Node) -> Option<String> {
+    let provider = node.provider.as_ref()?;
+    let recorded = case.realm(all[provider].record.as_ref());
+    Some(recorded.unwrap_or_else(|| provider.as_str().to_owned()))
+}
+
+/// The same, of what it will be connected to: unknown where it is connected anew.
+fn leads_to(case: Case<'_>, all: &All, node: &Node) -> Option<String> {
+    let provider = node.provider.as_ref()?;
+    if all[provider].made == Made::Reconnect {
+        return Some(provider.as_str().to_owned());
+    }
+    led_to(case, all, node)
 }
 
 /// True where the record was made through what the resource will be called through.
@@ -97,7 +115,7 @@ fn is_connection(all: &All, node: &Node, entry: &Entry) -> bool {
     }
 }
 
-/// True where the provider of a record and that of the resource are two, and configured alike.
+/// True where the provider of a record and that of the resource are two, and lead to one place or are configured alike.
 fn is_alike(case: Case<'_>, all: &All, node: &Node, entry: &Entry) -> bool {
     let (Some(now), Some(then)) = (&node.provider, &entry.provider) else {
         return false;
@@ -105,6 +123,9 @@ fn is_alike(case: Case<'_>, all: &All, node: &Node, entry: &Entry) -> bool {
     let Some(then) = case.snapshot.get(then).filter(|then| then.urn() != now) else {
         return false;
     };
+    if then.identity.is_some() && case.realm(Some(&then.key_of())) == leads_to(case, all, node) {
+        return true;
+    }
     let inputs = &all[now].inputs;
     let schema = case.providers.schema(&then.record.kind);
     schema.is_some_and(|schema| epid_provider::diff(&schema, &then.record.applied, inputs).is_empty())

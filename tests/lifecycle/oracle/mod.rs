@@ -144,6 +144,13 @@ impl<'a> Case<'a> {
         self.snapshot.entries.values().map(|entry| &**entry)
     }
 
+    /// What a provider's record was connected to; a provider that never was is a world of its own.
+    fn realm(self, provider: Option<&RecordKey>) -> Option<String> {
+        let entry = self.snapshot.get(provider?)?;
+        let identity = entry.identity.as_deref();
+        Some(identity.unwrap_or(entry.urn().as_str()).to_owned())
+    }
+
     fn is_lookup(self, kind: &Kind) -> bool {
         self.providers.schema(kind).is_some_and(|schema| schema.lookup)
     }

@@ -355,7 +355,9 @@ impl Ordering<'_> {
                 continue;
             }
             for entry in self.case.entries() {
-                let same = entry.provider.as_ref() == connection.and_then(|c| c.record.as_ref());
+                let realm = |provider: Option<&RecordKey>| self.case.realm(provider);
+                let same =
+                    realm(entry.provider.as_ref()) == realm(connection.and_then(|c| c.record.as_ref()));
                 let own = declared.record.as_ref() == Some(&entry.key_of());
                 if !own
                     && entry.role != Role::Vacant

@@ -160,7 +160,7 @@ impl Looking<'_> {
                 other.role == Role::Live
                     && other.key_of() != entry.key_of()
                     && other.key == entry.key
-                    && other.provider == entry.provider
+                    && self.case.realm(other.provider.as_ref()) == self.case.realm(entry.provider.as_ref())
                     && self.why(other).is_none()
             })
     }

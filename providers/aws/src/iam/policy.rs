@@ -59,7 +59,7 @@ impl Policy {
                 .immutable()
                 .exclusive()
                 .doc("Its name, unique in the account; made of project, stack and resource name where it is not given."),
-            Field::new("path", Type::String).immutable().default("/").doc("The path in its ARN."),
+            Field::new("path", Type::String).immutable().in_name().default("/").doc("The path in its ARN."),
             Field::new("description", Type::String)
                 .immutable()
                 .doc("IAM cannot change it: another one replaces the policy."),

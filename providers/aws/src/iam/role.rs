@@ -51,6 +51,7 @@ impl Role {
                 .exclusive()
                 .doc("Its name, unique in the account; made of project, stack and resource name where it is not given."),
             Field::new("path", Type::String)
+                .in_name()
                 .immutable()
                 .default("/")
                 .doc("The path in its ARN. A pod execution role takes `/` only."),
