@@ -9,6 +9,8 @@ use epid_provider::{
     Call, CallRuntime, Connection, Failure, Kind, Observed, Operation, Outcome, Partial, Provider, Query,
     Record, Recorded, Recovered, Resolved, Retry, Timestamp, Token, Urn,
 };
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::clock::Clock;
@@ -378,11 +380,66 @@ impl Sending<'_> {
                         return Report::Done(None);
                     }
                     Ok(Recovered::Deleted) => return Report::Gone(failure),
-                    Ok(Recovered::Partial(partial)) => return Report::Half(partial, failure),
+                    Ok(Recovered::Partial(partial)) => {
+                        return self.finish(partial, failure, cx, step, means).await;
+                    }
                     Err(failure) => return Report::Unclear(failure),
                 },
             }
         }
+    }
+
+    /// Finishes what a create made in part before its answer was lost, by the update that the next run would send. What an
+    /// update left in part is for the next run: it was repeated to find out.
+    fn finish<'a>(
+        &'a self,
+        partial: Partial,
+        lost: Failure,
+        cx: &'a Call,
+        step: StepId,
+        means: &'a Means,
+    ) -> BoxFuture<'a, Report> {
+        let finished = async move {
+            let record = means.session.with(|snapshot| {
+                let intent = snapshot.intents.get(&cx.token)?;
+                Some(intent.entry.record.clone())
+            });
+            let creates = self.operation == Operation::Create && means.control.stop() < Stop::Cancel;
+            let Some(record) = record.filter(|_| creates) else {
+                let failure = Failure {
+                    message: format!("{}; `{}` is there and not finished", lost.message, partial.id),
+                    ..lost
+                };
+                return Report::Half(partial, failure.with_hint("the next `epid up` finishes it"));
+            };
+            if let Err(failure) = cx.checkpoint(&partial).await {
+                return Report::Half(partial, failure);
+            }
+            if let Err(error) = means.session.check_lock().await {
+                return Report::Unclear(Failure::new("Lock", error).with_outcome(Outcome::Unknown));
+            }
+            let record = Record {
+                id: partial.id.clone(),
+                outputs: partial.outputs.clone(),
+                incomplete: partial.incomplete.clone(),
+                ..record
+            };
+            let update = Sending {
+                operation: Operation::Update,
+                record: Some(&record),
+                ..*self
+            };
+            match update.run(cx, step, means).await {
+                Report::Failed(failure) => Report::Half(partial, failure),
+                // An update need not say again what was told of it.
+                Report::Half(later, failure) => {
+                    let outputs = partial.outputs.merged(&later.outputs);
+                    Report::Half(Partial { outputs, ..later }, failure)
+                }
+                report => report,
+            }
+        };
+        finished.boxed()
     }
 
     /// Finds out what became of a call whose answer was lost; nothing is sent again before that.

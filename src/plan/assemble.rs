@@ -37,6 +37,7 @@ impl Planner<'_> {
             leftover: false,
             undo_drift: false,
             unmarked: false,
+            unfinished: Vec::new(),
             gone: false,
             found: None,
             desired: None,

@@ -464,6 +464,9 @@ impl<'a> Planner<'a> {
                 if let Some(step) = decided.step.and_then(|id| self.steps.get_mut(id as usize)) {
                     step.undo_drift = drifted;
                     step.unmarked = unmarked && step.action == Action::Update;
+                    if step.action == Action::Update {
+                        step.unfinished.clone_from(&entry.record.incomplete);
+                    }
                     step.replaced_with = with;
                 }
                 decided

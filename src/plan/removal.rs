@@ -482,6 +482,7 @@ fn make_step(planner: &mut Planner<'_>, removal: &mut Removal<'_>) {
         desired: None,
         changes: Vec::new(),
         options: Vec::new(),
+        unfinished: Vec::new(),
         from: None,
         takes: Vec::new(),
         provider: entry.provider.as_ref().map(|p| p.urn.clone()),

@@ -101,6 +101,9 @@ pub struct Step {
     /// sent before it was looked at whose it is by then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unmarked: bool,
+    /// What an earlier run left undone of the resource, which an update finishes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfinished: Vec<String>,
     /// The resource was seen to be gone, and only its record follows: vacant where it is to be made again, else dropped.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone: bool,

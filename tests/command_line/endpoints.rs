@@ -56,6 +56,8 @@ enum Fate {
     /// It took effect, and the answer is lost.
     Lose,
     Answer(u16, &'static str),
+    /// A captive portal's page.
+    Page,
     Rubbish,
     /// Byte by byte.
     Slow,
@@ -114,6 +116,14 @@ fn serve(mut stream: TcpStream, to: Option<&str>, script: &Mutex<Box<Script>>, h
                 body.len()
             );
             drop(stream.write_all((head + body).as_bytes()));
+        }
+        Fate::Page => {
+            const PAGE: &str = "<html><head><title>Log in</title></head><body><p>Welcome</p></body></html>";
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                PAGE.len()
+            );
+            drop(stream.write_all((head + PAGE).as_bytes()));
         }
         Fate::Rubbish => drop(stream.write_all(b"\x00\xffthis is no HTTP\r\n\r\n")),
         Fate::Pass | Fate::Lose | Fate::Slow => {
@@ -346,4 +356,69 @@ fn a_network_on_a_bad_line_is_made_once() {
     let clean = Place::with(CLOUD);
     clean.run("up --sandbox --yes").ends(0);
     assert_eq!(all, Look::at(&clean).counts());
+}
+
+#[test]
+fn a_network_whose_answers_are_lost_is_finished_by_the_same_run() {
+    let cloud = Cloud::at_speed(1000);
+    let mut lost = vec!["CreateVpc", "CreateSubnet", "CreateInternetGateway"];
+    let between = Between::new(Some(&cloud), move |action| {
+        match lost.iter().position(|create| *create == action) {
+            Some(at) => {
+                lost.remove(at);
+                Fate::Lose
+            }
+            None => Fate::Pass,
+        }
+    });
+    let place = towards(Place::with(CLOUD), &between.address);
+    place.run("up --yes").ends(0);
+    assert_eq!(between.times("CreateVpc"), 1);
+    place.run("preview --expect-no-changes --refresh").ends(0);
+    let clean = Place::with(CLOUD);
+    clean.run("up --sandbox --yes").ends(0);
+    assert_eq!(cloud.counts(), Look::at(&clean).counts());
+}
+
+#[test]
+fn what_a_captive_portal_answers_does_not_mean_that_anything_is_gone() {
+    let cloud = Cloud::at_speed(1000);
+    let place = towards(Place::with(CLOUD), &cloud.address);
+    place.run("up --yes").ends(0);
+    let between = Between::new(Some(&cloud), |action| match action {
+        "GetCallerIdentity" => Fate::Pass,
+        _ => Fate::Page,
+    });
+    let place = towards(place, &between.address);
+    for line in ["refresh --accept --yes", "up --refresh --yes"] {
+        let ran = place.run(line).ends(1);
+        for text in [
+            "cannot be read: it is no Describe",
+            "Response (text/html)",
+            "captive portal",
+        ] {
+            assert!(
+                ran.out.contains(text) || ran.err.contains(text),
+                "{line}: {text}: {ran:?}"
+            );
+        }
+    }
+    let place = towards(place, &cloud.address);
+    place.run("preview --expect-no-changes --refresh").ends(0);
+}
+
+#[test]
+fn a_plan_says_what_an_earlier_run_left_unfinished() {
+    let cloud = Cloud::at_speed(1000);
+    let between = Between::new(Some(&cloud), first("ModifyVpcAttribute", 99, DENIED));
+    let place = towards(Place::with(CLOUD), &between.address);
+    // Not worded as EC2 words it.
+    place.run("up --yes").ends(1).says("HTTP status 403");
+    let place = towards(place, &cloud.address);
+    place
+        .run("preview")
+        .ends(0)
+        .says("left unfinished by an earlier run: set DNS attributes");
+    place.run("up --yes").ends(0);
+    place.run("preview --expect-no-changes --refresh").ends(0);
 }

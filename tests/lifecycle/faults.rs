@@ -179,8 +179,52 @@ fn a_half_made_thing_is_recorded_blocks_its_dependents_and_is_finished_by_the_ne
             snapshot.live(&urn("Stepwise", "s")).unwrap().record.incomplete,
             ["attach", "finish"]
         );
+        let plan = stack.plan(&stack.graph(text), Mode::Up);
+        let unfinished = plan.steps.iter().filter(|step| !step.unfinished.is_empty());
+        let unfinished: Vec<_> = unfinished
+            .map(|step| (&*step.address, step.unfinished.join(", ")))
+            .collect();
+        assert_eq!(unfinished, [("s", "attach, finish".to_owned())]);
         let ran = stack.up(text).await;
         assert_eq!(ran.did(), ["Updated s", "Created user"]);
+        assert_eq!(stack.world.made(&urn("Stepwise", "s")), 1);
+    });
+}
+
+/// The answer to the first of a create's requests is lost.
+#[test]
+fn what_a_lost_answer_left_half_made_is_finished_by_the_same_run() {
+    on_clock(async {
+        let text =
+            r#"{"s": {"type": "Stepwise"}, "user": {"type": "Item", "properties": {"uses": ["${s.id}"]}}}"#;
+        let record = |stack: &Stack| {
+            stack
+                .snapshot()
+                .live(&urn("Stepwise", "s"))
+                .unwrap()
+                .record
+                .clone()
+        };
+        let stack = Stack::new();
+        stack
+            .world
+            .fault(Fault::new(Effect::LoseFirstAnswer).api(Api::Create));
+        let ran = stack.run(text).await;
+        assert_eq!(ran.failed(), [].into());
+        assert_eq!(ran.did(), ["Created s", "Created user"]);
+        assert_eq!(stack.world.made(&urn("Stepwise", "s")), 1);
+        assert_eq!(record(&stack).incomplete, Vec::<String>::new());
+        // Where it cannot be finished either, it is known to be there.
+        let stack = Stack::new();
+        stack
+            .world
+            .fault(Fault::new(Effect::LoseFirstAnswer).api(Api::Create));
+        stack.world.fault(Fault::new(Effect::Refuse).api(Api::Update));
+        let ran = stack.run(text).await;
+        assert_eq!(ran.failed(), [("s", "AccessDenied")].into());
+        assert_eq!(record(&stack).incomplete, ["attach", "finish"]);
+        assert!(stack.snapshot().intents.is_empty());
+        assert_eq!(stack.up(text).await.did(), ["Updated s", "Created user"]);
         assert_eq!(stack.world.made(&urn("Stepwise", "s")), 1);
     });
 }

@@ -17,6 +17,7 @@ fn effect() -> impl Strategy<Value = Effect> {
         Just(Effect::Unwell),
         Just(Effect::Throttle),
         Just(Effect::LoseAnswer),
+        Just(Effect::LoseFirstAnswer),
         Just(Effect::LoseRequest),
         Just(Effect::Half),
         Just(Effect::Delay(Duration::from_secs(30))),

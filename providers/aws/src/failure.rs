@@ -7,6 +7,8 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::dns::ResolveDnsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId;
 use epid_provider::{Failure, Outcome, Retry};
@@ -26,8 +28,10 @@ const THROTTLES: &[&str] = &[
     "ThrottlingException",
     "TooManyRequestsException",
 ];
+/// What may answer instead of a service.
+const BETWEEN: &str = "a proxy or a captive portal may stand between this machine and the service: check the network and the endpoint";
 /// Codes of credentials that were good once.
-const EXPIRED: &[&str] = &["ExpiredToken", "ExpiredTokenException", "RequestExpired"];
+const EXPIRED: &[&str] = &["ExpiredToken", "ExpiredTokenException"];
 /// Codes of credentials that AWS does not know.
 const UNKNOWN_CALLER: &[&str] = &[
     "AuthFailure",
@@ -54,17 +58,26 @@ pub(crate) fn of_sdk<E>(error: SdkError<E, HttpResponse>, action: &str) -> Failu
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    let status = error.raw_response().map(|response| response.status().as_u16());
+    let answer = error.raw_response();
+    let status = answer.map_or(0, |answer| answer.status().as_u16());
     if let Some(service) = error.as_service_error() {
         let meta = service.meta();
-        let id = meta.request_id().map(str::to_owned);
-        return refused(
-            action,
-            status.unwrap_or_default(),
+        let (code, message) = (
             meta.code().unwrap_or_default(),
             meta.message().unwrap_or_default(),
-            id,
         );
+        let failure = match answer {
+            Some(answer) if code.is_empty() && message.is_empty() => no_refusal(action, answer),
+            _ => refused(action, status, code, message),
+        };
+        let failure = match answer {
+            Some(answer) if is_of_clock(&failure) => failure.with_hint(clock_hint(message, answer)),
+            _ => failure,
+        };
+        return Failure {
+            request_id: meta.request_id().map(str::to_owned),
+            ..failure
+        };
     }
     if let Some(credentials) = source::<CredentialsError>(&error) {
         return no_credentials(credentials);
@@ -87,12 +100,53 @@ where
             .with_hint("check the network, the region and AWS_ENDPOINT_URL"),
         SdkError::DispatchFailure(dispatch) if dispatch.is_timeout() => lost("Timeout"),
         SdkError::DispatchFailure(_) => lost("ConnectionLost"),
-        _ => lost("BadAnswer"),
+        _ => match answer {
+            Some(answer) if !answer.status().is_success() => no_refusal(action, answer),
+            Some(answer) => {
+                unreadable(action, "not the service's", content_type(answer)).with_retry(Retry::Yes)
+            }
+            None => lost("BadAnswer"),
+        },
     }
 }
 
+/// The failure that an answer is which says that it was done, but is `what`: whether it was done, nobody can tell.
+pub(crate) fn unreadable(action: &str, what: &str, content_type: &str) -> Failure {
+    let message = format_args!("the answer to {action} cannot be read: it is {what} ({content_type})");
+    Failure::new("BadAnswer", message)
+        .with_outcome(Outcome::Unknown)
+        .with_hint(BETWEEN)
+}
+
+/// The failure that an answer is from which the service leaves out what it always says.
+pub(crate) fn without(action: &str, member: &str) -> Failure {
+    let message = format_args!("the answer to {action} cannot be read: it has no `{member}`");
+    Failure::new("BadAnswer", message)
+        .with_outcome(Outcome::Unknown)
+        .with_hint(BETWEEN)
+}
+
+/// The failure that an error is which the service does not word like this.
+fn no_refusal(action: &str, answer: &HttpResponse) -> Failure {
+    let status = answer.status().as_u16();
+    let message = format_args!(
+        "{action} failed with HTTP status {status}, and the answer does not say why as AWS does ({})",
+        content_type(answer)
+    );
+    let failure = Failure::new(format!("Http{status}"), message).with_hint(BETWEEN);
+    again(status, "", failure)
+}
+
+/// What an answer says that it is, for people.
+pub(crate) fn content_type(answer: &HttpResponse) -> &str {
+    let given = answer.headers().get("content-type").map(str::trim);
+    given
+        .filter(|kind| !kind.is_empty())
+        .unwrap_or("without a content type")
+}
+
 /// The failure that a service's error answer is.
-pub(crate) fn refused(action: &str, status: u16, code: &str, message: &str, id: Option<String>) -> Failure {
+fn refused(action: &str, status: u16, code: &str, message: &str) -> Failure {
     let code = if code.is_empty() { "ServiceError" } else { code };
     let message = readable(message);
     let said = if message.is_empty() {
@@ -100,20 +154,70 @@ pub(crate) fn refused(action: &str, status: u16, code: &str, message: &str, id: 
     } else {
         message
     };
-    let failure = Failure {
-        request_id: id,
-        ..Failure::new(code, format_args!("{action}: {code}: {said}"))
-    };
-    if THROTTLES.contains(&code) || status == 429 || (code == "ServiceUnavailable" && status == 503) {
-        return failure.with_retry(Retry::Throttled);
-    }
-    if status >= 500 || code == "RequestTimeout" || code == "RequestTimeoutException" {
-        return failure.with_retry(Retry::Yes).with_outcome(Outcome::Unknown);
-    }
-    match hint(action, code) {
+    let failure = Failure::new(code, format_args!("{action}: {code}: {said}"));
+    let failure = again(status, code, failure);
+    match hint(action, code).filter(|_| failure.retry == Retry::No) {
         Some(hint) => failure.with_hint(hint),
         None => failure,
     }
+}
+
+/// With what an error's status and code say of the outcome, and of trying again.
+fn again(status: u16, code: &str, failure: Failure) -> Failure {
+    if THROTTLES.contains(&code) || status == 429 || (code == "ServiceUnavailable" && status == 503) {
+        failure.with_retry(Retry::Throttled)
+    } else if status >= 500 || status == 408 || code == "RequestTimeout" || code == "RequestTimeoutException"
+    {
+        failure.with_retry(Retry::Yes).with_outcome(Outcome::Unknown)
+    } else {
+        failure
+    }
+}
+
+/// Whether a failure says that the request was signed by a clock that is off, <https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html>.
+pub(crate) fn is_of_clock(failure: &Failure) -> bool {
+    let says = |text: &str| failure.message.contains(text);
+    match failure.code.as_str() {
+        "RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture" => true,
+        "SignatureDoesNotMatch" | "InvalidSignatureException" => {
+            says("Signature expired") || says("Signature not yet current")
+        }
+        _ => false,
+    }
+}
+
+/// What to do where a clock is off, and by how much, as far as the answer tells.
+fn clock_hint(message: &str, answer: &HttpResponse) -> String {
+    let off = match (off_by(message), answer.headers().get("date")) {
+        (Some(off), _) => format!(" by {off}"),
+        (None, Some(date)) => format!(" (the service says that it is {date})"),
+        (None, None) => String::new(),
+    };
+    format!("this machine's clock is off{off}: set it, best by NTP (`timedatectl set-ntp true`), then repeat")
+}
+
+/// How far a signature's time is from the service's, where a message names both: the first is that of the signature, the one
+/// in parentheses that of the service.
+fn off_by(message: &str) -> Option<String> {
+    let time = |text: &str| {
+        let (date, clock) = (text.get(..8)?, text.get(9..15)?);
+        let part = |text: &str, at: usize| text.get(at..at + 2).map(str::to_owned);
+        let text = format!(
+            "{}-{}-{}T{}:{}:{}Z",
+            date.get(..4)?,
+            part(date, 4)?,
+            part(date, 6)?,
+            part(clock, 0)?,
+            part(clock, 2)?,
+            part(clock, 4)?
+        );
+        Some(DateTime::from_str(&text, Format::DateTime).ok()?.secs())
+    };
+    let signed = time(message.split_once(": ")?.1)?;
+    let server = time(message.split_once('(')?.1)?;
+    let minutes = server.abs_diff(signed).div_ceil(60);
+    let way = if signed < server { "behind" } else { "ahead" };
+    Some(format!("{minutes} minutes ({way})"))
 }
 
 /// No credentials could be found or made.
@@ -225,7 +329,7 @@ mod tests {
     #[test]
     fn answers_say_whether_it_was_done_and_whether_to_try_again() {
         let of = |status, code: &str| {
-            let failure = refused("ec2:CreateVpc", status, code, "m", None);
+            let failure = refused("ec2:CreateVpc", status, code, "m");
             (failure.outcome, failure.retry)
         };
         assert_eq!(of(400, "InvalidParameterValue"), (Outcome::NotStarted, Retry::No));
@@ -246,15 +350,13 @@ mod tests {
             403,
             "UnauthorizedOperation",
             "You are not authorized. Encoded authorization failure message: aBcD",
-            Some("r-1".into()),
         );
         assert_eq!(
             failure.message,
             "ec2:CreateVpc: UnauthorizedOperation: You are not authorized."
         );
         assert!(failure.hint.is_some_and(|hint| hint.contains("`ec2:CreateVpc`")));
-        assert_eq!(failure.request_id.as_deref(), Some("r-1"));
-        let expired = refused("sts:GetCallerIdentity", 403, "ExpiredToken", "", None);
+        let expired = refused("sts:GetCallerIdentity", 403, "ExpiredToken", "");
         assert!(expired.hint.is_some_and(|hint| hint.contains("log in again")));
     }
 }

@@ -20,7 +20,7 @@ use epid_provider::{
 use futures::{FutureExt, StreamExt};
 
 use crate::clients::Clients;
-use crate::failure::of_sdk;
+use crate::failure::{of_sdk, without};
 use crate::kind::{Cx, ResourceKind};
 use crate::patience::Patience;
 use crate::tags::{TOKEN, Tags};
@@ -559,6 +559,11 @@ where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     move |error| of_sdk(error, action)
+}
+
+/// The very thing that was asked for: an answer without it does not say that there is none.
+pub(crate) fn there<T>(action: &str, member: &str, thing: Option<T>) -> Result<T, Failure> {
+    thing.ok_or_else(|| without(action, member))
 }
 
 /// The operation that made what carries these tags.

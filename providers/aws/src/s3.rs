@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 use crate::failure;
 use crate::settings::{Account, Settings, configured_endpoint, object_timeouts};
-use crate::wire::{UNRESERVED, USER_AGENT, domain, operation};
+use crate::wire::{UNRESERVED, USER_AGENT, domain, operation, root};
 
 /// Of keys, the slash stays.
 const PATH: &AsciiSet = &UNRESERVED.remove(b'/');
@@ -106,7 +106,9 @@ struct Request {
 
 #[derive(Debug)]
 struct Answer {
-    tag: String,
+    tag: Option<String>,
+    status: u16,
+    content_type: String,
     body: Vec<u8>,
 }
 
@@ -188,7 +190,14 @@ impl Bucket {
             key: key.to_owned(),
             action,
         };
-        self.operation.invoke(request).await.map_err(|error| {
+        let mut answer = self.operation.invoke(request.clone()).await;
+        // From the refusal the client knows how far this machine's clock is off, and signs the next with the service's.
+        if let Err(error) = &answer
+            && error.as_service_error().and_then(|r| r.code()) == Some("RequestTimeTooSkewed")
+        {
+            answer = self.operation.invoke(request).await;
+        }
+        answer.map_err(|error| {
             let rejection = error.as_service_error();
             Refusal {
                 status: rejection.map_or(0, |rejection| rejection.status),
@@ -204,9 +213,15 @@ impl Bucket {
     /// Where it cannot be read.
     pub async fn get(&self, key: &str) -> Result<Option<Object>, S3Error> {
         match self.send(key, Action::Get).await {
-            Ok(Answer { tag, body }) => Ok(Some(Object { bytes: body, tag })),
-            // A missing bucket has the same status.
-            Err(refusal) if refusal.status == 404 && refusal.code != "NoSuchBucket" => Ok(None),
+            Ok(answer) => {
+                let tag = answer.tag("s3:GetObject")?;
+                Ok(Some(Object {
+                    bytes: answer.body,
+                    tag,
+                }))
+            }
+            // A missing bucket has the same status, and so has what a proxy does not find.
+            Err(refusal) if refusal.code == "NoSuchKey" => Ok(None),
             Err(refusal) => Err(refusal.settled()),
         }
     }
@@ -223,12 +238,10 @@ impl Bucket {
         };
         let tagged = matches!(only, Only::Tagged(_));
         match self.send(key, Action::Put { bytes, condition }).await {
-            Ok(answer) => Ok(answer.tag),
+            Ok(answer) => answer.tag("s3:PutObject"),
             // 412 is the condition's. Where an object that must be there is not, the answer is 404.
             Err(refusal) if refusal.status == 412 => Err(S3Error::Conflict),
-            Err(refusal) if tagged && refusal.status == 404 && refusal.code != "NoSuchBucket" => {
-                Err(S3Error::Conflict)
-            }
+            Err(refusal) if tagged && refusal.code == "NoSuchKey" => Err(S3Error::Conflict),
             // Another write of the same key was under way. Who comes first is not decided yet.
             Err(refusal) if refusal.status == 409 && refusal.code != "BucketAlreadyExists" => {
                 Err(S3Error::Unsettled(refusal.failure))
@@ -243,8 +256,10 @@ impl Bucket {
     /// Where it cannot be removed.
     pub async fn delete(&self, key: &str) -> Result<(), S3Error> {
         match self.send(key, Action::Delete).await {
-            Ok(_) => Ok(()),
-            Err(refusal) if refusal.status == 404 && refusal.code != "NoSuchBucket" => Ok(()),
+            // Only with that the service says it; a portal's page comes with 200.
+            Ok(answer) if answer.status == 204 => Ok(()),
+            Ok(answer) => Err(answer.alien("s3:DeleteObject", "not the service's")),
+            Err(refusal) if refusal.code == "NoSuchKey" => Ok(()),
             Err(refusal) => Err(refusal.settled()),
         }
     }
@@ -258,11 +273,14 @@ impl Bucket {
         loop {
             let action = Action::List { after: after.take() };
             let answer = self.send(prefix, action).await.map_err(Refusal::settled)?;
-            let page: Page =
-                quick_xml::de::from_str(&String::from_utf8_lossy(&answer.body)).map_err(|error| {
-                    let text = format_args!("s3:ListBucket: the answer cannot be read: {error}");
-                    S3Error::Unsettled(Failure::new("BadAnswer", text))
-                })?;
+            let text = String::from_utf8_lossy(&answer.body);
+            // Serde alone would find an empty list in any page of HTML.
+            let page = if root(&text).as_deref() == Some("ListBucketResult") {
+                quick_xml::de::from_str(&text).map_err(|_| "not a whole ListBucketResult")
+            } else {
+                Err("no ListBucketResult")
+            };
+            let page: Page = page.map_err(|what| answer.alien("s3:ListBucket", what))?;
             keys.extend(page.contents.into_iter().map(|entry| entry.key));
             match page.next {
                 Some(next) if page.truncated => after = Some(next),
@@ -277,6 +295,19 @@ impl Bucket {
     #[must_use]
     pub fn describe(&self, key: &str) -> String {
         format!("s3://{}/{key}", self.name)
+    }
+}
+
+impl Answer {
+    /// The tag, which every answer about an object has.
+    fn tag(&self, action: &str) -> Result<String, S3Error> {
+        let lacks = || self.alien(action, "not the service's: it has no ETag");
+        self.tag.clone().ok_or_else(lacks)
+    }
+
+    /// That it is something else than it should be.
+    fn alien(&self, action: &str, what: &str) -> S3Error {
+        S3Error::Unsettled(failure::unreadable(action, what, &self.content_type))
     }
 }
 
@@ -335,8 +366,11 @@ fn serialize(request: &Request) -> Result<HttpRequest, BoxError> {
 fn deserialize(response: &HttpResponse) -> Result<Answer, OrchestratorError<Rejection>> {
     let body = response.body().bytes().unwrap_or_default();
     if response.status().is_success() {
+        let header = |name| response.headers().get(name);
         return Ok(Answer {
-            tag: response.headers().get("etag").unwrap_or_default().to_owned(),
+            tag: header("etag").map(str::to_owned),
+            status: response.status().as_u16(),
+            content_type: failure::content_type(response).to_owned(),
             body: body.to_vec(),
         });
     }
@@ -453,6 +487,64 @@ mod tests {
             seen.lock().unwrap()[0].uri().to_string(),
             "http://127.0.0.1:9000/states/?list-type=2&prefix=p%2F"
         );
+    }
+
+    /// A captive portal's: neither is the state empty, nor is it written or removed.
+    #[tokio::test]
+    async fn what_is_not_the_services_says_nothing_of_objects() {
+        const PAGE: &str = "<html><head><title>Log in</title></head><body/></html>";
+        for status in [200, 404] {
+            let handler = move |_request| {
+                let answer = http::Response::builder()
+                    .status(status)
+                    .header("content-type", "text/html");
+                std::future::ready(answer.body(Full::from(PAGE)))
+            };
+            let settings = Settings::simulated(handler, || SystemTime::UNIX_EPOCH);
+            let bucket = Bucket::connect(&settings, &place(None)).await.unwrap();
+            let answers = [
+                bucket.list("p/").await.map(drop),
+                bucket.get("k").await.map(drop),
+                bucket.put("k", Vec::new(), Only::Absent).await.map(drop),
+                bucket.put("k", Vec::new(), Only::Tagged("t")).await.map(drop),
+                bucket.delete("k").await,
+            ];
+            for (at, answer) in answers.into_iter().enumerate() {
+                let error = answer.expect_err(&format!("{status}: {at}"));
+                assert!(!matches!(error, S3Error::Conflict), "{status}: {at}");
+                assert!(error.to_string().contains("text/html"), "{error}");
+                let unsettled = matches!(error, S3Error::Unsettled(_));
+                assert_eq!(unsettled, status == 200, "{at}: {error}");
+            }
+        }
+    }
+
+    /// An hour behind: the first refusal says so, and what is sent next is signed with the service's time.
+    #[tokio::test]
+    async fn a_clock_that_is_off_is_corrected() {
+        let seen = Seen::default();
+        let log = seen.clone();
+        let handler = move |request: http::Request<Bytes>| {
+            let is_first = log.lock().unwrap().is_empty();
+            log.lock().unwrap().push(request);
+            let (status, body) = match is_first {
+                true => (403, "<Error><Code>RequestTimeTooSkewed</Code></Error>"),
+                false => (200, ""),
+            };
+            let answer = http::Response::builder().status(status).header("etag", "\"e1\"");
+            let answer = answer.header("date", "Thu, 01 Jan 1970 01:00:00 GMT");
+            std::future::ready(answer.body(Full::from(body)))
+        };
+        let settings = Settings::simulated(handler, || SystemTime::UNIX_EPOCH);
+        let bucket = Bucket::connect(&settings, &place(None)).await.unwrap();
+        bucket.put("k", Vec::new(), Only::Always).await.unwrap();
+        let dates: Vec<_> = seen
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|request| request.headers()["x-amz-date"].to_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(dates, ["19700101T000000Z", "19700101T010000Z"]);
     }
 
     #[tokio::test]

@@ -386,6 +386,82 @@ mod tests {
         );
     }
 
+    /// An answer of STS that says no.
+    fn refusing(
+        status: u16,
+        headers: &'static [(&'static str, &'static str)],
+        body: &'static str,
+    ) -> Settings {
+        answering(move || {
+            let start = http::Response::builder().status(status);
+            let start = headers
+                .iter()
+                .fold(start, |start, (key, value)| start.header(*key, *value));
+            start.body(Full::from(body)).map_err(std::io::Error::other)
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_that_is_not_worded_as_aws_does_says_what_came() {
+        for body in ["<html><body><p>Forbidden<br></body></html>", "Forbidden", ""] {
+            let failure = failure(&refusing(403, &[("content-type", "text/html")], body)).await;
+            let (code, retry, outcome) = (failure.code.as_str(), failure.retry, &failure.outcome);
+            assert_eq!(
+                (code, retry, outcome),
+                ("Http403", Retry::No, &Outcome::NotStarted),
+                "{body}"
+            );
+            for told in ["sts:GetCallerIdentity", "403", "text/html"] {
+                assert!(failure.message.contains(told), "{}", failure.message);
+            }
+            assert!(failure.hint.is_some_and(|hint| hint.contains("proxy")));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_off_is_told() {
+        let code = |code: &str, message: &str| -> &'static str {
+            let error = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
+            Box::leak(format!("<ErrorResponse>{error}</ErrorResponse>").into_boxed_str())
+        };
+        let expired = "Signature expired: 20261128T133000Z is now earlier than 20261128T141500Z (20261128T143000Z - 15 min.)";
+        let early = "Signature not yet current: 20261128T150000Z is still later than 20261128T144500Z \
+                     (20261128T143000Z + 15 min.)";
+        let date: &[_] = &[("date", "Sat, 28 Nov 2026 14:30:00 GMT")];
+        for (body, headers, told) in [
+            (
+                code("SignatureDoesNotMatch", expired),
+                &[][..],
+                "clock is off by 60 minutes (behind)",
+            ),
+            (
+                code("InvalidSignatureException", early),
+                &[],
+                "clock is off by 30 minutes (ahead)",
+            ),
+            (
+                code("RequestExpired", ""),
+                date,
+                "says that it is Sat, 28 Nov 2026",
+            ),
+            (
+                code("RequestTimeTooSkewed", "too large"),
+                &[],
+                "clock is off: set it",
+            ),
+        ] {
+            let hint = failure(&refusing(403, headers, body))
+                .await
+                .hint
+                .unwrap_or_default();
+            assert!(hint.contains(told), "{body}: {hint}");
+        }
+        // A wrong key is something else.
+        let body = code("SignatureDoesNotMatch", "The request signature does not match.");
+        let hint = failure(&refusing(403, &[], body)).await.hint.unwrap_or_default();
+        assert!(hint.contains("access key"), "{hint}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn expired_credentials_are_not_tried_again() {
         let asked = Arc::new(AtomicU32::new(0));

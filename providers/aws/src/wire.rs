@@ -4,6 +4,7 @@
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_runtime::auth::sigv4::{SCHEME_ID, SigV4AuthScheme};
 use aws_runtime::auth::{SigV4OperationSigningConfig, SigningOptions};
+use aws_runtime::service_clock_skew::ServiceClockSkewInterceptor;
 use aws_smithy_runtime::client::orchestrator::operation::{Operation, OperationBuilder};
 use aws_smithy_runtime_api::client::auth::static_resolver::StaticAuthSchemeOptionResolver;
 use aws_smithy_runtime_api::client::auth::{AuthSchemeOptionResolverParams, SharedAuthScheme};
@@ -16,6 +17,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SigningName;
 use aws_types::region::SigningRegion;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
+use quick_xml::events::Event;
 
 pub(crate) const USER_AGENT: &str = concat!("epid/", env!("CARGO_PKG_VERSION"));
 
@@ -68,6 +70,8 @@ pub(crate) fn operation(
         .endpoint_url(endpoint)
         .timeout_config(timeouts)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        // From each answer it learns how far this machine's clock is off; the next request is signed with the service's.
+        .interceptor(ServiceClockSkewInterceptor::new())
         .no_retry();
     if let Some(http) = config.http_client() {
         operation = operation.http_client(http);
@@ -82,4 +86,18 @@ pub(crate) fn operation(
         .with_config(layer.freeze())
         .with_runtime_components(components);
     operation.runtime_plugin(plugin)
+}
+
+/// The name of a document's outermost element.
+pub(crate) fn root(text: &str) -> Option<String> {
+    let mut reader = quick_xml::Reader::from_str(text);
+    loop {
+        match reader.read_event().ok()? {
+            Event::Start(element) | Event::Empty(element) => {
+                return Some(element.local_name().as_ref().to_owned());
+            }
+            Event::Eof => return None,
+            _ => {}
+        }
+    }
 }

@@ -25,6 +25,7 @@ pub(crate) struct FakeConnection {
 enum After {
     Answer,
     Lose,
+    LoseFirst,
     Hang,
     Crash,
     Half,
@@ -59,6 +60,7 @@ impl FakeConnection {
             }
             Some(Effect::LoseRequest) => Err(lost()),
             Some(Effect::LoseAnswer) => Ok(After::Lose),
+            Some(Effect::LoseFirstAnswer) => Ok(After::LoseFirst),
             Some(Effect::Half) => Ok(After::Half),
             Some(Effect::Delay(time)) => cx.sleep(time).await.map(|()| After::Answer),
             Some(Effect::Hang { after: true }) => Ok(After::Hang),
@@ -78,7 +80,7 @@ impl FakeConnection {
     async fn after(&self, cx: &Call, after: After) -> Result<(), Failure> {
         match after {
             After::Answer | After::Half => Ok(()),
-            After::Lose => Err(lost()),
+            After::Lose | After::LoseFirst => Err(lost()),
             After::Hang => {
                 cx.cancelled().await;
                 Err(Failure::cancelled(Outcome::Unknown))
@@ -392,6 +394,9 @@ impl Connection for FakeConnection {
         let after = self.before(cx, Api::Create, kind).await?;
         let id = self.make(cx, kind, b, &inputs)?;
         self.world.changed("create", cx);
+        if matches!(after, After::LoseFirst) {
+            return Err(lost());
+        }
         if b.stages.is_empty() {
             if !b.takes.is_zero() {
                 cx.sleep(b.takes)
@@ -451,6 +456,9 @@ impl Connection for FakeConnection {
             inner.things.insert(thing);
         }
         self.world.changed("update", cx);
+        if matches!(after, After::LoseFirst) {
+            return Err(lost());
+        }
         self.finish(cx, b, &record.id, matches!(after, After::Half))
             .await?;
         self.after(cx, after).await?;

@@ -31,6 +31,8 @@ pub enum Effect {
     Throttle,
     /// The call takes effect and its answer is lost.
     LoseAnswer,
+    /// The first request of the call takes effect, its answer is lost, and nothing more is sent.
+    LoseFirstAnswer,
     /// The request is lost, and nobody can tell.
     LoseRequest,
     /// The call stops halfway; what it made stays.

@@ -68,6 +68,44 @@ pub(crate) enum Sent<'a> {
     Apply(&'a Json),
 }
 
+/// What an answer must be: something else is not the API server's, and means neither that nothing is there nor that
+/// something was done.
+#[derive(Clone, Copy)]
+pub(crate) enum Expected<'a> {
+    /// An object of an API version and kind.
+    Object(&'a str, &'a str),
+    /// A list of objects.
+    List,
+    /// Of a kind that says enough.
+    Kind(&'static str),
+    /// Anything of the API.
+    Any,
+}
+
+impl Expected<'_> {
+    fn fits(self, json: &Json) -> bool {
+        let (version, kind) = (json["apiVersion"].as_str(), json["kind"].as_str());
+        match (self, version, kind) {
+            (Self::Object(wanted, of_kind), Some(version), Some(kind)) => {
+                version == wanted && kind == of_kind
+            }
+            (Self::List, Some(_), Some(kind)) => kind.ends_with("List") && json.get("items").is_some(),
+            (Self::Kind(wanted), _, Some(kind)) => kind == wanted,
+            (Self::Any, Some(_), Some(_)) => true,
+            _ => false,
+        }
+    }
+
+    fn told(self) -> String {
+        match self {
+            Self::Object(version, kind) => format!("{kind} of {version}"),
+            Self::List => "list".to_owned(),
+            Self::Kind(kind) => kind.to_owned(),
+            Self::Any => "object of the Kubernetes API".to_owned(),
+        }
+    }
+}
+
 impl Route {
     /// The path of the collection in a namespace, or of all namespaces.
     pub(crate) fn collection(&self, namespace: Option<&str>) -> String {
@@ -101,8 +139,8 @@ impl Api {
     }
 
     /// Reads a path.
-    pub(crate) async fn get(&self, cx: &Call, path: &str) -> Result<Json, Refusal> {
-        self.send(cx, Method::GET, path, Sent::Nothing)
+    pub(crate) async fn get(&self, cx: &Call, path: &str, expected: Expected<'_>) -> Result<Json, Refusal> {
+        self.send(cx, Method::GET, path, Sent::Nothing, expected)
             .await
             .map(|(_, json)| json)
     }
@@ -116,7 +154,7 @@ impl Api {
                 "{collection}?limit={PAGE}{more}{}{query}",
                 if query.is_empty() { "" } else { "&" }
             );
-            let mut page = self.get(cx, &path).await?;
+            let mut page = self.get(cx, &path, Expected::List).await?;
             if let Json::Array(list) = page["items"].take() {
                 items.extend(list);
             }
@@ -134,7 +172,9 @@ impl Api {
         method: Method,
         path: &str,
         body: Sent<'_>,
+        expected: Expected<'_>,
     ) -> Result<(u16, Json), Refusal> {
+        let asked = format!("{method} {}", path.split('?').next().unwrap_or(path));
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -161,23 +201,20 @@ impl Api {
             unsent: is_unsent(error),
         };
         let answer = self.client.send(request).await.map_err(|error| silent(&error))?;
-        let code = answer.status().as_u16();
-        let request_id = answer
-            .headers()
-            .get("audit-id")
-            .and_then(|id| id.to_str().ok())
-            .map(str::to_owned);
-        let bytes = answer
-            .into_body()
-            .collect()
-            .await
-            .map_err(|error| silent(&error))?
-            .to_bytes();
+        let (head, body) = answer.into_parts();
+        let code = head.status.as_u16();
+        let header = |name| head.headers.get(name)?.to_str().ok().map(str::to_owned);
+        let request_id = header("audit-id");
+        let content_type = header("content-type").unwrap_or_else(|| "without a content type".to_owned());
+        let bytes = body.collect().await.map_err(|error| silent(&error))?.to_bytes();
         let json: Option<Json> = serde_json::from_slice(&bytes).ok();
         if code < 300 {
-            return json.map(|json| (code, json)).ok_or_else(|| Refusal::Silent {
-                message: format!("the answer to `{path}` is no JSON"),
-                unsent: false,
+            let fitting = json.filter(|json| expected.fits(json));
+            return fitting.map(|json| (code, json)).ok_or_else(|| Refusal::Alien {
+                message: format!(
+                    "the answer to `{asked}` cannot be read: it is no {} ({content_type})",
+                    expected.told()
+                ),
             });
         }
         if code == 401 {
@@ -233,7 +270,10 @@ impl Api {
         if group.is_empty() {
             return Ok(None);
         }
-        let versions = match self.get(cx, &format!("/apis/{group}")).await {
+        let versions = match self
+            .get(cx, &format!("/apis/{group}"), Expected::Kind("APIGroup"))
+            .await
+        {
             Ok(group) => group,
             Err(refusal) if refusal.said().is_some_and(Said::is_unserved) => return Ok(None),
             Err(refusal) => return Err(refusal),
@@ -263,7 +303,8 @@ impl Api {
             return Ok(Some(route));
         }
         let prefix = if version.contains('/') { "apis" } else { "api" };
-        let list = match self.get(cx, &format!("/{prefix}/{version}")).await {
+        let path = format!("/{prefix}/{version}");
+        let list = match self.get(cx, &path, Expected::Kind("APIResourceList")).await {
             Ok(list) => list,
             Err(refusal) if refusal.said().is_some_and(Said::is_unserved) => return Ok(None),
             Err(refusal) => return Err(refusal),

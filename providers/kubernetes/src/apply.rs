@@ -116,7 +116,7 @@ async fn send(
     );
     cluster
         .api
-        .send(cx, Method::PATCH, &path, Sent::Apply(body))
+        .send(cx, Method::PATCH, &path, Sent::Apply(body), target.expected())
         .await
 }
 

@@ -15,7 +15,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tower::BoxError;
 
-use crate::api::{Api, Auth, chain};
+use crate::api::{Api, Auth, Expected, chain};
 use crate::connection::Cluster as Connected;
 use crate::name::text;
 use crate::refusal::{Doing, Refusal};
@@ -107,7 +107,8 @@ pub(crate) async fn connect(
 async fn identity(api: &Api, cx: &Call) -> Result<String, Failure> {
     let begun = cx.now();
     loop {
-        match api.get(cx, "/api/v1/namespaces/kube-system").await {
+        let path = "/api/v1/namespaces/kube-system";
+        match api.get(cx, path, Expected::Object("v1", "Namespace")).await {
             Ok(namespace) => {
                 let uid = namespace["metadata"]["uid"].as_str().unwrap_or_default();
                 if uid.is_empty() {

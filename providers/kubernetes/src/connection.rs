@@ -8,7 +8,7 @@ use epid_provider::{
 };
 use serde_json::Value as Json;
 
-use crate::api::{Api, Route};
+use crate::api::{Api, Expected, Route};
 use crate::name::{Place, TOKEN, metadata, short};
 use crate::refusal::Doing;
 use crate::{apply, observe, remove, wire};
@@ -32,6 +32,11 @@ impl Target {
     /// The path of the object.
     pub(crate) fn path(&self) -> String {
         self.route.object(&self.place)
+    }
+
+    /// What a read or a write of it answers.
+    pub(crate) fn expected(&self) -> Expected<'_> {
+        Expected::Object(&self.route.api_version, self.kind.name())
     }
 
     /// As people call it: `Deployment shop/web`.
@@ -112,7 +117,7 @@ impl Cluster {
 
     /// The live object; `None` where there is provably none.
     pub(crate) async fn live(&self, cx: &Call, target: &Target) -> Result<Option<Json>, Failure> {
-        match self.api.get(cx, &target.path()).await {
+        match self.api.get(cx, &target.path(), target.expected()).await {
             Ok(live) => Ok(Some(live)),
             Err(refusal) if refusal.is_absent() => Ok(None),
             Err(refusal) => Err(refusal.failure(Doing::Read)),
@@ -220,11 +225,17 @@ mod tests {
         let handler = move |request: http::Request<Bytes>| {
             let leaving = || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
             let (code, body) = match request.uri().path() {
-                "/api/v1/namespaces/kube-system" => (200, json!({"metadata": {"uid": "cluster"}})),
+                "/api/v1/namespaces/kube-system" => (
+                    200,
+                    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"uid": "cluster"}}),
+                ),
                 "/api/v1/namespaces/a/configmaps/b" if leaving().is_ok() => {
                     let metadata = json!({"name": "b", "namespace": "a", "uid": "u",
                         "deletionTimestamp": "2026-11-22T10:00:00Z", "finalizers": ["x.example/hold"]});
-                    (200, json!({"metadata": metadata}))
+                    (
+                        200,
+                        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}),
+                    )
                 }
                 _ => {
                     let status = json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404,
@@ -250,6 +261,69 @@ mod tests {
         let config = value(json!({"cluster": cluster, "namespace": namespace}));
         let config = Resolved::new(config).unwrap();
         simulated(looks).connect(cx, &config).await.unwrap()
+    }
+
+    /// A captive portal's page, or JSON of something else: nothing is gone, nothing was done.
+    #[tokio::test]
+    async fn what_is_not_the_api_servers_says_nothing_of_objects() {
+        const PAGE: &str = "<html><head><title>Log in</title></head><body/></html>";
+        let another = r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"b","uid":"u"}}"#;
+        let kind = Kind::parse("kubernetes:v1:ConfigMap").unwrap();
+        let urn = Urn::new("p", "s", &kind, "b");
+        let record = |id: &str| Record {
+            urn: urn.clone(),
+            kind: kind.clone(),
+            id: id.into(),
+            applied: Value::default(),
+            resolved: Value::default(),
+            outputs: value(json!({"metadata": {"uid": "u"}})),
+            incomplete: Vec::new(),
+            attempted: Vec::new(),
+        };
+        for (status, content_type, body) in [
+            (200, "text/html", PAGE),
+            (404, "text/html", PAGE),
+            (200, "application/json", "{}"),
+            (200, "application/json", r#"{"items":[]}"#),
+            (200, "application/json", another),
+        ] {
+            let handler = move |request: http::Request<Bytes>| {
+                let is_first = request.uri().path() == "/api/v1/namespaces/kube-system";
+                let (status, body) = match is_first {
+                    true => {
+                        let namespace = r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"uid":"c"}}"#;
+                        (200, namespace)
+                    }
+                    false => (status, body),
+                };
+                let answer = http::Response::builder()
+                    .status(status)
+                    .header("content-type", content_type)
+                    .body(Full::new(Bytes::from(body)));
+                async move { answer }
+            };
+            let told = format!("{status} {content_type} {body}");
+            let provider = Kubernetes::new(Settings::simulated(Arc::new(Tokens), handler));
+            let cx = JumpingRuntime::new().call(&urn);
+            let cluster = json!({"name": "c", "endpoint": "https://c.example", "region": "r"});
+            let config = Resolved::new(value(json!({ "cluster": cluster }))).unwrap();
+            let cluster = provider.connect(&cx, &config).await.unwrap();
+            // A read of one, and a list for several.
+            for ids in [vec!["a/b"], vec!["a/b", "a/c", "a/d"]] {
+                let queries: Vec<Query> = ids.iter().map(|id| Query::Record(Box::new(record(id)))).collect();
+                for seen in cluster.observe(&cx, &queries).await {
+                    let failure = seen.expect_err(&told);
+                    assert!(
+                        failure.hint.is_some_and(|hint| hint.contains("proxy")),
+                        "{told}: {}",
+                        failure.message
+                    );
+                }
+            }
+            assert!(cluster.delete(&cx, &record("a/b")).await.is_err(), "{told}");
+            let inputs = Resolved::new(value(json!({"metadata": {"name": "b"}}))).unwrap();
+            assert!(cluster.create(&cx, &kind, &inputs).await.is_err(), "{told}");
+        }
     }
 
     /// The run that asked for the deletion died; the object is still on its way out.

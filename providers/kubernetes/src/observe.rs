@@ -73,7 +73,7 @@ async fn look(
     if group.len() < LIST_FROM {
         let mut answers = Vec::new();
         for (at, target) in group {
-            let live = match cluster.api.get(cx, &target.path()).await {
+            let live = match cluster.api.get(cx, &target.path(), target.expected()).await {
                 Ok(live) => Ok(Some(live)),
                 Err(refusal)
                     if refusal

@@ -3,6 +3,9 @@
 use epid_provider::{Failure, Outcome, Retry};
 use serde_json::Value as Json;
 
+/// What may answer instead of an API server.
+const BETWEEN: &str = "a proxy or a captive portal may stand between this machine and the cluster: check the network and the endpoint";
+
 /// Whether a request could change something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Doing {
@@ -23,6 +26,11 @@ pub(crate) enum Refusal {
         message: String,
         /// True where the request certainly never left.
         unsent: bool,
+    },
+    /// Something answered, but not what an API server would.
+    Alien {
+        /// What was asked, and what came.
+        message: String,
     },
     /// It could not be asked.
     Unasked(Failure),
@@ -89,9 +97,10 @@ impl Said {
                 .is_some_and(|n| !n.is_empty())
     }
 
-    /// True where the server serves no such path: the kind is not there.
+    /// True where the server serves no such path: the kind is not there. A proxy's page does not say that.
     pub(crate) fn is_unserved(&self) -> bool {
-        self.code == 404 && !self.is_absent()
+        let is_servers = !self.status.is_null() || self.text.trim() == "404 page not found";
+        self.code == 404 && is_servers && !self.is_absent()
     }
 
     fn names_immutable_field(&self) -> bool {
@@ -136,6 +145,10 @@ impl Refusal {
             )
             .with_outcome(if unsent { Outcome::NotStarted } else { lost })
             .with_retry(Retry::Yes),
+            Self::Alien { message } => Failure::new("BadAnswer", message)
+                .with_outcome(lost)
+                .with_retry(Retry::Yes)
+                .with_hint(BETWEEN),
             Self::Said(said) => {
                 let failure = answered(&said, lost);
                 match said.request_id {
@@ -165,6 +178,7 @@ fn answered(said: &Said, lost: Outcome) -> Failure {
             failure.with_hint("raise the ResourceQuota of the namespace, or ask for less")
         }
         403 => failure.with_hint("give the role that runs epid an access policy or RBAC rule for this"),
+        404 if said.status.is_null() && !said.is_unserved() => failure.with_hint(BETWEEN),
         404 if said.is_unserved() => failure
             .with_retry(Retry::Yes)
             .with_hint("the cluster does not serve this kind: its CustomResourceDefinition or its API version is missing"),
@@ -241,8 +255,17 @@ mod tests {
             )
             .is_absent()
         );
-        let unserved = said(404, Json::Null);
+        let unserved = said(404, json!({"reason": "NotFound"}));
         assert!(!unserved.is_absent() && unserved.said().is_some_and(Said::is_unserved));
+        let page = |text: &str| Said {
+            code: 404,
+            status: Json::Null,
+            text: text.to_owned(),
+            request_id: None,
+        };
+        assert!(page("404 page not found\n").is_unserved());
+        let proxy = page("<html>Not Found</html>");
+        assert!(!proxy.is_absent() && !proxy.is_unserved());
     }
 
     #[test]

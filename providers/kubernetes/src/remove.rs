@@ -6,7 +6,7 @@ use epid_provider::{Call, Failure, Record};
 use http::Method;
 use serde_json::{Value as Json, json};
 
-use crate::api::Sent;
+use crate::api::{Expected, Sent};
 use crate::apply::is_another;
 use crate::connection::{Cluster, Target};
 use crate::name::api_version;
@@ -47,7 +47,13 @@ pub(crate) async fn remove(cluster: &Cluster, cx: &Call, record: &Record) -> Res
         });
         match cluster
             .api
-            .send(cx, Method::DELETE, &target.path(), Sent::Json(&options))
+            .send(
+                cx,
+                Method::DELETE,
+                &target.path(),
+                Sent::Json(&options),
+                Expected::Any,
+            )
             .await
         {
             Ok(_) => {}

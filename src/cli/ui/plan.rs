@@ -286,6 +286,10 @@ fn row(step: &Step, name: &str, depth: usize, plan: &Plan, shown: Shown<'_>) -> 
     if step.unmarked && step.action != Action::Record {
         notes.push("marked as this stack's".to_owned());
     }
+    if !step.unfinished.is_empty() {
+        let rest = plain(&step.unfinished.join(", "));
+        notes.push(format!("left unfinished by an earlier run: {rest}"));
+    }
     if step.undo_drift {
         notes.push("put back as declared".to_owned());
     }

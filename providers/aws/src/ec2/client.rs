@@ -24,7 +24,7 @@ use crate::failure;
 use crate::settings::{configured_endpoint, timeouts};
 use crate::tags::Tags;
 use crate::wait::Pace;
-use crate::wire::{UNRESERVED, USER_AGENT, domain, operation};
+use crate::wire::{UNRESERVED, USER_AGENT, domain, operation, root};
 
 /// The version of the API, <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/>.
 const VERSION: &str = "2016-11-15";
@@ -139,10 +139,17 @@ impl ProvideErrorMetadata for Rejection {
     }
 }
 
+/// An answer that says yes.
+#[derive(Debug)]
+struct Answer {
+    text: String,
+    content_type: String,
+}
+
 /// The EC2 client of one region.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
-    operation: Operation<Request, String, Rejection>,
+    operation: Operation<Request, Answer, Rejection>,
     /// Whether a request that changes something took effect, or may have.
     changed: Arc<AtomicBool>,
 }
@@ -182,6 +189,7 @@ impl Client {
     /// What EC2 said; `Unknown` where the answer of a request was lost that must not be sent twice.
     pub(crate) async fn call<T: DeserializeOwned>(&self, cx: &Call, request: Request) -> Result<T, Failure> {
         let action = format!("ec2:{}", request.action);
+        let mut was_corrected = false;
         let mut pace = Pace::of_retries();
         loop {
             let answer = self.operation.invoke(request.clone()).await;
@@ -194,9 +202,13 @@ impl Client {
                 self.changed.store(true, Ordering::Relaxed);
             }
             let failure = match answer {
-                Ok(body) => return read(&body, &action),
+                Ok(answer) => return read(answer, request.action),
                 Err(failure) => failure,
             };
+            // From the refusal the client knows how far this machine's clock is off, and signs the next with the service's.
+            if failure::is_of_clock(&failure) && !std::mem::replace(&mut was_corrected, true) {
+                continue;
+            }
             let again = failure.retry != Retry::No
                 && (request.again == Again::Always || failure.outcome == Outcome::NotStarted);
             if !again || !pace.retry(cx, &failure).await? {
@@ -214,11 +226,14 @@ fn serialize(request: &Request) -> Result<HttpRequest, BoxError> {
     Ok(HttpRequest::try_from(request)?)
 }
 
-fn deserialize(response: &HttpResponse) -> Result<String, OrchestratorError<Rejection>> {
+fn deserialize(response: &HttpResponse) -> Result<Answer, OrchestratorError<Rejection>> {
     let body = response.body().bytes().unwrap_or_default();
     let text = String::from_utf8_lossy(body).into_owned();
     if response.status().is_success() {
-        return Ok(text);
+        return Ok(Answer {
+            text,
+            content_type: failure::content_type(response).to_owned(),
+        });
     }
     let errors: ErrorAnswer = quick_xml::de::from_str(&text).unwrap_or_default();
     let error = errors.errors.error.into_iter().next().unwrap_or_default();
@@ -255,15 +270,16 @@ struct ErrorItem {
     message: String,
 }
 
-/// Reads the answer of a successful request.
-fn read<T: DeserializeOwned>(body: &str, action: &str) -> Result<T, Failure> {
-    quick_xml::de::from_str(body).map_err(|error| {
-        Failure::new(
-            "BadAnswer",
-            format_args!("{action}: the answer cannot be read: {error}"),
-        )
-        .with_outcome(Outcome::Unknown)
-    })
+/// Reads the answer of a successful request. Serde alone would find an empty list in any page of HTML.
+fn read<T: DeserializeOwned>(answer: Answer, action: &str) -> Result<T, Failure> {
+    let Answer { text, content_type } = answer;
+    let expected = format!("{action}Response");
+    let read = if root(&text).as_deref() == Some(expected.as_str()) {
+        quick_xml::de::from_str(&text).map_err(|_| format!("not a whole {expected}"))
+    } else {
+        Err(format!("no {expected}"))
+    };
+    read.map_err(|what| failure::unreadable(&format!("ec2:{action}"), &what, &content_type))
 }
 
 /// An answer of which nothing is needed.

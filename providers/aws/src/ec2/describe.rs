@@ -50,7 +50,7 @@ pub(super) fn tags_of(set: &Items<Tag>) -> Tags {
     set.list.iter().map(pair).collect()
 }
 
-/// One page; the name of its list differs by call.
+/// One page; the name of its list differs by call. The list is there where it is empty: without it, nothing was read.
 #[derive(Debug, Deserialize)]
 #[serde(bound = "T: Deserialize<'de>")]
 struct Page<T> {
@@ -64,8 +64,7 @@ struct Page<T> {
         alias = "securityGroupInfo",
         alias = "securityGroupRuleSet",
         alias = "networkInterfaceSet",
-        alias = "availabilityZoneInfo",
-        default
+        alias = "availabilityZoneInfo"
     )]
     items: Items<T>,
     #[serde(rename = "nextToken", default)]

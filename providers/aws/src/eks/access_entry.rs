@@ -16,7 +16,7 @@ use crate::clients::Clients;
 use crate::given::{self, text, texts};
 use crate::inputs::{list, map};
 use crate::kind::named;
-use crate::named::{Named, Seen, Work, gone, sdk, token_of};
+use crate::named::{Named, Seen, Work, gone, sdk, there, token_of};
 use crate::patience::{BUSY_PAUSE, PROPAGATION, PROPAGATION_PAUSE, Patience};
 use crate::tags;
 
@@ -118,7 +118,9 @@ async fn describe(work: Work<'_>) -> Result<Option<Found>, Failure> {
         .cluster_name(cluster)
         .principal_arn(principal);
     let found = unless_absent(request.send().await.map_err(sdk("eks:DescribeAccessEntry")))?;
-    Ok(found.and_then(|output| output.access_entry))
+    found
+        .map(|output| there("eks:DescribeAccessEntry", "accessEntry", output.access_entry))
+        .transpose()
 }
 
 async fn associated(work: Work<'_>) -> Result<Vec<AssociatedAccessPolicy>, Failure> {

@@ -18,7 +18,7 @@ use crate::clients::Clients;
 use crate::given::{self, text};
 use crate::inputs::map;
 use crate::kind::named;
-use crate::named::{Named, Seen, Work, gone, sdk, token_of};
+use crate::named::{Named, Seen, Work, gone, sdk, there, token_of};
 use crate::tags;
 
 /// Between two looks.
@@ -103,7 +103,9 @@ async fn describe(work: Work<'_>) -> Result<Option<Found>, Failure> {
         .cluster_name(cluster)
         .addon_name(name);
     let found = unless_absent(request.send().await.map_err(sdk("eks:DescribeAddon")))?;
-    Ok(found.and_then(|output| output.addon))
+    found
+        .map(|output| there("eks:DescribeAddon", "addon", output.addon))
+        .transpose()
 }
 
 fn health(addon: &Found) -> String {

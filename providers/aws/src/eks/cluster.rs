@@ -20,7 +20,7 @@ use super::{
 };
 use crate::clients::Clients;
 use crate::given::{self, flag, text, texts};
-use crate::named::{Named, Seen, Work, gone, sdk, token_of};
+use crate::named::{Named, Seen, Work, gone, sdk, there, token_of};
 use crate::patience::{BUSY_PAUSE, PROPAGATION, PROPAGATION_PAUSE, Patience};
 use crate::tags;
 
@@ -72,7 +72,9 @@ impl Cluster {
 async fn describe(work: Work<'_>) -> Result<Option<aws_sdk_eks::types::Cluster>, Failure> {
     let answer = work.aws.eks.describe_cluster().name(work.id).send().await;
     let found = unless_absent(answer.map_err(sdk("eks:DescribeCluster")))?;
-    Ok(found.and_then(|output| output.cluster))
+    found
+        .map(|output| there("eks:DescribeCluster", "cluster", output.cluster))
+        .transpose()
 }
 
 /// Why a cluster is not well.

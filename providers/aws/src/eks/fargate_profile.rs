@@ -18,7 +18,7 @@ use crate::clients::Clients;
 use crate::given::{self, text, texts};
 use crate::inputs::{list, map};
 use crate::kind::named;
-use crate::named::{Named, Seen, Work, gone, sdk, token_of};
+use crate::named::{Named, Seen, Work, gone, sdk, there, token_of};
 use crate::patience::{PROPAGATION, PROPAGATION_PAUSE, Patience};
 use crate::tags;
 
@@ -132,7 +132,15 @@ async fn describe(work: Work<'_>) -> Result<Option<Profile>, Failure> {
         .cluster_name(cluster)
         .fargate_profile_name(name);
     let found = unless_absent(request.send().await.map_err(sdk("eks:DescribeFargateProfile")))?;
-    Ok(found.and_then(|output| output.fargate_profile))
+    found
+        .map(|output| {
+            there(
+                "eks:DescribeFargateProfile",
+                "fargateProfile",
+                output.fargate_profile,
+            )
+        })
+        .transpose()
 }
 
 fn health(profile: &Profile) -> String {

@@ -15,7 +15,7 @@ use super::{FRESH, document, done_if_absent, is_empty, name, removed, sent, take
 use crate::clients::Clients;
 use crate::given::text;
 use crate::kind::named;
-use crate::named::{Named, Seen, Work, gone, sdk, token_of};
+use crate::named::{Named, Seen, Work, gone, sdk, there, token_of};
 use crate::patience::Patience;
 use crate::tags;
 
@@ -89,7 +89,9 @@ impl Policy {
 async fn read(work: Work<'_>) -> Result<Option<aws_sdk_iam::types::Policy>, Failure> {
     let answer = work.aws.iam.get_policy().policy_arn(work.id).send().await;
     let found = unless_absent(answer.map_err(sdk("iam:GetPolicy")))?;
-    Ok(found.and_then(|output| output.policy))
+    found
+        .map(|output| there("iam:GetPolicy", "Policy", output.policy))
+        .transpose()
 }
 
 async fn default_document(work: Work<'_>, policy: &aws_sdk_iam::types::Policy) -> Result<Value, Failure> {

@@ -16,7 +16,7 @@ use crate::clients::Clients;
 use crate::given::{self, text, texts};
 use crate::inputs::int;
 use crate::kind::named;
-use crate::named::{LOOK, Named, Seen, Work, gone, sdk, token_of};
+use crate::named::{LOOK, Named, Seen, Work, gone, sdk, there, token_of};
 use crate::patience::Patience;
 use crate::tags::{self, Tags};
 use crate::wait::UNSEEN;
@@ -155,7 +155,11 @@ async fn attached(work: Work<'_>, applied: Option<&Value>) -> Result<Attached, F
 async fn read(work: Work<'_>) -> Result<Option<aws_sdk_iam::types::Role>, Failure> {
     let answer = work.aws.iam.get_role().role_name(work.id).send().await;
     let found = unless_absent(answer.map_err(sdk("iam:GetRole")))?;
-    Ok(found.and_then(|output| output.role))
+    // What is missing in one, the SDK makes empty.
+    let whole = |role: &aws_sdk_iam::types::Role| !role.arn.is_empty();
+    found
+        .map(|output| there("iam:GetRole", "Role", output.role.filter(whole)))
+        .transpose()
 }
 
 fn outputs(role: &aws_sdk_iam::types::Role) -> Value {

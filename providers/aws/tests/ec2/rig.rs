@@ -56,7 +56,8 @@ impl Lag {
             return None;
         }
         *left -= 1;
-        Some(format!("<{action}Response/>"))
+        // Whatever is listed, the client takes any list's name.
+        Some(format!("<{action}Response><vpcSet/></{action}Response>"))
     }
 }
 

@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot ask has failed")]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use epid_provider::{
 };
 use epid_sandbox::{Clock, FaultScript, MemoryStore, Sandbox, Settings as World};
 use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
 
 use crate::runtime::Runtime;
 
@@ -30,7 +31,47 @@ pub(crate) struct Lab {
     pub(crate) runtime: Arc<Runtime>,
     /// How many of the next reads of a role see none.
     pub(crate) lagging: Arc<AtomicU64>,
+    /// What is answered by something between here and AWS.
+    pub(crate) alien: Arc<Mutex<Option<Alien>>>,
     minted: AtomicU64,
+}
+
+/// An answer that AWS does not give.
+#[derive(Debug, Clone)]
+pub(crate) struct Alien {
+    /// A part of the requests that get it, of their method, path or form.
+    pub(crate) to: &'static str,
+    pub(crate) status: u16,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: &'static str,
+    /// Whether it bears an id, as those of AWS do.
+    pub(crate) has_id: bool,
+}
+
+impl Alien {
+    fn answers(&self, request: &http::Request<Bytes>) -> bool {
+        let form = String::from_utf8_lossy(request.body());
+        format!("{} {} {form}&", request.method(), request.uri().path()).contains(self.to)
+    }
+
+    fn answer<E>(&self) -> http::Response<UnsyncBoxBody<Bytes, E>> {
+        let mut answer = whole(self.body);
+        *answer.status_mut() = http::StatusCode::from_u16(self.status).unwrap();
+        let kind = http::HeaderValue::from_static(self.content_type);
+        answer.headers_mut().insert("content-type", kind);
+        if self.has_id {
+            let id = http::HeaderValue::from_static("r-1");
+            answer.headers_mut().insert("x-amzn-requestid", id);
+        }
+        answer
+    }
+}
+
+/// An answer that is there as a whole.
+fn whole<E>(body: &'static str) -> http::Response<UnsyncBoxBody<Bytes, E>> {
+    let body = http_body_util::Full::new(Bytes::from(body));
+    let body = body.map_err(|never: std::convert::Infallible| match never {});
+    http::Response::new(body.boxed_unsync())
 }
 
 impl Lab {
@@ -50,17 +91,23 @@ impl Lab {
         let (service, clock) = (sandbox.clone(), sandbox.clock().clone());
         let lagging = Arc::new(AtomicU64::new(0));
         let left = lagging.clone();
+        let alien: Arc<Mutex<Option<Alien>>> = Arc::default();
+        let between = alien.clone();
         let handler = move |request: http::Request<Bytes>| {
             let reads = request.body().starts_with(b"Action=GetRole&");
             let one_less = |left: u64| left.checked_sub(1).filter(|_| reads);
             let hidden = left.fetch_update(Relaxed, Relaxed, one_less).is_ok();
             let service = service.clone();
+            let alien = between.lock().unwrap().clone();
+            let alien = alien.filter(|alien| alien.answers(&request));
             async move {
+                if let Some(alien) = alien {
+                    return Ok(alien.answer());
+                }
                 if hidden {
-                    let body = "<ErrorResponse><Error><Type>Sender</Type><Code>NoSuchEntity</Code></Error></ErrorResponse>";
-                    let body = http_body_util::Full::new(Bytes::from(body));
-                    let body = body.map_err(|never: std::convert::Infallible| match never {});
-                    let mut answer = http::Response::new(body.boxed_unsync());
+                    let mut answer = whole(
+                        "<ErrorResponse><Error><Type>Sender</Type><Code>NoSuchEntity</Code></Error></ErrorResponse>",
+                    );
                     *answer.status_mut() = http::StatusCode::NOT_FOUND;
                     return Ok(answer);
                 }
@@ -70,7 +117,11 @@ impl Lab {
         };
         let now = move || SystemTime::UNIX_EPOCH + Duration::from_millis(clock.wall().as_millis());
         let lab = Self::connected(Settings::simulated(handler, now), sandbox).await;
-        Self { lagging, ..lab }
+        Self {
+            lagging,
+            alien,
+            ..lab
+        }
     }
 
     /// The emulator at this address, in real time; the sandbox serves for its clock only.
@@ -102,6 +153,7 @@ impl Lab {
             connection,
             runtime,
             lagging: Arc::default(),
+            alien: Arc::default(),
             minted: AtomicU64::new(0),
         }
     }

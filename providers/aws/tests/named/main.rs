@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails in a story fails the test")]
 
+mod alien;
 mod eks;
 mod iam;
 mod lab;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use epid_provider::{Call, Failure, Retry, Timestamp};
 use serde_json::Value as Json;
 
-use crate::api::encoded;
+use crate::api::{Expected, encoded};
 use crate::connection::{Cluster, Target};
 use crate::name::SKIP_AWAIT;
 use crate::refusal::Doing;
@@ -331,6 +331,7 @@ impl Look<'_> {
             .get(
                 self.cx,
                 &format!("/apis/storage.k8s.io/v1/storageclasses/{class}"),
+                Expected::Object("storage.k8s.io/v1", "StorageClass"),
             )
             .await
         {
@@ -368,7 +369,11 @@ impl Look<'_> {
         let listed = match self
             .cluster
             .api
-            .get(self.cx, &format!("/apis/{group}/{version}"))
+            .get(
+                self.cx,
+                &format!("/apis/{group}/{version}"),
+                Expected::Kind("APIResourceList"),
+            )
             .await
         {
             Ok(list) => list["resources"]
@@ -422,7 +427,7 @@ impl Look<'_> {
     }
 
     async fn absent(&self, path: &str) -> Result<bool, Failure> {
-        match self.cluster.api.get(self.cx, path).await {
+        match self.cluster.api.get(self.cx, path, Expected::Any).await {
             Ok(_) => Ok(false),
             Err(refusal) if refusal.is_absent() => Ok(true),
             Err(refusal) => Err(refusal.failure(Doing::Read)),
