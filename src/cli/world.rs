@@ -212,13 +212,22 @@ pub(crate) fn take(
     }
 }
 
-/// The key of the sandbox's world is not here.
+/// What is sealed with a key that somebody lost is gone.
+#[cfg(feature = "sandbox")]
+const LOST: &str = "with that key everything is there as it was. Where it is lost for good, `epid sandbox reset` deletes the \
+                    sandbox, with the states in it, and begins anew";
+/// What is kept is not what was written.
+#[cfg(feature = "sandbox")]
+const BEGIN_ANEW: &str = "`epid sandbox reset` deletes it, with the states in it, and begins anew";
+
+/// The key of the sandbox's world is not here, or its world is not what was sealed with it.
 #[cfg(feature = "sandbox")]
 pub(crate) fn keyless(error: crate::state::StateError) -> Error {
+    let is_damaged = matches!(error, crate::state::StateError::BadDocument { .. });
     let text = error.to_string();
     match Error::from(error) {
         error if error.exit() == super::exit::Exit::Invalid => {
-            Error::invalid(text).hint("`epid sandbox reset` begins anew")
+            Error::invalid(text).hint(if is_damaged { BEGIN_ANEW } else { LOST })
         }
         error => error,
     }
@@ -231,7 +240,14 @@ pub(crate) fn unusable(folder: &Path, error: &(dyn std::error::Error + 'static))
 
     use epid_sandbox::SandboxError;
 
-    let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    let io = error.downcast_ref::<std::io::Error>();
+    let sealed = io
+        .and_then(std::io::Error::get_ref)
+        .and_then(|e| e.downcast_ref());
+    if let Some(error) = sealed {
+        return keyless(crate::state::StateError::clone(error));
+    }
+    let kind = io.map(std::io::Error::kind);
     let kept = matches!(
         kind,
         Some(StorageFull | QuotaExceeded | ReadOnlyFilesystem | PermissionDenied)
@@ -239,7 +255,7 @@ pub(crate) fn unusable(folder: &Path, error: &(dyn std::error::Error + 'static))
     let hint = if kept {
         "what is there stays as it is: let epid write to that folder, and run the same command again"
     } else {
-        "`epid sandbox reset` begins anew"
+        BEGIN_ANEW
     };
     let told = format!("the sandbox in {} cannot be opened: {error}", folder.display());
     Error::failed(told).hint(hint)

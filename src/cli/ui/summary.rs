@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use epid_provider::Urn;
 
-use super::style::{Paint, duration, past, plain, width};
+use super::style::{Paint, count, duration, past, plain, width};
 use super::tally::dies_with;
 use super::terminal::Terminal;
 use crate::apply::{Did, Outcome, StepFailure, Trouble};
 use crate::plan::{Action, Plan, StepId};
 
+/// The code of the trouble that a step has whose begin or end could not be written.
+pub(super) const JOURNAL: &str = "Journal";
 /// At most so many steps are named that were not begun.
 const NAMED: usize = 8;
 
@@ -30,7 +32,11 @@ pub(crate) fn summary(
         .failed
         .iter()
         .partition(|failure| outcome.interrupted && failure.trouble.is_cut_short());
-    for failure in &failed {
+    // One reason for all of them, told once.
+    let (unwritten, others): (Vec<&StepFailure>, Vec<&StepFailure>) = failed
+        .iter()
+        .partition(|failure| outcome.journal.is_some() && failure.trouble.code == JOURNAL);
+    for failure in others {
         let address = plan
             .step(failure.step)
             .map_or_else(|| failure.urn.path().to_owned(), |s| s.address.to_string());
@@ -47,6 +53,9 @@ pub(crate) fn summary(
     }
     if let Some(error) = &outcome.journal {
         out.push_str(&format!("\n{}: {error}\n", paint.error()));
+        let stopped = named(plan, unwritten.iter().map(|failure| failure.step));
+        let title = format!("{} stopped by it", count(stopped.len(), "resource", "resources"));
+        out.push_str(&listed(&title, &stopped, terminal));
     }
     // After a failure or an interrupt it is clear why something is not known.
     for (name, reason) in outcome
@@ -95,15 +104,15 @@ pub(crate) fn summary(
         // What is skipped waits for what was cut short.
         left.append(&mut skipped);
     }
-    let mut count = |n: usize, word: &str, color: fn(Paint, &str) -> String| {
+    let mut part = |n: usize, word: &str, color: fn(Paint, &str) -> String| {
         if n > 0 {
             parts.push(color(paint, &format!("{n} {word}")));
         }
     };
-    count(failed.len(), "failed", Paint::red);
-    count(cut.len(), "cut short", Paint::yellow);
-    count(skipped.len(), "skipped", Paint::yellow);
-    count(left.len(), "not started", Paint::yellow);
+    part(failed.len(), "failed", Paint::red);
+    part(cut.len(), "cut short", Paint::yellow);
+    part(skipped.len(), "skipped", Paint::yellow);
+    part(left.len(), "not started", Paint::yellow);
     if parts.is_empty() {
         parts.push("nothing to do".to_owned());
     }
