@@ -4,6 +4,8 @@ use std::fmt;
 #[cfg(feature = "sandbox")]
 use std::path::Path;
 use std::sync::Arc;
+#[cfg(feature = "sandbox")]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use epid_provider::Timestamp;
 
@@ -26,6 +28,9 @@ pub(crate) struct World {
     pub(crate) simulated: bool,
     #[cfg(feature = "sandbox")]
     sandbox: Option<epid_sandbox::Sandbox>,
+    /// People were told that it cannot be kept.
+    #[cfg(feature = "sandbox")]
+    told: AtomicBool,
 }
 
 impl fmt::Debug for World {
@@ -70,6 +75,8 @@ impl World {
             simulated: false,
             #[cfg(feature = "sandbox")]
             sandbox: None,
+            #[cfg(feature = "sandbox")]
+            told: AtomicBool::new(false),
         }
     }
 
@@ -110,6 +117,7 @@ impl World {
             id: sandbox.id(),
             simulated: true,
             sandbox: Some(sandbox),
+            told: AtomicBool::new(false),
         }
     }
 
@@ -123,6 +131,7 @@ impl World {
             id: served.world.clone(),
             simulated: true,
             sandbox: None,
+            told: AtomicBool::new(false),
         }
     }
 
@@ -133,13 +142,35 @@ impl World {
             .hint("build it with `--features sandbox`"))
     }
 
+    /// That the simulated world cannot be kept, where some of these messages say so; it is not said again when it is closed.
+    #[cfg_attr(
+        not(feature = "sandbox"),
+        expect(clippy::unused_self, reason = "there is no sandbox")
+    )]
+    pub(crate) fn told(&self, messages: &[&str]) -> Option<String> {
+        #[cfg(feature = "sandbox")]
+        if let Some(sandbox) = self.sandbox.as_ref().filter(|_| !messages.is_empty())
+            && let Err(error) = sandbox.close()
+        {
+            let text = error.to_string();
+            if messages.iter().any(|message| message.contains(&text)) {
+                self.told.store(true, Ordering::Relaxed);
+                return Some(text);
+            }
+        }
+        #[cfg(not(feature = "sandbox"))]
+        let _ = messages;
+        None
+    }
+
     /// Ends the world in peace.
     pub(crate) fn close(&self) -> Result<(), Error> {
         #[cfg(feature = "sandbox")]
-        if let Some(sandbox) = &self.sandbox {
-            sandbox
-                .close()
-                .map_err(|error| Error::failed(error.to_string()))?;
+        if let Some(sandbox) = &self.sandbox
+            && let Err(error) = sandbox.close()
+            && !self.told.load(Ordering::Relaxed)
+        {
+            return Err(Error::failed(error.to_string()));
         }
         Ok(())
     }

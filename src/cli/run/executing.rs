@@ -176,7 +176,9 @@ impl Running<'_> {
             return;
         }
         if !(plan.is_empty() && outcome.is_success()) {
-            let text = summary(outcome, plan, took, &self.goes_on(stack), old_deleted, terminal);
+            let next = self.goes_on(stack);
+            let cause = self.cause(outcome);
+            let text = summary(outcome, plan, took, &next, cause.as_deref(), old_deleted, terminal);
             if outcome.interrupted {
                 terminal.tell(text.trim_end());
             } else {
@@ -190,6 +192,15 @@ impl Running<'_> {
                 terminal.width,
             ));
         }
+    }
+
+    /// What stopped more than one step: the state or the sandbox's world could not be written.
+    fn cause(&self, outcome: &Outcome) -> Option<String> {
+        if let Some(error) = &outcome.journal {
+            return Some(error.to_string());
+        }
+        let messages = outcome.failed.iter().map(|failure| &*failure.trouble.message);
+        self.world.told(&messages.collect::<Vec<_>>())
     }
 
     /// The command that goes on with a run that was interrupted. A saved plan is only of the state it was made from.

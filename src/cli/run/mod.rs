@@ -492,6 +492,7 @@ impl Running<'_> {
             cuts: terminal.cuts,
             details: self.asked.details,
             recorded,
+            refreshes: self.asked.reads,
             component: &component,
         };
         render_plan(plan, shown)

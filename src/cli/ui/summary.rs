@@ -11,18 +11,18 @@ use super::terminal::Terminal;
 use crate::apply::{Did, Outcome, StepFailure, Trouble};
 use crate::plan::{Action, Plan, StepId};
 
-/// The code of the trouble that a step has whose begin or end could not be written.
-pub(super) const JOURNAL: &str = "Journal";
 /// At most so many steps are named that were not begun.
 const NAMED: usize = 8;
 
 /// What a run came to, with a trailing newline; `next` is the command that goes on with one that was
-/// interrupted. So many of the deleted were replaced, and are told as that.
+/// interrupted. So many of the deleted were replaced, and are told as that. `cause` is what may have stopped several steps: the
+/// state, or the sandbox, could not be written.
 pub(crate) fn summary(
     outcome: &Outcome,
     plan: &Plan,
     took: Duration,
     next: &str,
+    cause: Option<&str>,
     old_deleted: usize,
     terminal: Terminal,
 ) -> String {
@@ -32,10 +32,10 @@ pub(crate) fn summary(
         .failed
         .iter()
         .partition(|failure| outcome.interrupted && failure.trouble.is_cut_short());
-    // One reason for all of them, told once.
-    let (unwritten, others): (Vec<&StepFailure>, Vec<&StepFailure>) = failed
+    // One cause of several failures is told once.
+    let (stopped, others): (Vec<&StepFailure>, Vec<&StepFailure>) = failed
         .iter()
-        .partition(|failure| outcome.journal.is_some() && failure.trouble.code == JOURNAL);
+        .partition(|failure| cause.is_some_and(|cause| failure.trouble.message.contains(cause)));
     for failure in others {
         let address = plan
             .step(failure.step)
@@ -49,11 +49,11 @@ pub(crate) fn summary(
         if let Some(source) = &failure.source {
             out.push_str(&format!("  {} {source}\n", paint.cyan("-->")));
         }
-        out.push_str(&cause(&failure.trouble, &failure.urn, paint));
+        out.push_str(&beside(&failure.trouble, &failure.urn, paint));
     }
-    if let Some(error) = &outcome.journal {
-        out.push_str(&format!("\n{}: {error}\n", paint.error()));
-        let stopped = named(plan, unwritten.iter().map(|failure| failure.step));
+    if let Some(cause) = cause {
+        out.push_str(&format!("\n{}: {cause}\n", paint.error()));
+        let stopped = named(plan, stopped.iter().map(|failure| failure.step));
         let title = format!("{} stopped by it", count(stopped.len(), "resource", "resources"));
         out.push_str(&listed(&title, &stopped, terminal));
     }
@@ -170,7 +170,8 @@ fn listed(title: &str, names: &[&str], terminal: Terminal) -> String {
     out + &line + "\n"
 }
 
-fn cause(trouble: &Trouble, urn: &Urn, paint: Paint) -> String {
+/// What else is known of a failure.
+fn beside(trouble: &Trouble, urn: &Urn, paint: Paint) -> String {
     let mut out = String::new();
     if let Some(id) = &trouble.request_id {
         out.push_str(&format!("  {}\n", paint.dim(&format!("request {id}"))));
