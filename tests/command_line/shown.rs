@@ -159,12 +159,16 @@ fn what_people_count_is_the_same_in_every_command() {
         .ends(0)
         .says("1 to create, 1 to look up")
         .says("1 created, 1 looked up");
-    for line in ["preview --sandbox", "refresh --sandbox", "up --sandbox --yes"] {
+    for (line, so) in [
+        ("preview --sandbox", "declared"),
+        ("refresh --sandbox", "recorded"),
+        ("up --sandbox --yes", "declared"),
+    ] {
         place
             .run(line)
             .ends(0)
             .says("state 1, 2 resources")
-            .says("no changes, 2 resources as declared");
+            .says(&format!("no changes, 2 resources as {so}"));
     }
     for line in ["stack ls --sandbox", "state verify --sandbox"] {
         place.run(line).ends(0).says("2 resources");

@@ -12,8 +12,7 @@ use epid_provider::{Diff, Field, KindSchema, Object, Type, Value, diff};
 
 /// The drift of an object.
 pub(crate) fn drift(schema: &KindSchema, applied: &Value, live: &Value) -> Diff {
-    let (applied, live) =
-        in_clear(applied, live).unwrap_or_else(|| (folded(applied), live.clone()));
+    let (applied, live) = in_clear(applied, live).unwrap_or_else(|| (folded(applied), live.clone()));
     let applied = schema.mark_inputs(&applied);
     let seen = in_object(&schema.inputs, &applied, &live);
     diff(schema, &applied, &seen)

@@ -178,7 +178,15 @@ impl Running<'_> {
         if !(plan.is_empty() && outcome.is_success()) {
             let next = self.goes_on(stack);
             let cause = self.cause(outcome);
-            let text = summary(outcome, plan, took, &next, cause.as_deref(), old_deleted, terminal);
+            let text = summary(
+                outcome,
+                plan,
+                took,
+                &next,
+                cause.as_deref(),
+                old_deleted,
+                terminal,
+            );
             if outcome.interrupted {
                 terminal.tell(text.trim_end());
             } else {
