@@ -236,11 +236,11 @@ fn a_write_that_fails_loses_nothing() {
         assert!(!ran.err.contains("panicked"), "{ran:?}");
         if ran.code != Some(0) {
             assert_eq!(ran.code, Some(1), "{blocks}: {ran:?}");
-            // Where it happens, and what it comes to.
-            let told = format!("{}{}", ran.out, ran.err)
-                .matches("File too large")
-                .count();
-            assert!(told <= 2, "{blocks}: told {told} times: {ran:?}");
+            // The state or the sandbox: each is told where it happens, and what it comes to.
+            for what in ["cannot write ", "store failed"] {
+                let told = format!("{}{}", ran.out, ran.err).matches(what).count();
+                assert!(told <= 2, "{blocks}: told {told} times: {ran:?}");
+            }
             assert!(
                 ran.err.contains("File too large") || ran.out.contains("File too large"),
                 "{blocks}: {ran:?}"

@@ -209,6 +209,23 @@ fn a_protection_that_the_program_does_not_know_is_shown_to_end() {
 }
 
 #[test]
+fn a_provider_that_is_recorded_anew_is_counted_apart_from_resources() {
+    let place = Place::with(ROLE);
+    let region = "properties.region = \"us-east-1\"";
+    let named = ROLE[1]
+        .1
+        .replace(region, "properties.region = \"${where.value}\"")
+        + "[resources.where]\ntype = \"epid:data:Value\"\nproperties.value = \"us-east-1\"\n";
+    place.write("stacks/role.toml", &named);
+    place.run("up --sandbox --yes").ends(0);
+    place.write("stacks/role.toml", &named.replace("${where.value}", "us-east-1"));
+    place
+        .run("preview --sandbox")
+        .ends(0)
+        .says("1 provider to record anew, 2 unchanged\n");
+}
+
+#[test]
 fn what_is_renamed_and_replaced_is_told_once() {
     let place = Place::with(ROLE);
     place.run("up --sandbox --yes").ends(0);

@@ -20,7 +20,8 @@ pub(crate) async fn history(context: &Context, args: &History) -> Result<Exit, E
     let Some(number) = args.run else {
         list(terminal, &stack.name, &runs);
         if runs.is_empty() && !terminal.json {
-            terminal.note(&format!("stack `{}` has no runs yet", stack.name));
+            let world = &location.world;
+            terminal.note(&format!("stack `{}` has no runs in {world}", stack.name));
         }
         if let Some(run) = runs.last() {
             tell_unfinished(terminal, &workspace, &location, run).await?;
