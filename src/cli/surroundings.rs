@@ -170,13 +170,21 @@ pub(crate) fn wipe_at_interrupt(live: bool) {
     if !live {
         return;
     }
+    #[cfg(unix)]
+    let before = rustix::termios::tcgetattr(std::io::stdin()).ok();
     // A thread of its own: somebody may be asked meanwhile, on the one that works.
-    std::thread::spawn(|| {
+    std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let heard = runtime.is_ok_and(|runtime| runtime.block_on(tokio::signal::ctrl_c()).is_ok());
         if heard {
             let mut out = std::io::stdout();
             drop(out.write_all(b"\r\x1b[2K").and_then(|()| out.flush()));
+            // A passphrase that is being typed is not shown; what is typed next is.
+            #[cfg(unix)]
+            if let Some(before) = before {
+                use rustix::termios::{OptionalActions, tcsetattr};
+                tcsetattr(std::io::stdin(), OptionalActions::Now, &before).unwrap_or_default();
+            }
             std::process::exit(Exit::Interrupted.code().into());
         }
     });

@@ -20,7 +20,10 @@ fn an_import_of_nothing_says_how_one_or_many_are_named() {
             .says("epid import RESOURCE ID, or many at once: epid import --from FILE");
     }
     let told = place.run("history").ends(0);
-    assert_eq!((&*told.out, &*told.err), ("", "stack `role` has no runs in cloud\n"));
+    assert_eq!(
+        (&*told.out, &*told.err),
+        ("", "stack `role` has no runs in cloud\n")
+    );
 }
 
 #[test]
