@@ -166,6 +166,10 @@ pub(crate) fn hear_signals(stopper: &Stopper) {
 
 /// Where something is drawn, lets the first Ctrl-C wipe the line it is drawn on before it ends the process: for what a signal may
 /// just end.
+#[expect(
+    clippy::exit,
+    reason = "as the signal would have: nothing is written that must be ended"
+)]
 pub(crate) fn wipe_at_interrupt(live: bool) {
     if !live {
         return;

@@ -72,6 +72,10 @@ fn a_run_that_was_killed_has_no_end_in_the_history() {
     for (line, says) in [
         ("history --sandbox", "run 1 has no end: "),
         (
+            "state ls --sandbox",
+            "goes on; where it was cut short, the next run finds out",
+        ),
+        (
             "state verify --sandbox",
             "goes on; where it was cut short, the next `epid up` finds out",
         ),

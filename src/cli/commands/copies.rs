@@ -36,7 +36,11 @@ pub(super) async fn verify(context: &Context, args: &StackArgs, all: bool) -> Re
     for location in &locations {
         let verified = workspace.store.verify(location).await?;
         let unfinished = match &verified.snapshot {
-            Some(snapshot) if !snapshot.intents.is_empty() => Unfinished::of(&workspace, location).await?,
+            Some(snapshot) if !snapshot.intents.is_empty() => {
+                // What of the state is damaged was told.
+                let unfinished = Unfinished::of(&workspace, location).await;
+                unfinished.unwrap_or(Some(Unfinished::CutShort))
+            }
             _ => None,
         };
         tell(context, location, &verified, unfinished.as_ref());
