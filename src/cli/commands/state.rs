@@ -10,7 +10,6 @@ use crate::cli::args::{StackArgs, StateCommand};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::ui::{shown_json, value_lines};
-use crate::cli::unfinished::Unfinished;
 use crate::graph::Selector;
 use crate::state::{Entry, Role, Snapshot};
 
@@ -114,19 +113,10 @@ async fn ls(context: &Context, args: &StackArgs) -> Result<Exit, Error> {
         }
         terminal.line(&line);
     }
-    let unfinished = if snapshot.intents.is_empty() {
-        None
-    } else {
-        Unfinished::of(&workspace, &location).await?
-    };
-    let next = unfinished.map_or_else(
-        || "it has ended since".to_owned(),
-        |run| run.then("the next run finds out"),
-    );
     for intent in snapshot.intents.values() {
         let operation = format!("{:?}", intent.operation).to_lowercase();
         let text = format!(
-            "{}: the outcome of a {operation} is not known yet; {next}",
+            "{}: the outcome of a {operation} is not known yet; the next run finds out",
             intent.entry.urn().path()
         );
         if terminal.json {
