@@ -245,7 +245,7 @@ pub(crate) struct Import {
     #[command(flatten)]
     pub(crate) stack: StackArgs,
     /// The address or URN of a resource that the program declares
-    #[arg(required_unless_present = "from", requires = "id", conflicts_with = "from")]
+    #[arg(conflicts_with = "from")]
     pub(crate) resource: Option<String>,
     /// What the cloud calls it
     pub(crate) id: Option<String>,

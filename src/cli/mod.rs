@@ -11,6 +11,7 @@
 //! | `sandbox`, `served` | the simulated world: serving it, beginning anew; and its use while it is served |
 //! | `run` | up, preview, destroy, refresh, import: plan, show, ask, apply |
 //! | `bound` | whether a plan stays within the one that was shown |
+//! | `waiting`, `unfinished` | others at work: waited for, or told of where only something is read |
 //! | `derivations` | what secrets come to, for whoever may not see them |
 //! | `saved_plan`, `sealed_world` | plans in files and the sandbox's world, encrypted |
 //! | `commands` | everything else |
@@ -41,6 +42,7 @@ mod served;
 mod split;
 mod surroundings;
 mod ui;
+mod unfinished;
 mod waiting;
 mod workspace;
 mod world;

@@ -6,7 +6,6 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::surroundings;
 use super::ui::Terminal;
@@ -32,7 +31,7 @@ impl Asked {
         let typed = console::Term::stderr().read_secure_line();
         typed
             .map(Passphrase::new)
-            .map_err(|error| unreadable("the terminal", error))
+            .map_err(|error| unreadable("the terminal", &error))
     }
 }
 
@@ -94,7 +93,8 @@ fn given(name: &str) -> Result<Option<Passphrase>, StateError> {
         }
         (Some(text), None) => Passphrase::new(text),
         (None, Some(path)) => {
-            let text = std::fs::read_to_string(Path::new(&path)).map_err(|error| unreadable(&path, error))?;
+            let text =
+                std::fs::read_to_string(Path::new(&path)).map_err(|error| unreadable(&path, &error))?;
             Passphrase::new(text.lines().next().unwrap_or_default().to_owned())
         }
     };
@@ -104,10 +104,6 @@ fn given(name: &str) -> Result<Option<Passphrase>, StateError> {
     }
 }
 
-fn unreadable(file: &str, error: io::Error) -> StateError {
-    StateError::Io {
-        action: "read the passphrase from",
-        file: file.to_owned(),
-        source: Arc::new(error),
-    }
+fn unreadable(file: &str, error: &io::Error) -> StateError {
+    StateError::BadPassphrase(format!("cannot read the passphrase from {file}: {error}"))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::state::Holder;
-use crate::state::blobs::{BlobError, Blobs, Lock, Log};
+use crate::state::blobs::{BlobError, Blobs, Lock, Log, Tenure};
 
 /// What the names of states in the sandbox begin with.
 const SANDBOX: &str = "sandbox%3a";
@@ -80,6 +80,10 @@ impl Blobs for Split {
 
     async fn lock(&self, name: &str, who: &Holder) -> Result<Lock, BlobError> {
         self.of(name).lock(name, who).await
+    }
+
+    async fn tenure(&self, name: &str) -> Result<Option<Tenure>, BlobError> {
+        self.of(name).tenure(name).await
     }
 }
 

@@ -4,11 +4,13 @@
     reason = "the one place that reads the environment, the wall clock and randomness; everything else is handed them"
 )]
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use epid_provider::{Timestamp, Token};
 
+use super::exit::Exit;
 use crate::apply::Stopper;
 use crate::state::Holder;
 
@@ -158,6 +160,36 @@ pub(crate) fn hear_signals(stopper: &Stopper) {
     tokio::spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() {
             stopper.stop();
+        }
+    });
+}
+
+/// Where something is drawn, lets the first Ctrl-C wipe the line it is drawn on before it ends the process: for what a signal may
+/// just end.
+#[expect(
+    clippy::exit,
+    reason = "as the signal would have: nothing is written that must be ended"
+)]
+pub(crate) fn wipe_at_interrupt(live: bool) {
+    if !live {
+        return;
+    }
+    #[cfg(unix)]
+    let before = rustix::termios::tcgetattr(std::io::stdin()).ok();
+    // A thread of its own: somebody may be asked meanwhile, on the one that works.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let heard = runtime.is_ok_and(|runtime| runtime.block_on(tokio::signal::ctrl_c()).is_ok());
+        if heard {
+            let mut out = std::io::stdout();
+            drop(out.write_all(b"\r\x1b[2K").and_then(|()| out.flush()));
+            // A passphrase that is being typed is not shown; what is typed next is.
+            #[cfg(unix)]
+            if let Some(before) = before {
+                use rustix::termios::{OptionalActions, tcsetattr};
+                tcsetattr(std::io::stdin(), OptionalActions::Now, &before).unwrap_or_default();
+            }
+            std::process::exit(Exit::Interrupted.code().into());
         }
     });
 }

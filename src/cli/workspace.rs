@@ -12,7 +12,7 @@ use super::error::Error;
 use super::passphrase::Asked;
 use super::surroundings;
 use super::ui::{Terminal, conceal};
-use super::world::World;
+use super::world::{World, flag};
 use crate::graph::{Inputs, ResourceGraph, build};
 use crate::program::{Components, Diagnostic, Loaded, Project, Severity, Sources, StackFile, draft_values};
 use crate::state::blobs::{Blobs, FolderBlobs};
@@ -322,6 +322,29 @@ impl Workspace {
             }
         }
         Ok(found)
+    }
+
+    /// True where no stack has a file.
+    pub(crate) fn is_without_stacks(&self) -> bool {
+        self.loaded.stacks().next().is_none() && self.project.stacks.is_empty()
+    }
+
+    /// That no stack has a file, for whoever wants to destroy one: what is recorded all the same, and the commands for that.
+    pub(crate) async fn without_stacks(&self) -> Result<Error, Error> {
+        let mut left = self.forgotten().await?;
+        left.retain(|(_, recorded)| recorded.as_ref().is_none_or(|snapshot| !snapshot.is_empty()));
+        let commands: Vec<String> = left
+            .iter()
+            .map(|(location, _)| {
+                let sandbox = flag(&location.world);
+                format!("`epid destroy --stack {}{sandbox}`", location.stack)
+            })
+            .collect();
+        let problem = Error::invalid("the project has no stacks with a file");
+        Ok(match &*commands {
+            [] => problem.hint("nothing is recorded either: there is nothing to destroy"),
+            commands => problem.hint(format!("{} removes what is recorded", commands.join(" or "))),
+        })
     }
 
     /// True for a stack that has a file, whatever is wrong with it.

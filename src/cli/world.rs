@@ -4,6 +4,8 @@ use std::fmt;
 #[cfg(feature = "sandbox")]
 use std::path::Path;
 use std::sync::Arc;
+#[cfg(feature = "sandbox")]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use epid_provider::Timestamp;
 
@@ -26,6 +28,9 @@ pub(crate) struct World {
     pub(crate) simulated: bool,
     #[cfg(feature = "sandbox")]
     sandbox: Option<epid_sandbox::Sandbox>,
+    /// People were told that it cannot be kept.
+    #[cfg(feature = "sandbox")]
+    told: AtomicBool,
 }
 
 impl fmt::Debug for World {
@@ -70,6 +75,8 @@ impl World {
             simulated: false,
             #[cfg(feature = "sandbox")]
             sandbox: None,
+            #[cfg(feature = "sandbox")]
+            told: AtomicBool::new(false),
         }
     }
 
@@ -110,6 +117,7 @@ impl World {
             id: sandbox.id(),
             simulated: true,
             sandbox: Some(sandbox),
+            told: AtomicBool::new(false),
         }
     }
 
@@ -123,6 +131,7 @@ impl World {
             id: served.world.clone(),
             simulated: true,
             sandbox: None,
+            told: AtomicBool::new(false),
         }
     }
 
@@ -133,13 +142,35 @@ impl World {
             .hint("build it with `--features sandbox`"))
     }
 
+    /// That the simulated world cannot be kept, where some of these messages say so; it is not said again when it is closed.
+    #[cfg_attr(
+        not(feature = "sandbox"),
+        expect(clippy::unused_self, reason = "there is no sandbox")
+    )]
+    pub(crate) fn told(&self, messages: &[&str]) -> Option<String> {
+        #[cfg(feature = "sandbox")]
+        if let Some(sandbox) = self.sandbox.as_ref().filter(|_| !messages.is_empty())
+            && let Err(error) = sandbox.close()
+        {
+            let text = error.to_string();
+            if messages.iter().any(|message| message.contains(&text)) {
+                self.told.store(true, Ordering::Relaxed);
+                return Some(text);
+            }
+        }
+        #[cfg(not(feature = "sandbox"))]
+        let _ = messages;
+        None
+    }
+
     /// Ends the world in peace.
     pub(crate) fn close(&self) -> Result<(), Error> {
         #[cfg(feature = "sandbox")]
-        if let Some(sandbox) = &self.sandbox {
-            sandbox
-                .close()
-                .map_err(|error| Error::failed(error.to_string()))?;
+        if let Some(sandbox) = &self.sandbox
+            && let Err(error) = sandbox.close()
+            && !self.told.load(Ordering::Relaxed)
+        {
+            return Err(Error::failed(error.to_string()));
         }
         Ok(())
     }
@@ -212,13 +243,22 @@ pub(crate) fn take(
     }
 }
 
-/// The key of the sandbox's world is not here.
+/// What is sealed with a key that somebody lost is gone.
+#[cfg(feature = "sandbox")]
+const LOST: &str = "with that key everything is there as it was. Where it is lost for good, `epid sandbox reset` deletes the \
+                    sandbox, with the states in it, and begins anew";
+/// What is kept is not what was written.
+#[cfg(feature = "sandbox")]
+const BEGIN_ANEW: &str = "`epid sandbox reset` deletes it, with the states in it, and begins anew";
+
+/// The key of the sandbox's world is not here, or its world is not what was sealed with it.
 #[cfg(feature = "sandbox")]
 pub(crate) fn keyless(error: crate::state::StateError) -> Error {
+    let is_damaged = matches!(error, crate::state::StateError::BadDocument { .. });
     let text = error.to_string();
     match Error::from(error) {
         error if error.exit() == super::exit::Exit::Invalid => {
-            Error::invalid(text).hint("`epid sandbox reset` begins anew")
+            Error::invalid(text).hint(if is_damaged { BEGIN_ANEW } else { LOST })
         }
         error => error,
     }
@@ -231,7 +271,14 @@ pub(crate) fn unusable(folder: &Path, error: &(dyn std::error::Error + 'static))
 
     use epid_sandbox::SandboxError;
 
-    let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    let io = error.downcast_ref::<std::io::Error>();
+    let sealed = io
+        .and_then(std::io::Error::get_ref)
+        .and_then(|e| e.downcast_ref());
+    if let Some(error) = sealed {
+        return keyless(crate::state::StateError::clone(error));
+    }
+    let kind = io.map(std::io::Error::kind);
     let kept = matches!(
         kind,
         Some(StorageFull | QuotaExceeded | ReadOnlyFilesystem | PermissionDenied)
@@ -239,7 +286,7 @@ pub(crate) fn unusable(folder: &Path, error: &(dyn std::error::Error + 'static))
     let hint = if kept {
         "what is there stays as it is: let epid write to that folder, and run the same command again"
     } else {
-        "`epid sandbox reset` begins anew"
+        BEGIN_ANEW
     };
     let told = format!("the sandbox in {} cannot be opened: {error}", folder.display());
     Error::failed(told).hint(hint)

@@ -7,6 +7,7 @@ use epid_provider::{Key, Observed, Urn};
 
 use super::carry::{BLOCK, carry};
 use super::held;
+use super::marks::quoted;
 use super::planner::{Outgoing, Planner, Replaced};
 use super::problem::PlanProblem;
 use super::step::{Action, Drift, Facts, Mode, Step, StepId};
@@ -259,10 +260,11 @@ fn collect<'a>(planner: &mut Planner<'a>, dependents: &HashMap<&Urn, Vec<&Entry>
         };
         if action == Action::Delete && entry.protect && entry.role == Role::Live {
             let message = format!("`{}` is protected and would be deleted", urn.path());
-            let hint = format!(
-                "keep it in the program, or `epid state unprotect {}` first",
-                urn.path()
-            );
+            let keep = match planner.request.mode {
+                Mode::Up => "keep it in the program, or ",
+                Mode::Destroy => "",
+            };
+            let hint = format!("{keep}`epid state unprotect {}` first", quoted(urn.path()));
             planner
                 .problems
                 .push(PlanProblem::new(Some(urn), Span::NONE, message).hint(hint));

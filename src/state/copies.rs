@@ -1,6 +1,7 @@
 //! A state outside of its folder, the state before the last run, and whether every file of one is what it should be.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use super::amend::Refused;
 use super::error::StateError;
@@ -24,6 +25,9 @@ pub struct Verified {
     pub snapshot: Option<Snapshot>,
     /// How many runs the history has.
     pub runs: usize,
+    /// The serials up to that of the state of which the history has no run. Most were passed over: by an import, or by a change
+    /// outside of runs. Nothing tells those from a file of the history that somebody removed.
+    pub gaps: Vec<RangeInclusive<u64>>,
     /// What is wrong, the state first.
     pub problems: Vec<StateError>,
 }
@@ -142,6 +146,7 @@ impl Store {
             return Ok(Verified {
                 snapshot: None,
                 runs,
+                gaps: Vec::new(),
                 problems,
             });
         };
@@ -154,8 +159,9 @@ impl Store {
             note(problem);
         }
         Ok(Verified {
+            gaps: gaps(&runs, loaded.snapshot.header.serial),
             snapshot: Some(loaded.snapshot),
-            runs,
+            runs: runs.len(),
             problems,
         })
     }
@@ -165,7 +171,7 @@ impl Store {
         location: &Location,
         loaded: &Loaded,
         is_older: bool,
-    ) -> Result<(usize, Vec<StateError>), StateError> {
+    ) -> Result<(BTreeSet<RunName>, Vec<StateError>), StateError> {
         let at = loaded.snapshot.header.serial;
         // Those that the history still lacks count too, as `epid history` has them.
         let last = loaded.snapshot.run.as_deref();
@@ -197,7 +203,7 @@ impl Store {
                 Err(error) => problems.push(error.into()),
             }
         }
-        Ok((runs.len(), problems))
+        Ok((runs, problems))
     }
 
     /// A state as one file, encrypted with its key as all of its files are; `None` where there is none.
@@ -262,6 +268,21 @@ impl Store {
         }
         Ok(Ok(Some(before)))
     }
+}
+
+/// The serials up to `at` that no run has.
+fn gaps(runs: &BTreeSet<RunName>, at: u64) -> Vec<RangeInclusive<u64>> {
+    // A run that changed nothing bears the serial of another.
+    let told = runs.iter().filter(|(_, idle)| idle.is_none());
+    let mut gaps = Vec::new();
+    let mut next: u64 = 1;
+    for serial in told.map(|(serial, _)| *serial).chain([at.saturating_add(1)]) {
+        if next < serial {
+            gaps.push(next..=serial - 1);
+        }
+        next = next.max(serial.saturating_add(1));
+    }
+    gaps
 }
 
 /// A change outside any run counts one serial when the state is closed, so the number is not compared.

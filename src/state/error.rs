@@ -247,10 +247,12 @@ pub enum StateError {
         file: String,
     },
     /// The states of a project were moved to another place, or are just being moved.
-    #[error("{}", elsewhere(.project, .file, .notice))]
+    #[error("{}", elsewhere(.project, .here, .file, .notice))]
     Elsewhere {
         /// The project.
         project: Arc<str>,
+        /// The place that says so, as `epid state migrate --to` takes it.
+        here: String,
         /// The notice.
         file: String,
         /// What it says.
@@ -359,7 +361,7 @@ fn ends(until: Option<Timestamp>) -> String {
         .unwrap_or_default()
 }
 
-fn elsewhere(project: &str, file: &str, notice: &Notice) -> String {
+fn elsewhere(project: &str, here: &str, file: &str, notice: &Notice) -> String {
     let Notice { place, by, .. } = notice;
     let words = place.words();
     match notice.moving {
@@ -369,7 +371,7 @@ fn elsewhere(project: &str, file: &str, notice: &Notice) -> String {
         ),
         Moving::Leaving => format!(
             "the states of `{project}` are being moved to {place} by {by}, as {file} says; where that was cut short, \
-             `epid state migrate {words}` goes on with it, and naming the place where they are gives it up"
+             `epid state migrate {words}` goes on with it, and `epid state migrate --to {here}` gives it up"
         ),
         Moving::Arriving => format!(
             "the states of `{project}` are being moved here from {place} by {by}, as {file} says; where that was cut \

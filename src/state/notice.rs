@@ -111,9 +111,13 @@ impl Store {
     }
 
     pub(super) fn elsewhere(&self, of: &Location, notice: Notice) -> StateError {
+        let file = self.describe_notice(of);
+        let beside = names::beside(of, NOTICE);
+        let here = file.strip_suffix(&*beside).unwrap_or(&file).trim_end_matches('/');
         StateError::Elsewhere {
             project: of.project.clone(),
-            file: self.describe_notice(of),
+            here: here.to_owned(),
+            file,
             notice: Box::new(notice),
         }
     }

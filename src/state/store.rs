@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use epid_provider::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::blobs::{Blobs, Guard, Lock};
@@ -349,6 +350,21 @@ impl Store {
     pub async fn holder(&self, location: &Location) -> Result<Option<Holder>, StateError> {
         let bytes = self.blobs.get(&names::file(location, HOLDER)).await?;
         Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    /// Who works on a stack as it is written down, and until when unless they go on, where locks end by themselves. Without such
+    /// a time they may have died: only who takes the lock can tell. Takes no lock and writes nothing.
+    ///
+    /// # Errors
+    /// [`StateError::Io`].
+    pub async fn at_work(
+        &self,
+        location: &Location,
+    ) -> Result<Option<(Holder, Option<Timestamp>)>, StateError> {
+        Ok(match self.blobs.tenure(&names::file(location, LOCK)).await? {
+            Some(tenure) => Some((tenure.holder, Some(tenure.until))),
+            None => self.holder(location).await?.map(|holder| (holder, None)),
+        })
     }
 }
 

@@ -170,7 +170,25 @@ fn a_sandbox_without_its_key_or_with_damage_is_told() {
     whole.run("up --sandbox --yes").ends(0);
     let place = whole.twin();
     fs::remove_dir_all(place.path(".epid/keys")).unwrap();
-    place.run("up --sandbox --yes").ends(2).says("sandbox reset");
+    // Who lacks the key is not told to delete everything first.
+    place
+        .run("up --sandbox --yes")
+        .ends(2)
+        .says("restore the file")
+        .says("Where it is lost for good, `epid sandbox reset`");
+    let mut place = whole.twin();
+    place.set("EPID_PASSPHRASE", "four words of a sentence");
+    place.run("keys rotate --to passphrase --yes").ends(0);
+    for line in ["up --sandbox --yes", "preview --sandbox"] {
+        place.set("EPID_PASSPHRASE", "four words of another");
+        place
+            .run(line)
+            .ends(2)
+            .says("wrong passphrase")
+            .says("with that key everything is there as it was. Where it is lost for good");
+        place.set("EPID_PASSPHRASE", "four words of a sentence");
+        place.run(line).ends(0);
+    }
     for at in [0, 30, 3000] {
         let place = whole.twin();
         let file = place.path(".epid/sandbox/world.json");
@@ -218,6 +236,11 @@ fn a_write_that_fails_loses_nothing() {
         assert!(!ran.err.contains("panicked"), "{ran:?}");
         if ran.code != Some(0) {
             assert_eq!(ran.code, Some(1), "{blocks}: {ran:?}");
+            // The state or the sandbox: each is told where it happens, and what it comes to.
+            for what in ["cannot write ", "store failed"] {
+                let told = format!("{}{}", ran.out, ran.err).matches(what).count();
+                assert!(told <= 2, "{blocks}: told {told} times: {ran:?}");
+            }
             assert!(
                 ran.err.contains("File too large") || ran.out.contains("File too large"),
                 "{blocks}: {ran:?}"
@@ -354,4 +377,34 @@ fn verify_gives_the_advice_that_a_run_gives() {
             assert!(verified.err.contains(said), "{spoiled:?}: {verified:?}\n{up:?}");
         }
     }
+}
+
+#[test]
+fn a_full_state_is_told_once_with_how_many_it_stopped() {
+    let declared =
+        |n| format!("[resources.r{n}]\ntype = \"epid:data:Value\"\nproperties.value = \"{n:0300}\"\n");
+    let place = Place::with(VALUES);
+    place.write("stacks/one.toml", &(1..=17).map(declared).collect::<String>());
+    let ran = limited(&place, 4, "up --yes").ends(1);
+    let error = ran.out.matches("File too large").count() + ran.err.matches("File too large").count();
+    assert_eq!(error, 2, "where it happened, and at the end: {ran:?}");
+    ran.says("17 resources stopped by it: r")
+        .says("and 9 more")
+        .says("17 failed");
+    place.run("up --yes").ends(0);
+}
+
+#[test]
+fn a_run_that_the_history_lacks_is_a_remark() {
+    let place = used();
+    fs::remove_file(place.state_file("one", "history/0000000001")).unwrap();
+    place
+        .run("state verify")
+        .ends(0)
+        .says("the history has no run 1: ");
+    let events = place.run("state verify --json").ends(0).events();
+    assert_eq!(
+        events[0]["state"]["runsWithoutHistory"],
+        serde_json::json!([[1, 1]])
+    );
 }

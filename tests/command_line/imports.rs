@@ -11,6 +11,22 @@ pub(crate) fn forgotten() -> Place {
 }
 
 #[test]
+fn an_import_of_nothing_says_how_one_or_many_are_named() {
+    let place = Place::with(ROLE);
+    for line in ["import", "import role"] {
+        place
+            .run(line)
+            .ends(2)
+            .says("epid import RESOURCE ID, or many at once: epid import --from FILE");
+    }
+    let told = place.run("history").ends(0);
+    assert_eq!(
+        (&*told.out, &*told.err),
+        ("", "stack `role` has no runs in cloud\n")
+    );
+}
+
+#[test]
 fn what_exists_is_recorded_and_nothing_is_sent() {
     let place = forgotten();
     let before = place.files(".epid");

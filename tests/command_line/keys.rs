@@ -231,6 +231,11 @@ fn a_passphrase_opens_everything_in_a_fresh_clone_and_no_other_does() {
     assert_open(&clone);
     clone.write("phrase", "\n");
     clone.run("preview").ends(2).says("empty");
+    let nowhere = clone.path("nowhere").display().to_string();
+    clone.set("EPID_PASSPHRASE_FILE", &nowhere);
+    clone.run("preview").ends(2).says(&format!(
+        "cannot read the passphrase from {nowhere}: No such file"
+    ));
     clone.unset("EPID_PASSPHRASE_FILE");
     for line in [
         "preview",

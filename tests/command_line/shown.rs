@@ -159,12 +159,16 @@ fn what_people_count_is_the_same_in_every_command() {
         .ends(0)
         .says("1 to create, 1 to look up")
         .says("1 created, 1 looked up");
-    for line in ["preview --sandbox", "refresh --sandbox", "up --sandbox --yes"] {
+    for (line, so) in [
+        ("preview --sandbox", "declared"),
+        ("refresh --sandbox", "recorded"),
+        ("up --sandbox --yes", "declared"),
+    ] {
         place
             .run(line)
             .ends(0)
             .says("state 1, 2 resources")
-            .says("no changes, 2 resources as declared");
+            .says(&format!("no changes, 2 resources as {so}"));
     }
     for line in ["stack ls --sandbox", "state verify --sandbox"] {
         place.run(line).ends(0).says("2 resources");
@@ -202,6 +206,23 @@ fn a_protection_that_the_program_does_not_know_is_shown_to_end() {
         .ends(0)
         .says("options.retainOnDelete   false → true")
         .says("value   \"1\" → \"2\"");
+}
+
+#[test]
+fn a_provider_that_is_recorded_anew_is_counted_apart_from_resources() {
+    let place = Place::with(ROLE);
+    let region = "properties.region = \"us-east-1\"";
+    let named = ROLE[1]
+        .1
+        .replace(region, "properties.region = \"${where.value}\"")
+        + "[resources.where]\ntype = \"epid:data:Value\"\nproperties.value = \"us-east-1\"\n";
+    place.write("stacks/role.toml", &named);
+    place.run("up --sandbox --yes").ends(0);
+    place.write("stacks/role.toml", &named.replace("${where.value}", "us-east-1"));
+    place
+        .run("preview --sandbox")
+        .ends(0)
+        .says("1 provider to record anew, 2 unchanged\n");
 }
 
 #[test]

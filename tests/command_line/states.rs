@@ -66,8 +66,32 @@ fn a_run_that_was_killed_has_no_end_in_the_history() {
     let place = Place::with(CLOUD);
     let mut going = place.start("up --sandbox --yes --json");
     going.until(&["\"stepStarted\"", "NatGateway"]);
+    let holder = "`epid up --sandbox --yes --json` of somebody@";
+    let process = format!("(process {}, since 20", going.pid());
     going.kill();
+    for (line, says) in [
+        ("history --sandbox", "run 1 has no end: "),
+        (
+            "state verify --sandbox",
+            "goes on; where it was cut short, the next `epid up` finds out",
+        ),
+        ("preview --sandbox", "goes on, or was cut short, and "),
+    ] {
+        // What takes no lock cannot tell a run that goes on from one that died.
+        let ran = place.run(line).ends(0).says(says).says(holder).says(&process);
+        assert!(!ran.err.contains("an earlier run was cut short"), "{ran:?}");
+    }
     place.run("history --sandbox").ends(0).says("no end");
+    // Who gave the stack back before the end was written is not at work.
+    fs::remove_file(place.state_file("net", "state").with_file_name("holder")).unwrap();
+    place
+        .run("preview --sandbox")
+        .ends(0)
+        .says("an earlier run was cut short, and ");
+    place
+        .run("state verify --sandbox")
+        .ends(0)
+        .says("without a known outcome: the next `epid up` finds out");
     // What it left is looked into by a run of its own, which nobody has to have agreed to.
     let unanswered = place.run("up --sandbox").ends(2);
     assert!(unanswered.err.contains("--yes"), "{unanswered:?}");
@@ -440,8 +464,14 @@ fn an_exported_state_holds_no_secret_in_clear() {
         .says("nowhere/file cannot be written");
     place
         .run("state import file.json --yes")
-        .ends(1)
-        .says("file.json");
+        .ends(2)
+        .says("file.json is a plain export, which is for people")
+        .says("`epid state export FILE` writes one that can be imported");
+    place.write("other.json", "{\"resources\": []}");
+    place
+        .run("state import other.json --yes")
+        .ends(2)
+        .says("other.json is damaged");
 }
 
 #[test]
@@ -509,9 +539,9 @@ fn a_state_is_not_imported_where_it_does_not_belong() {
         let mut changed = bytes.clone();
         changed[at] ^= 0x10;
         fs::write(place.path("changed"), &changed).unwrap();
-        place.run("state import changed --yes").ends(1).says("damaged");
+        place.run("state import changed --yes").ends(2).says("damaged");
         fs::write(place.path("changed"), &bytes[..at]).unwrap();
-        place.run("state import changed --yes").ends(1).says("damaged");
+        place.run("state import changed --yes").ends(2).says("damaged");
     }
     assert_eq!(place.files(".epid"), before, "a refusal wrote something");
     // Removed and made anew, it is another state.
@@ -543,11 +573,16 @@ fn the_last_run_is_taken_back_where_it_only_changed_records() {
     place
         .run("state rollback --yes")
         .ends(0)
+        .says("this takes back run 2 (`epid state rm a b --yes`)\n")
         .says("as they were at run 1");
     assert_eq!(content(&place), made);
     place.run("preview --expect-no-changes").ends(0);
     // Taking that back is a run like any.
-    place.run("state rollback --yes").ends(0);
+    place
+        .run("state rollback --yes")
+        .ends(0)
+        .says("takes back run 3 (`epid state rollback --yes`), which took back run 2: it is as that run left it again")
+        .says("- a   forgotten; ");
     assert_eq!(content(&place), less);
     place.run("state rollback --yes").ends(0);
     place.run("state mv c z --yes").ends(0);

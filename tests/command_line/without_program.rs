@@ -158,8 +158,29 @@ fn a_project_without_any_stack_says_so_and_what_it_still_holds() {
     place
         .run("destroy --all --yes")
         .ends(2)
-        .says("the project has no stacks");
+        .says("the project has no stacks")
+        .says("help: `epid destroy --stack one` removes what is recorded");
+    place.write("Epid.toml", "name = \"values\"\n");
+    for line in ["destroy --yes", "preview --destroy"] {
+        let told = place
+            .run(line)
+            .ends(2)
+            .says("help: `epid destroy --stack one` removes what is recorded");
+        assert!(!told.err.contains("stacks/dev.toml"), "{told:?}");
+    }
     place.run("destroy --stack one --yes").ends(0).says("3 deleted");
+}
+
+#[test]
+fn what_is_protected_is_not_kept_by_a_program_where_all_is_destroyed() {
+    let place = Place::with(VALUES);
+    place.run("up --yes").ends(0);
+    place.run("state protect a --yes").ends(0);
+    let told = place
+        .run("destroy --yes")
+        .ends(2)
+        .says("help: `epid state unprotect a` first");
+    assert!(!told.err.contains("in the program"), "{told:?}");
 }
 
 #[test]

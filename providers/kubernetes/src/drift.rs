@@ -12,9 +12,41 @@ use epid_provider::{Diff, Field, KindSchema, Object, Type, Value, diff};
 
 /// The drift of an object.
 pub(crate) fn drift(schema: &KindSchema, applied: &Value, live: &Value) -> Diff {
-    let applied = schema.mark_inputs(&folded(applied));
-    let seen = in_object(&schema.inputs, &applied, live);
+    let (applied, live) = in_clear(applied, live).unwrap_or_else(|| (folded(applied), live.clone()));
+    let applied = schema.mark_inputs(&applied);
+    let seen = in_object(&schema.inputs, &applied, &live);
     diff(schema, &applied, &seen)
+}
+
+/// A Secret that was given as `stringData`, and the live one as it would be given so: drift is told of what the program declares.
+/// `None` for everything else, and where somebody put there what is no text.
+fn in_clear(applied: &Value, live: &Value) -> Option<(Value, Value)> {
+    let (given, seen) = (applied.as_map()?, live.expose().as_map()?);
+    let clear = given.get("stringData")?.expose().as_map()?;
+    let kept = seen.get("data").and_then(|data| data.expose().as_map());
+    let kept = kept.map_or(&[][..], |data| data.entries());
+    let (texts, rest): (Vec<_>, Vec<_>) = kept
+        .iter()
+        .cloned()
+        .partition(|(key, _)| clear.get(key).is_some());
+    let text = |(key, packed): (Arc<str>, Value)| {
+        let bytes = STANDARD.decode(packed.expose().as_str()?).ok()?;
+        Some((key, Value::str(&String::from_utf8(bytes).ok()?)))
+    };
+    let texts: Vec<(Arc<str>, Value)> = texts.into_iter().map(text).collect::<Option<_>>()?;
+    let live = seen
+        .with("data", Value::map(rest).into_secret())
+        .with("stringData", Value::map(texts).into_secret());
+    // The server lets `stringData` win.
+    let applied = match given.get("data").map(Value::expose) {
+        Some(Value::Map(data)) => {
+            let others = data.iter().filter(|(key, _)| clear.get(key).is_none());
+            let others = others.map(|(key, value)| (key.clone(), value.clone()));
+            given.with("data", Value::map(others).into_secret())
+        }
+        _ => given.clone(),
+    };
+    Some((Value::Map(applied), Value::Map(live)))
 }
 
 /// A Secret as the server keeps it: `stringData` in base64 in `data`. Everything else, and a Secret of which only a
@@ -189,9 +221,19 @@ mod tests {
         );
         assert_eq!(
             found(kind, applied, r#"{"data":{"user":"YQ==","password":"Yw=="}}"#),
-            ["data (secret) -> (secret)"],
-            "and never shown"
+            ["stringData (secret) -> (secret)"],
+            "told of what is declared, and never shown"
         );
+        assert_eq!(
+            found(kind, applied, r#"{"data":{"user":"Yw==","password":"Yg=="}}"#),
+            ["data (secret) -> (secret)"]
+        );
+        let gone = found(kind, applied, r#"{"data":{"user":"YQ=="}}"#);
+        assert_eq!(gone, ["stringData (secret) -> (secret)"]);
+        let twice = r#"{"data":{"password":"eA=="},"stringData":{"password":"b"}}"#;
+        assert!(found(kind, twice, r#"{"data":{"password":"Yg=="}}"#).is_empty());
+        let no_text = found(kind, applied, r#"{"data":{"user":"YQ==","password":"/w=="}}"#);
+        assert_eq!(no_text.len(), 1);
     }
 
     fn any_value() -> impl Strategy<Value = Value> {

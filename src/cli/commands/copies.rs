@@ -4,6 +4,7 @@
     reason = "these commands exist to read and write the file they are given"
 )]
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,10 +17,11 @@ use crate::cli::args::{Consent, StackArgs};
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::ui::{count, plain, resources, shown_json};
+use crate::cli::unfinished::Unfinished;
 use crate::cli::waiting::after_others;
 use crate::cli::{Context, surroundings};
 use crate::state::files::{Access, replace};
-use crate::state::{Location, Opening, Snapshot, Verified};
+use crate::state::{Location, Opening, RunRecord, Snapshot, StateError, Verified};
 
 /// `epid state verify`.
 pub(super) async fn verify(context: &Context, args: &StackArgs, all: bool) -> Result<Exit, Error> {
@@ -33,7 +35,15 @@ pub(super) async fn verify(context: &Context, args: &StackArgs, all: bool) -> Re
     let mut exit = Exit::Done;
     for location in &locations {
         let verified = workspace.store.verify(location).await?;
-        tell(context, location, &verified);
+        let unfinished = match &verified.snapshot {
+            Some(snapshot) if !snapshot.intents.is_empty() => {
+                // What of the state is damaged was told.
+                let unfinished = Unfinished::of(&workspace, location).await;
+                unfinished.unwrap_or(Some(Unfinished::CutShort))
+            }
+            _ => None,
+        };
+        tell(context, location, &verified, unfinished.as_ref());
         if !verified.problems.is_empty() {
             exit = Exit::Failed;
         }
@@ -41,7 +51,7 @@ pub(super) async fn verify(context: &Context, args: &StackArgs, all: bool) -> Re
     Ok(exit)
 }
 
-fn tell(context: &Context, location: &Location, verified: &Verified) {
+fn tell(context: &Context, location: &Location, verified: &Verified, unfinished: Option<&Unfinished>) {
     let terminal = context.terminal;
     let problems: Vec<String> = verified.problems.iter().map(ToString::to_string).collect();
     if terminal.json {
@@ -52,6 +62,7 @@ fn tell(context: &Context, location: &Location, verified: &Verified) {
                 "resources": resources(snapshot),
                 "unfinished": snapshot.intents.len(),
                 "runs": verified.runs,
+                "runsWithoutHistory": verified.gaps.iter().map(|gap| [gap.start(), gap.end()]).collect::<Vec<_>>(),
             })
         });
         terminal.json(&serde_json::json!({
@@ -84,15 +95,27 @@ fn tell(context: &Context, location: &Location, verified: &Verified) {
     for problem in &problems {
         terminal.note(&format!("  {}: {}", paint.error(), plain(problem)));
     }
-    let dangling = verified
-        .snapshot
-        .as_ref()
-        .map_or(0, |snapshot| snapshot.intents.len());
-    if dangling > 0 {
-        let calls = count(dangling, "call", "calls");
+    if !verified.gaps.is_empty() {
+        let gaps: Vec<String> = verified.gaps.iter().map(run_numbers).collect();
         terminal.line(&format!(
-            "  {calls} without a known outcome: the next `epid up` finds out"
+            "  the history has no {}: taken away since, or passed over by an import or a change outside of runs",
+            gaps.join(", ")
         ));
+    }
+    if let (Some(snapshot), Some(unfinished)) = (&verified.snapshot, unfinished) {
+        let calls = count(snapshot.intents.len(), "call", "calls");
+        terminal.line(&format!(
+            "  {calls} without a known outcome: {}",
+            unfinished.then("the next `epid up` finds out")
+        ));
+    }
+}
+
+/// `run 3`, `runs 3 to 7`.
+fn run_numbers(runs: &RangeInclusive<u64>) -> String {
+    match (runs.start(), runs.end()) {
+        (first, last) if first == last => format!("run {first}"),
+        (first, last) => format!("runs {first} to {last}"),
     }
 }
 
@@ -189,6 +212,17 @@ fn document(snapshot: &Snapshot, secrets: bool) -> serde_json::Value {
     })
 }
 
+/// True for what `epid state export --plain` writes.
+fn is_plain(bytes: &[u8]) -> bool {
+    let document: Option<serde_json::Value> = serde_json::from_slice(bytes).ok();
+    let has = |name| {
+        document
+            .as_ref()
+            .is_some_and(|document| document.get(name).is_some())
+    };
+    has("lineage") && has("resources")
+}
+
 /// `epid state import`.
 pub(super) async fn import(
     context: &Context,
@@ -202,8 +236,20 @@ pub(super) async fn import(
     let path = context.folder.join(file);
     let bytes = std::fs::read(&path)
         .map_err(|error| Error::invalid(format!("{} cannot be read: {error}", path.display())))?;
+    if is_plain(&bytes) {
+        return Err(Error::invalid(format!(
+            "{} is a plain export, which is for people: a state is not told from it",
+            file.display()
+        ))
+        .hint("`epid state export FILE` writes one that can be imported"));
+    }
     let name = path.display().to_string();
-    let copy = workspace.store.read_export(name, bytes).await?;
+    let copy = workspace.store.read_export(name, bytes).await;
+    let copy = copy.map_err(|error| match error {
+        // Of the file that was given, and nothing was done.
+        StateError::Corrupt { .. } | StateError::Newer { .. } => Error::invalid(error.to_string()),
+        error => error.into(),
+    })?;
     let found = Location::new(&copy.header.world, &copy.header.project, &copy.header.stack);
     if found != location {
         return Err(Error::invalid(format!(
@@ -281,7 +327,13 @@ pub(super) async fn rollback(context: &Context, args: &StackArgs, consent: Conse
         consent,
     };
     let opening = Opening::new(surroundings::holder(&context.command));
-    let back = |snapshot: &Snapshot| restoring(snapshot, &before, true);
+    let note = taken_back(&workspace.store.history(&location).await?, before.header.serial);
+    let back = |snapshot: &Snapshot| {
+        Ok(Amendment {
+            note: note.clone(),
+            ..restoring(snapshot, &before, true)?
+        })
+    };
     match amending.run(opening, "Take this back?", back).await? {
         Amended::Recorded => context.terminal.done(&format!(
             "the records are as they were at run {}",
@@ -291,6 +343,19 @@ pub(super) async fn rollback(context: &Context, args: &StackArgs, consent: Conse
         Amended::Declined => {}
     }
     Ok(Exit::Done)
+}
+
+/// Which run is taken back by making the state what it was at run `to`. A rollback is a run like others: the next one takes it
+/// back.
+fn taken_back(runs: &[RunRecord], to: u64) -> Option<String> {
+    let run = runs.iter().find(|run| run.serial > to)?;
+    let (serial, command) = (run.serial, plain(&run.run.command));
+    let again = if command.contains(" state rollback") {
+        format!(", which took back run {to}: it is as that run left it again")
+    } else {
+        String::new()
+    };
+    Some(format!("this takes back run {serial} (`{command}`){again}"))
 }
 
 #[cfg(test)]

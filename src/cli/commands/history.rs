@@ -8,7 +8,9 @@ use crate::cli::args::History;
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::ui::{Terminal, count, duration, moment, plain};
-use crate::state::{Ending, RunRecord, RunResult, StepRecord};
+use crate::cli::unfinished::Unfinished;
+use crate::cli::workspace::Workspace;
+use crate::state::{Ending, Location, RunRecord, RunResult, StepRecord};
 
 pub(crate) async fn history(context: &Context, args: &History) -> Result<Exit, Error> {
     let workspace = any_stack(context, &args.stack).await?;
@@ -17,6 +19,13 @@ pub(crate) async fn history(context: &Context, args: &History) -> Result<Exit, E
     let terminal = context.terminal;
     let Some(number) = args.run else {
         list(terminal, &stack.name, &runs);
+        if runs.is_empty() && !terminal.json {
+            let world = &location.world;
+            terminal.note(&format!("stack `{}` has no runs in {world}", stack.name));
+        }
+        if let Some(run) = runs.last() {
+            tell_unfinished(terminal, &workspace, &location, run).await?;
+        }
         return Ok(Exit::Done);
     };
     let Some(run) = runs.iter().find(|run| run.serial == number) else {
@@ -37,11 +46,29 @@ pub(crate) async fn history(context: &Context, args: &History) -> Result<Exit, E
         terminal.json(&document);
     } else {
         show(terminal, run);
+        tell_unfinished(terminal, &workspace, &location, run).await?;
     }
     Ok(Exit::Done)
 }
 
-/// How a run ended. One without an end goes on, or was killed: nobody can tell which from here.
+/// What is known of a run without an end.
+async fn tell_unfinished(
+    terminal: Terminal,
+    workspace: &Workspace,
+    location: &Location,
+    run: &RunRecord,
+) -> Result<(), Error> {
+    if run.end.is_some() || terminal.json {
+        return Ok(());
+    }
+    if let Some(unfinished) = Unfinished::of(workspace, location).await? {
+        let words = unfinished.then("the next `epid up` finds out what became of it");
+        terminal.note(&format!("run {} has no end: {words}", run.serial));
+    }
+    Ok(())
+}
+
+/// How a run ended. One without an end goes on, or was killed.
 fn result(run: &RunRecord) -> &'static str {
     match run.end {
         Some((RunResult::Done, _)) => "done",

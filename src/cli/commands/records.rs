@@ -16,8 +16,8 @@ use crate::cli::workspace::{Recorded, Workspace};
 use crate::cli::world::World;
 use crate::cli::{Context, run, surroundings};
 use crate::state::{
-    Change, Ending, Entry, Intent, JournalEntry, Location, Opening, Refused, RunResult, Session, Snapshot,
-    StateError,
+    Change, Ending, Entry, Intent, JournalEntry, Location, Opening, RecordKey, Refused, RunResult, Session,
+    Snapshot, StateError,
 };
 
 /// What is about to change.
@@ -35,6 +35,8 @@ pub(crate) struct Amendment {
     pub(crate) ended: Vec<Arc<Intent>>,
     /// What people are shown of it.
     pub(crate) lines: Vec<Line>,
+    /// What it is as a whole, where that does not show.
+    pub(crate) note: Option<String>,
 }
 
 impl Amendment {
@@ -228,6 +230,7 @@ fn show(terminal: Terminal, snapshot: &Snapshot, shown: &Amendment) {
             "world": snapshot.header.world,
             "serial": snapshot.header.serial,
             "changes": lines,
+            "note": shown.note,
         }));
         return;
     }
@@ -248,13 +251,17 @@ fn show(terminal: Terminal, snapshot: &Snapshot, shown: &Amendment) {
         };
         terminal.line(&format!("  {mark} {:width$}   {}", line.urn.path(), line.text));
     }
-    terminal.line("\n  only records change; nothing is sent to a cloud");
+    terminal.line("");
+    if let Some(note) = &shown.note {
+        terminal.line(&format!("  {note}"));
+    }
+    terminal.line("  only records change; nothing is sent to a cloud");
 }
 
 /// What people are shown of changes that are told by their records alone.
 pub(super) fn lines(snapshot: &Snapshot, changes: &[Change]) -> Vec<Line> {
     let line = |change: &Change| match change {
-        Change::Remove(key) => Line::new("-", &key.urn, "forget", "forgotten"),
+        Change::Remove(key) => forgotten(snapshot, key),
         Change::Put(entry) if snapshot.get(&entry.key_of()).is_none() => Line::new(
             "+",
             entry.urn(),
@@ -264,6 +271,17 @@ pub(super) fn lines(snapshot: &Snapshot, changes: &[Change]) -> Vec<Line> {
         Change::Put(entry) => Line::new("~", entry.urn(), "change", "recorded as it was"),
     };
     changes.iter().map(line).collect()
+}
+
+/// A record that leaves, and what it is of.
+fn forgotten(snapshot: &Snapshot, key: &RecordKey) -> Line {
+    let id = snapshot.get(key).map_or("", |entry| &*entry.record.id);
+    let text = if id.is_empty() {
+        "forgotten".to_owned()
+    } else {
+        format!("forgotten; {id} stays")
+    };
+    Line::new("-", &key.urn, "forget", text)
 }
 
 /// The URNs that names on the command line mean.
@@ -427,20 +445,7 @@ pub(super) async fn rm(
         let mut urns = named(snapshot, &names.cloned().collect::<Vec<String>>())?;
         urns.extend(begun.iter().cloned());
         let (changes, ended) = snapshot.forgetting(&urns, &begun)?;
-        let leaving = changes.iter().filter_map(|change| match change {
-            Change::Remove(key) => snapshot.get(key),
-            Change::Put(_) => None,
-        });
-        let line = |entry: &Entry| {
-            let id = &entry.record.id;
-            let text = if id.is_empty() {
-                "forgotten".to_owned()
-            } else {
-                format!("forgotten; {id} stays")
-            };
-            Line::new("-", entry.urn(), "forget", text)
-        };
-        let mut lines: Vec<Line> = leaving.map(line).collect();
+        let mut lines = lines(snapshot, &changes);
         lines.extend(ended.iter().map(|intent| {
             let text = "a call whose outcome nobody knows is forgotten; what it made, if anything, stays";
             Line::new("-", intent.entry.urn(), "forgetCall", text)

@@ -18,7 +18,23 @@ use crate::cli::{Context, surroundings};
 use crate::expression::Digests;
 use crate::plan::{Mode, Plan, Refresh};
 use crate::program::StackFile;
-use crate::state::{Location, Opening, Run, Session};
+use crate::state::{Location, Opening, Run, Session, StateError};
+
+/// How the execution of a plan ended.
+pub(super) struct Applied {
+    exit: Exit,
+    /// What kept the state from being written, where people were told: the session fails with the same when it is closed.
+    told: Option<String>,
+}
+
+impl Applied {
+    fn exit(self, closed: Result<(), StateError>) -> Result<Exit, Error> {
+        match closed {
+            Err(error) if self.told.as_deref() != Some(&*error.to_string()) => Err(error.into()),
+            _ => Ok(self.exit),
+        }
+    }
+}
 
 impl Running<'_> {
     /// Opens the stack and executes what was shown; where something has changed since, what a new plan says, if it stays
@@ -33,12 +49,14 @@ impl Running<'_> {
         let session = self.open(&shown.location).await?;
         let done = self.execute_in(&session, shown).await;
         let closed = session.close().await;
-        let exit = done?;
-        closed?;
-        Ok(exit)
+        let Some(done) = done? else {
+            closed?;
+            return Ok(None);
+        };
+        done.exit(closed).map(Some)
     }
 
-    async fn execute_in(&self, session: &Arc<Session>, shown: Planned<'_>) -> Result<Option<Exit>, Error> {
+    async fn execute_in(&self, session: &Arc<Session>, shown: Planned<'_>) -> Result<Option<Applied>, Error> {
         let (stack, location) = (shown.stack, shown.location.clone());
         self.begin(session, stack, &location).await?;
         let done = async {
@@ -48,7 +66,7 @@ impl Running<'_> {
             self.apply(session, stack, plan).await.map(Some)
         };
         let done = done.await;
-        let through = matches!(done, Ok(Some(Exit::Done)));
+        let through = matches!(&done, Ok(Some(done)) if done.exit == Exit::Done);
         self.end(session, stack, &location, through).await?;
         done
     }
@@ -96,7 +114,7 @@ impl Running<'_> {
         session: &Arc<Session>,
         stack: &StackFile,
         mut plan: Plan,
-    ) -> Result<Exit, Error> {
+    ) -> Result<Applied, Error> {
         let terminal = self.context.terminal;
         let header = session.with(|snapshot| snapshot.header.clone());
         if plan.header.lineage.is_empty() && header.serial == 0 {
@@ -125,7 +143,14 @@ impl Running<'_> {
         };
         // What was done is said first, whatever became of the rest.
         self.report(stack, &plan, &outcome, took, listener.old_deleted());
-        told.map(|()| exit(&outcome))
+        told?;
+        Ok(Applied {
+            exit: exit(&outcome),
+            told: outcome
+                .journal
+                .filter(|_| !terminal.json)
+                .map(|error| error.to_string()),
+        })
     }
 
     /// Writes down what others see of a stack, and what a preview without the key of its secrets needs.
@@ -151,7 +176,17 @@ impl Running<'_> {
             return;
         }
         if !(plan.is_empty() && outcome.is_success()) {
-            let text = summary(outcome, plan, took, &self.goes_on(stack), old_deleted, terminal);
+            let next = self.goes_on(stack);
+            let cause = self.cause(outcome);
+            let text = summary(
+                outcome,
+                plan,
+                took,
+                &next,
+                cause.as_deref(),
+                old_deleted,
+                terminal,
+            );
             if outcome.interrupted {
                 terminal.tell(text.trim_end());
             } else {
@@ -165,6 +200,15 @@ impl Running<'_> {
                 terminal.width,
             ));
         }
+    }
+
+    /// What stopped more than one step: the state or the sandbox's world could not be written.
+    fn cause(&self, outcome: &Outcome) -> Option<String> {
+        if let Some(error) = &outcome.journal {
+            return Some(error.to_string());
+        }
+        let messages = outcome.failed.iter().map(|failure| &*failure.trouble.message);
+        self.world.told(&messages.collect::<Vec<_>>())
     }
 
     /// The command that goes on with a run that was interrupted. A saved plan is only of the state it was made from.
@@ -204,15 +248,13 @@ impl Running<'_> {
                 self.apply(&session, stack, plan).await
             };
             let done = done.await;
-            let through = matches!(done, Ok(Exit::Done));
+            let through = matches!(&done, Ok(done) if done.exit == Exit::Done);
             self.end(&session, stack, &location, through).await?;
             done
         };
         let done = done.await;
         let closed = session.close().await;
-        let exit = done?;
-        closed?;
-        Ok(exit)
+        done?.exit(closed)
     }
 
     /// Looks into calls of an earlier run whose outcome was not written, where there are any.

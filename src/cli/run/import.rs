@@ -9,7 +9,6 @@ use epid_provider::{Observed, Retry, Urn};
 use super::wanted::{Problems, Wanted, listed, resolve};
 use super::{Asked, Running, world};
 use crate::apply::{Control, Outcome};
-use crate::cli::Context;
 use crate::cli::args::{Consent, Import, SelectionArgs};
 use crate::cli::commands::records::{Amended, Amending, Amendment, Line};
 use crate::cli::derivations::Derivations;
@@ -18,6 +17,7 @@ use crate::cli::exit::Exit;
 use crate::cli::ui::{Reading, count, document, plain, resources};
 use crate::cli::waiting::after_others;
 use crate::cli::workspace::{Recorded, Workspace};
+use crate::cli::{Context, surroundings};
 use crate::graph::{Node, ResourceGraph, Selector};
 use crate::observe::Seen;
 use crate::plan::{Action, Mode, Plan, PlanProblem, Refresh, Request, Selection, plan};
@@ -29,10 +29,14 @@ pub(crate) async fn import(context: &Context, workspace: &Workspace, args: &Impo
     let wanted = match (&args.from, &args.resource, &args.id) {
         (Some(file), ..) => listed(&context.folder, file, &mut problems)?,
         (None, Some(resource), Some(id)) => vec![Wanted::one(resource, id)],
-        _ => return Err(Error::invalid("which resource, and which id?").hint("epid import RESOURCE ID")),
+        _ => {
+            return Err(Error::invalid("which resource, and which id?")
+                .hint("epid import RESOURCE ID, or many at once: epid import --from FILE"));
+        }
     };
     let stacks = args.stacks();
     let stack = workspace.stack(stacks.one.stack.as_deref())?;
+    surroundings::wipe_at_interrupt(context.terminal.live);
     let world = world(context, workspace, &[stack], &stacks, false)?;
     let mut asked = Asked::new(Mode::Up, &SelectionArgs::default(), &[])?;
     asked.wait = args.wait;

@@ -26,6 +26,7 @@ use crate::cli::error::Error;
 use crate::cli::exit::Exit;
 use crate::cli::saved_plan::SavedPlan;
 use crate::cli::ui::{Shown, count, document, is_long, render_plan};
+use crate::cli::unfinished::Unfinished;
 use crate::cli::waiting::patiently;
 use crate::cli::workspace::Workspace;
 use crate::cli::world::World;
@@ -307,7 +308,12 @@ async fn leaving(workspace: Workspace, args: &StacksArgs) -> Result<Workspace, E
     }
     let asked = args.one.sandbox;
     let workspace = workspace.with_forgotten(args.one.stack.as_deref()).await?;
-    let stack = workspace.stack(args.one.stack.as_deref())?;
+    let stack = match workspace.stack(args.one.stack.as_deref()) {
+        Err(_) if workspace.is_without_stacks() && args.one.stack.is_none() => {
+            return Err(workspace.without_stacks().await?);
+        }
+        stack => stack?,
+    };
     if stack.sandbox && !asked && !workspace.has_file(&stack.name) {
         // Time passes as it does outside, until it is known that nothing else is meant.
         return Err(
@@ -328,6 +334,7 @@ pub(crate) async fn preview(context: &Context, workspace: Workspace, args: &Prev
     };
     let workspace = &workspace;
     let mut stacks = choose(workspace, &args.stacks)?;
+    surroundings::wipe_at_interrupt(context.terminal.live);
     let world = world(context, workspace, &stacks, &args.stacks, false)?;
     if mode == Mode::Destroy {
         stacks = sharing::users_first(workspace, &world, stacks).await?;
@@ -350,7 +357,7 @@ pub(crate) async fn preview(context: &Context, workspace: Workspace, args: &Prev
     run.tell_forgotten(&args.stacks, &stacks).await?;
     let mut planned = run.plan_all(&stacks).await?;
     run.show(&planned);
-    run.show_unclear(&planned);
+    run.show_unclear(&planned).await?;
     let changes = planned
         .iter()
         .any(|p| !p.plan.is_empty() || !p.plan.drift.is_empty());
@@ -485,25 +492,28 @@ impl Running<'_> {
             cuts: terminal.cuts,
             details: self.asked.details,
             recorded,
+            refreshes: self.asked.reads,
             component: &component,
         };
         render_plan(plan, shown)
     }
 
-    /// Tells of calls of earlier runs that may have happened or not: a preview finds nothing out, as that is written down.
-    fn show_unclear(&self, planned: &[Planned<'_>]) {
+    /// Tells of calls of other runs that may have happened or not: a preview finds nothing out, as that is written down.
+    async fn show_unclear(&self, planned: &[Planned<'_>]) -> Result<(), Error> {
         let terminal = self.context.terminal;
         for planned in planned {
             let intents = &planned.basis.snapshot.intents;
             if intents.is_empty() {
                 continue;
             }
+            let unfinished = Unfinished::of(self.workspace, &planned.location).await?;
             if terminal.json {
                 let call = |intent: &Arc<Intent>| serde_json::json!({"urn": intent.entry.urn().as_str(), "operation": intent.operation});
                 terminal.json(&serde_json::json!({
                     "event": "unclear",
                     "stack": planned.stack.name,
                     "calls": intents.values().map(call).collect::<Vec<_>>(),
+                    "goesOn": unfinished.as_ref().map_or(Some(false), Unfinished::goes_on),
                 }));
                 continue;
             }
@@ -514,13 +524,27 @@ impl Running<'_> {
                     format!("{operation} of {}", intent.entry.urn().path())
                 })
                 .collect();
+            let (who, next) = match &unfinished {
+                None => (
+                    "a run has ended since this was planned".to_owned(),
+                    "; run it again",
+                ),
+                Some(run) => (
+                    run.words(),
+                    if run.goes_on() == Some(true) {
+                        "; run it again once that has ended"
+                    } else {
+                        "; `epid up`, `refresh` or `destroy` first find out, keep what was done and do what was not"
+                    },
+                ),
+            };
             terminal.note(&format!(
-                "an earlier run was cut short, and {} may have happened or not: {}. The plan takes them for not done; `epid up`, \
-                 `refresh` or `destroy` first find out, keep what was done and do what was not",
+                "{who}, and {} may have happened or not: {}. The plan takes them for not done{next}",
                 count(calls.len(), "call", "calls"),
                 calls.join(", ")
             ));
         }
+        Ok(())
     }
 
     fn show(&self, planned: &[Planned<'_>]) {

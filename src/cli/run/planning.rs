@@ -374,9 +374,13 @@ impl Running<'_> {
         };
         match seen.failed.iter().find(|(urn, _)| !gone(urn)) {
             Some((urn, failure)) if self.asked.look => {
-                let hint = "leave --refresh out to plan without reading";
-                let message = format!("{} cannot be read: {}", urn.path(), failure.message);
-                Err(Error::failed(message).hint(failure.hint.as_deref().unwrap_or(hint)))
+                let without = "leave --refresh out to plan without reading";
+                let problem = Error::failed(format!("{} cannot be read: {}", urn.path(), failure.message));
+                Err(match &failure.hint {
+                    Some(hint) => problem.hint(&**hint),
+                    None if self.asked.reads => problem,
+                    None => problem.hint(without),
+                })
             }
             _ => Ok(seen),
         }

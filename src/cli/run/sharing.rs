@@ -55,6 +55,9 @@ impl Running<'_> {
     pub(super) async fn tell_forgotten(&self, args: &StacksArgs, stacks: &[&StackFile]) -> Result<(), Error> {
         if args.all {
             self.tell_all_forgotten().await?;
+            if stacks.is_empty() && self.asked.mode == Mode::Destroy {
+                return Err(self.workspace.without_stacks().await?);
+            }
             if stacks.is_empty() {
                 return Err(Error::invalid("the project has no stacks").hint("write one: stacks/dev.toml"));
             }

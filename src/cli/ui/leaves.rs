@@ -90,6 +90,7 @@ mod tests {
             cuts: true,
             details: false,
             recorded: 0,
+            refreshes: false,
             component: &|_| None,
         };
         let told = |before: &str, after: &str| {

@@ -23,6 +23,8 @@ pub(crate) struct Shown<'a> {
     pub(crate) details: bool,
     /// How many resources the state holds.
     pub(crate) recorded: usize,
+    /// What exists was compared with what is recorded, not with what is declared.
+    pub(crate) refreshes: bool,
     /// The kind of a component by its address, where there is one.
     pub(crate) component: &'a dyn Fn(&str) -> Option<Kind>,
 }
@@ -98,7 +100,7 @@ pub(crate) fn render_plan(plan: &Plan, shown: Shown<'_>) -> String {
         write_rows(&rows, shown, &mut out);
         out.push('\n');
     }
-    out.push_str(&format!("  {}\n", summary(&tally, plan, shown.paint)));
+    out.push_str(&format!("  {}\n", summary(&tally, plan, shown)));
     if let Some(line) = time(plan, &estimate(plan), shown) {
         out.push_str(&format!("  {}\n", shown.paint.dim(&line)));
     }
@@ -447,7 +449,8 @@ fn title(plan: &Plan, shown: Shown<'_>) -> String {
     )
 }
 
-fn summary(tally: &Tally, plan: &Plan, paint: Paint) -> String {
+fn summary(tally: &Tally, plan: &Plan, shown: Shown<'_>) -> String {
+    let paint = shown.paint;
     let mut parts = Vec::new();
     let mut part = |n: usize, word: &str, color: fn(Paint, &str) -> String| {
         if n > 0 {
@@ -463,6 +466,10 @@ fn summary(tally: &Tally, plan: &Plan, paint: Paint) -> String {
     part(tally.read, "look up", Paint::cyan);
     part(tally.forget, "forget", Paint::yellow);
     part(tally.record, "record anew", Paint::dim);
+    if tally.record_providers > 0 {
+        let providers = count(tally.record_providers, "provider", "providers");
+        parts.push(paint.dim(&format!("{providers} to record anew")));
+    }
     if tally.drifted > 0 {
         let undone = plan.steps.iter().any(|step| step.undo_drift);
         let keeps = if undone {
@@ -487,7 +494,8 @@ fn summary(tally: &Tally, plan: &Plan, paint: Paint) -> String {
             Mode::Up => count(tally.unchanged, "resource", "resources"),
             Mode::Destroy => return "nothing to delete".to_owned(),
         };
-        return format!("no changes, {nothing} as declared");
+        let so = if shown.refreshes { "recorded" } else { "declared" };
+        return format!("no changes, {nothing} as {so}");
     }
     if tally.unchanged > 0 {
         parts.push(format!("{} unchanged", tally.unchanged));

@@ -44,6 +44,8 @@ pub(crate) struct Listener {
     old_deleted: usize,
     /// How far it was told to stop.
     stopping: Stop,
+    /// Why steps failed.
+    told: HashSet<String>,
 }
 
 struct Live {
@@ -83,6 +85,7 @@ impl Listener {
             old: plan.map(old_ones).unwrap_or_default(),
             old_deleted: 0,
             stopping: Stop::No,
+            told: HashSet::new(),
         }
     }
 
@@ -200,7 +203,12 @@ impl Listener {
                     self.stopping = Stop::Cancel;
                     (paint.yellow("✗"), "cut short".to_owned())
                 } else {
-                    (paint.red("✗"), plain(&problem.message))
+                    let text = if self.told.insert(problem.message.clone()) {
+                        plain(&problem.message)
+                    } else {
+                        "failed for the same reason".to_owned()
+                    };
+                    (paint.red("✗"), text)
                 };
                 let line = format!("  {mark} {}   {text} ({})", self.padded(*step), duration(*took));
                 self.line(&line);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use epid_provider::Urn;
 
-use super::style::{Paint, duration, past, plain, width};
+use super::style::{Paint, count, duration, past, plain, width};
 use super::tally::dies_with;
 use super::terminal::Terminal;
 use crate::apply::{Did, Outcome, StepFailure, Trouble};
@@ -15,12 +15,14 @@ use crate::plan::{Action, Plan, StepId};
 const NAMED: usize = 8;
 
 /// What a run came to, with a trailing newline; `next` is the command that goes on with one that was
-/// interrupted. So many of the deleted were replaced, and are told as that.
+/// interrupted. So many of the deleted were replaced, and are told as that. `cause` is what may have stopped several steps: the
+/// state, or the sandbox, could not be written.
 pub(crate) fn summary(
     outcome: &Outcome,
     plan: &Plan,
     took: Duration,
     next: &str,
+    cause: Option<&str>,
     old_deleted: usize,
     terminal: Terminal,
 ) -> String {
@@ -30,7 +32,11 @@ pub(crate) fn summary(
         .failed
         .iter()
         .partition(|failure| outcome.interrupted && failure.trouble.is_cut_short());
-    for failure in &failed {
+    // One cause of several failures is told once.
+    let (stopped, others): (Vec<&StepFailure>, Vec<&StepFailure>) = failed
+        .iter()
+        .partition(|failure| cause.is_some_and(|cause| failure.trouble.message.contains(cause)));
+    for failure in others {
         let address = plan
             .step(failure.step)
             .map_or_else(|| failure.urn.path().to_owned(), |s| s.address.to_string());
@@ -43,10 +49,13 @@ pub(crate) fn summary(
         if let Some(source) = &failure.source {
             out.push_str(&format!("  {} {source}\n", paint.cyan("-->")));
         }
-        out.push_str(&cause(&failure.trouble, &failure.urn, paint));
+        out.push_str(&beside(&failure.trouble, &failure.urn, paint));
     }
-    if let Some(error) = &outcome.journal {
-        out.push_str(&format!("\n{}: {error}\n", paint.error()));
+    if let Some(cause) = cause {
+        out.push_str(&format!("\n{}: {cause}\n", paint.error()));
+        let stopped = named(plan, stopped.iter().map(|failure| failure.step));
+        let title = format!("{} stopped by it", count(stopped.len(), "resource", "resources"));
+        out.push_str(&listed(&title, &stopped, terminal));
     }
     // After a failure or an interrupt it is clear why something is not known.
     for (name, reason) in outcome
@@ -95,15 +104,15 @@ pub(crate) fn summary(
         // What is skipped waits for what was cut short.
         left.append(&mut skipped);
     }
-    let mut count = |n: usize, word: &str, color: fn(Paint, &str) -> String| {
+    let mut part = |n: usize, word: &str, color: fn(Paint, &str) -> String| {
         if n > 0 {
             parts.push(color(paint, &format!("{n} {word}")));
         }
     };
-    count(failed.len(), "failed", Paint::red);
-    count(cut.len(), "cut short", Paint::yellow);
-    count(skipped.len(), "skipped", Paint::yellow);
-    count(left.len(), "not started", Paint::yellow);
+    part(failed.len(), "failed", Paint::red);
+    part(cut.len(), "cut short", Paint::yellow);
+    part(skipped.len(), "skipped", Paint::yellow);
+    part(left.len(), "not started", Paint::yellow);
     if parts.is_empty() {
         parts.push("nothing to do".to_owned());
     }
@@ -161,7 +170,8 @@ fn listed(title: &str, names: &[&str], terminal: Terminal) -> String {
     out + &line + "\n"
 }
 
-fn cause(trouble: &Trouble, urn: &Urn, paint: Paint) -> String {
+/// What else is known of a failure.
+fn beside(trouble: &Trouble, urn: &Urn, paint: Paint) -> String {
     let mut out = String::new();
     if let Some(id) = &trouble.request_id {
         out.push_str(&format!("  {}\n", paint.dim(&format!("request {id}"))));

@@ -21,6 +21,8 @@ pub(crate) struct Tally {
     pub(crate) read: usize,
     pub(crate) forget: usize,
     pub(crate) record: usize,
+    /// Providers are no resources: people count them apart.
+    pub(crate) record_providers: usize,
     pub(crate) unchanged: usize,
     pub(crate) drifted: usize,
 }
@@ -62,11 +64,11 @@ pub(crate) fn tally(plan: &Plan, steps: &[&Step]) -> Tally {
             Action::Import => tally.import += 1,
             Action::Adopt => tally.adopt += 1,
             Action::Forget => tally.forget += 1,
+            Action::Record if provider_type(&step.kind).is_some() => tally.record_providers += 1,
             Action::Record => {
                 tally.record += 1;
                 // A plan counts it as unchanged, as nothing of it changes in a cloud.
-                let counted = !step.gone && provider_type(&step.kind).is_none();
-                tally.unchanged = tally.unchanged.saturating_sub(usize::from(counted));
+                tally.unchanged = tally.unchanged.saturating_sub(usize::from(!step.gone));
             }
         }
         taken.extend(dies_with(step));

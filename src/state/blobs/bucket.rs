@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::lease::{self, Lease};
 use super::objects::{Condition, ObjectStore, Objects, Written};
-use super::{BlobError, Blobs, Lock, Log};
+use super::{BlobError, Blobs, Lock, Log, Tenure};
 use crate::state::{Entropy, Holder};
 
 /// Between the name of a log and the number of a part; in no name.
@@ -355,6 +355,10 @@ impl Blobs for BucketBlobs {
 
     async fn lock(&self, name: &str, who: &Holder) -> Result<Lock, BlobError> {
         lease::lock(&self.0, name, who).await
+    }
+
+    async fn tenure(&self, name: &str) -> Result<Option<Tenure>, BlobError> {
+        lease::tenure(&self.0, name).await
     }
 }
 

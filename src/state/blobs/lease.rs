@@ -106,6 +106,25 @@ struct Seen {
     disputed: bool,
 }
 
+fn read(bucket: &Bucket, key: &str, bytes: &[u8]) -> Result<Document, BlobError> {
+    Document::read(bytes).map_err(|error| {
+        let what = format!("it is no lease: {error}; nobody may write until it is removed by hand");
+        bucket
+            .objects
+            .error("read", key, io::Error::new(io::ErrorKind::InvalidData, what))
+    })
+}
+
+/// Who has the lease as it says, also where its time is over.
+pub(super) async fn tenure(bucket: &Bucket, name: &str) -> Result<Option<Tenure>, BlobError> {
+    let key = bucket.key(name);
+    let Some(object) = bucket.objects.get(&key).await? else {
+        return Ok(None);
+    };
+    let Document { holder, until, .. } = read(bucket, &key, &object.bytes)?;
+    Ok(holder.map(|holder| Tenure { holder, until }))
+}
+
 /// Takes the lease, unless somebody holds it.
 pub(super) async fn lock(bucket: &Bucket, name: &str, who: &Holder) -> Result<Lock, BlobError> {
     let key = bucket.key(name);
@@ -116,13 +135,7 @@ pub(super) async fn lock(bucket: &Bucket, name: &str, who: &Holder) -> Result<Lo
         let (before, condition) = match found {
             None => (None, Condition::Absent),
             Some(object) => {
-                let document = Document::read(&object.bytes).map_err(|error| {
-                    let what =
-                        format!("it is no lease: {error}; nobody may write until it is removed by hand");
-                    bucket
-                        .objects
-                        .error("read", &key, io::Error::new(io::ErrorKind::InvalidData, what))
-                })?;
+                let document = read(bucket, &key, &object.bytes)?;
                 (Some(document), Condition::Tagged(object.tag))
             }
         };

@@ -125,6 +125,14 @@ pub trait Blobs: Send + Sync + fmt::Debug {
     /// # Errors
     /// Where that cannot be told.
     async fn lock(&self, name: &str, who: &Holder) -> Result<Lock, BlobError>;
+
+    /// Who holds a lock, where the lock itself says so, without taking it; also where that time is over.
+    ///
+    /// # Errors
+    /// Where that cannot be read.
+    async fn tenure(&self, _name: &str) -> Result<Option<Tenure>, BlobError> {
+        Ok(None)
+    }
 }
 
 /// What became of the wish for a lock.

@@ -53,6 +53,21 @@ async fn script(store: &Store, durable: &mut usize) -> Result<(), StateError> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_tells_who_works_and_until_when_to_who_does_not_take_it() {
+    let (process, keys) = (Process::default(), tempfile::tempdir().unwrap());
+    let store = of(&process, &keys);
+    assert_eq!(store.at_work(&dev()).await.unwrap(), None);
+    let session = wait(&store).await.unwrap();
+    let (who, first) = store.at_work(&dev()).await.unwrap().unwrap();
+    assert_eq!(who, holder());
+    pass(10).await;
+    let (_, later) = store.at_work(&dev()).await.unwrap().unwrap();
+    assert!(later > first, "it is renewed: {first:?}, {later:?}");
+    session.close().await.unwrap();
+    assert_eq!(store.at_work(&dev()).await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_state_lives_in_a_bucket_and_costs_few_writes() {
     let (process, keys) = (Process::default(), tempfile::tempdir().unwrap());
     let store = of(&process, &keys);

@@ -56,8 +56,14 @@ async fn looking_writes_nothing_and_needs_no_lock() {
     sample.store.list().await.unwrap();
     assert_eq!(sample.blobs.writes(), before);
     assert_eq!(sample.store.holder(&dev()).await.unwrap(), Some(holder()));
+    // A kernel lock says nothing of how long it is held.
+    assert_eq!(
+        sample.store.at_work(&dev()).await.unwrap(),
+        Some((holder(), None))
+    );
     session.close().await.unwrap();
     assert_eq!(sample.store.holder(&dev()).await.unwrap(), None);
+    assert_eq!(sample.store.at_work(&dev()).await.unwrap(), None);
 }
 
 #[tokio::test]
