@@ -11,6 +11,7 @@ use super::load::{self, Loaded, PREVIOUS, STATE, StateHead};
 use super::location::Location;
 use super::names::{self, RunName};
 use super::seen::Seen;
+use super::session::Exported;
 use super::snapshot::Snapshot;
 use super::store::{HISTORY, Store, off_thread, read_named_run};
 
@@ -226,8 +227,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StateError::MissingKey`], [`StateError::Corrupt`], [`StateError::Newer`].
-    pub async fn read_export(&self, name: String, bytes: Vec<u8>) -> Result<Snapshot, StateError> {
-        Ok(load::examine_copy(self, name, bytes).await?.snapshot)
+    pub async fn read_export(&self, name: String, bytes: Vec<u8>) -> Result<Exported, StateError> {
+        let copy = load::examine_copy(self, name, bytes).await?;
+        Ok(Exported {
+            snapshot: copy.snapshot,
+            keys: copy.keys,
+        })
     }
 
     /// The state as it was before what was last recorded, where that changed nothing but records; `None` where there is

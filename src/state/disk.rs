@@ -401,17 +401,19 @@ async fn may_begin(store: &Store, location: &Location, opening: &Opening) -> Res
 /// Makes a state under the key that the stack file names, or under a new one: an empty one, or the copy that is to be restored.
 async fn create(store: &Store, location: &Location, opening: Opening) -> Result<Loaded, StateError> {
     let (directory, entropy, what) = (store.keys.clone(), store.entropy.clone(), location.clone());
-    let continued = opening.restores.as_ref().map(|copy| copy.header.lineage.clone());
+    let continued = opening.restores.clone();
     let (keys, lineage, wrapped) = off_thread(move || {
         let id = match opening.key {
             Some(id) if !opening.spares_key || directory.find(&id)? => id,
             _ => directory.mint(&entropy)?,
         };
         let key = directory.require(&id, &format!("the new state of {what}"))?;
-        let keys = StackKeys::draw(&id, &entropy)?;
-        let lineage = match continued {
-            Some(lineage) => lineage.to_string(),
-            None => hex(&random::<16>(&entropy)?),
+        let (keys, lineage) = match continued {
+            Some(copy) => {
+                let lineage = copy.snapshot.header.lineage.to_string();
+                (copy.keys.renewed(&id)?.settled(), lineage)
+            }
+            None => (StackKeys::draw(&id, &entropy)?, hex(&random::<16>(&entropy)?)),
         };
         let wrapped = keys.wrap(&key, &lineage)?;
         Ok((keys, lineage, wrapped))
@@ -421,13 +423,12 @@ async fn create(store: &Store, location: &Location, opening: Opening) -> Result<
     header.key = Arc::from(keys.id());
     let snapshot = match &opening.restores {
         Some(copy) => {
-            header.serial = copy.header.serial;
+            header.serial = copy.snapshot.header.serial;
             Snapshot {
                 header,
-                // Neither is of this state: who began that run may still be at it, and other keys name what is derived.
+                // It is not of this state: who began it may still be at it.
                 run: None,
-                derived: Arc::default(),
-                ..Snapshot::clone(copy)
+                ..copy.snapshot.clone()
             }
         }
         None => Snapshot::new(header),

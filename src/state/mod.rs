@@ -56,7 +56,7 @@ pub use keys::{
 pub use location::{Holder, Location, is_sandbox};
 pub use migration::{Ahead, Migration};
 pub use notice::{Moving, Notice, Place};
-pub use session::{Opening, Session, Ticket};
+pub use session::{Exported, Opening, Session, Ticket};
 pub use sharing::Outputs;
 pub use snapshot::{FORMAT, Header, Snapshot, Timings};
 pub use store::Store;

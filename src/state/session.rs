@@ -31,7 +31,16 @@ pub struct Opening {
     /// Where that key is not here, a state that is made takes another one.
     pub spares_key: bool,
     /// The copy that is about to be restored. A state that is made is this copy from the start, under its lineage and serial.
-    pub restores: Option<Arc<Snapshot>>,
+    pub restores: Option<Arc<Exported>>,
+}
+
+/// What [`Store::export`] wrote.
+#[derive(Debug, Clone)]
+pub struct Exported {
+    /// The state.
+    pub snapshot: Snapshot,
+    /// Its keys. A state that is made of it has others, but digests go on: names in the cloud hold them.
+    pub(super) keys: StackKeys,
 }
 
 impl Opening {

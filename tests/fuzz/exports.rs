@@ -13,7 +13,8 @@ use crate::world::{WORLD, entropy, laid, ran, runtime, writable};
 fn read(bytes: Vec<u8>) -> Result<Snapshot, StateError> {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::new(Arc::new(FolderBlobs::new(folder.path())), WORLD.keys(), entropy());
-    runtime().block_on(store.read_export("file".to_owned(), bytes))
+    let read = store.read_export("file".to_owned(), bytes);
+    runtime().block_on(read).map(|read| read.snapshot)
 }
 
 fn export() -> Vec<u8> {

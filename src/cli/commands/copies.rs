@@ -21,7 +21,7 @@ use crate::cli::unfinished::Unfinished;
 use crate::cli::waiting::after_others;
 use crate::cli::{Context, surroundings};
 use crate::state::files::{Access, replace};
-use crate::state::{Location, Opening, RunRecord, Snapshot, StateError, Verified};
+use crate::state::{Exported, Location, Opening, RunRecord, Snapshot, StateError, Verified};
 
 /// `epid state verify`.
 pub(super) async fn verify(context: &Context, args: &StackArgs, all: bool) -> Result<Exit, Error> {
@@ -250,7 +250,8 @@ pub(super) async fn import(
         StateError::Corrupt { .. } | StateError::Newer { .. } => Error::invalid(error.to_string()),
         error => error.into(),
     })?;
-    let found = Location::new(&copy.header.world, &copy.header.project, &copy.header.stack);
+    let header = &copy.snapshot.header;
+    let found = Location::new(&header.world, &header.project, &header.stack);
     if found != location {
         return Err(Error::invalid(format!(
             "{} is the state of {found}, not of {location}",
@@ -267,7 +268,7 @@ pub(super) async fn import(
     };
     let copy = Arc::new(copy);
     let opening = restored_to(context, &copy, stack.key.as_deref());
-    let restored = |snapshot: &Snapshot| restoring(snapshot, &copy, force);
+    let restored = |snapshot: &Snapshot| restoring(snapshot, &copy.snapshot, force);
     match amending.run(opening, "Make the state this?", restored).await? {
         Amended::Recorded => {
             let text = format!("the state of `{}` is as {} has it", stack.name, file.display());
@@ -281,10 +282,10 @@ pub(super) async fn import(
 
 /// How a state is opened to become what a copy of it is. Where there is none, it is made under the key of its stack, or under
 /// that of the copy, which is here.
-fn restored_to(context: &Context, copy: &Arc<Snapshot>, key: Option<&str>) -> Opening {
+fn restored_to(context: &Context, copy: &Arc<Exported>, key: Option<&str>) -> Opening {
     let mut opening = Opening::new(surroundings::holder(&context.command)).create();
     opening.restores = Some(copy.clone());
-    opening.key = key.or(Some(&*copy.header.key)).map(str::to_owned);
+    opening.key = key.or(Some(&*copy.snapshot.header.key)).map(str::to_owned);
     opening
 }
 
@@ -422,12 +423,18 @@ mod tests {
             session.close().await.unwrap();
         }
 
-        async fn export(&self) -> Arc<Snapshot> {
+        /// What a name in the cloud would hold of a value.
+        async fn digest(&self) -> Option<String> {
+            let (_, keys) = self.store().read(&dev()).await.unwrap().unwrap();
+            keys.digest_bytes(b"value")
+        }
+
+        async fn export(&self) -> Arc<Exported> {
             let bytes = self.store().export(&dev()).await.unwrap().unwrap();
             Arc::new(self.store().read_export("copy".to_owned(), bytes).await.unwrap())
         }
 
-        async fn import(&self, copy: &Arc<Snapshot>) -> Result<(), Error> {
+        async fn import(&self, copy: &Arc<Exported>) -> Result<(), Error> {
             let context = Context {
                 terminal: terminal(),
                 folder: self.folder.path().to_owned(),
@@ -445,7 +452,7 @@ mod tests {
                 },
             };
             let opening = restored_to(&context, copy, None);
-            let decide = |snapshot: &Snapshot| restoring(snapshot, copy, true);
+            let decide = |snapshot: &Snapshot| restoring(snapshot, &copy.snapshot, true);
             let shown = decide(&amending.recorded(&opening).await?.snapshot)?;
             if !shown.is_empty() {
                 amending.change(opening, &shown, decide).await?;
@@ -503,7 +510,7 @@ mod tests {
 
     /// Lets an import die at every write there is, on a disk that holds `files`. Whatever is there then is what was there or what
     /// the copy holds, work goes on, and the import again makes it the copy.
-    async fn dies_everywhere(place: &mut Place, files: &BTreeMap<String, Vec<u8>>, copy: &Arc<Snapshot>) {
+    async fn dies_everywhere(place: &mut Place, files: &BTreeMap<String, Vec<u8>>, copy: &Arc<Exported>) {
         place.restart(files, |_| true);
         let before = place.store().read(&dev()).await.ok().flatten();
         place.import(copy).await.unwrap();
@@ -527,8 +534,8 @@ mod tests {
             for without in [None, Some("states/cloud/p/dev/state")] {
                 place.restart(&left, |name| Some(name) != without);
                 match place.store().read(&dev()).await {
-                    Ok(Some((found, _))) if found.entries == copy.entries => {
-                        assert!(found.header.serial >= copy.header.serial, "{told}");
+                    Ok(Some((found, _))) if found.entries == copy.snapshot.entries => {
+                        assert!(found.header.serial >= copy.snapshot.header.serial, "{told}");
                     }
                     Ok(found) => assert_eq!(
                         found.map(|(snapshot, _)| snapshot),
@@ -549,8 +556,8 @@ mod tests {
                 let found = place.store().verify(&dev()).await.unwrap();
                 assert!(found.problems.is_empty(), "{told}: {:?}", found.problems);
                 let found = found.snapshot.unwrap();
-                assert_eq!(found.entries, copy.entries, "{told}");
-                assert!(found.header.serial >= copy.header.serial, "{told}");
+                assert_eq!(found.entries, copy.snapshot.entries, "{told}");
+                assert!(found.header.serial >= copy.snapshot.header.serial, "{told}");
             }
         }
     }
@@ -575,6 +582,7 @@ mod tests {
             place.run(number).await;
         }
         let copy = place.export().await;
+        let digest = place.digest().await;
         let seen = place.disk.contents();
         place.run(4).await;
         let seen_later = place.disk.contents();
@@ -596,6 +604,7 @@ mod tests {
             gone(&seen_later, "person/"),
         ] {
             dies_everywhere(&mut place, &files, &copy).await;
+            assert_eq!(place.digest().await, digest, "names in the cloud would change");
         }
     }
 }

@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
-use super::sample::{Sample, append, close, dev, entry, holder, make, opening, run, ticket};
+use super::sample::{Sample, append, close, dev, entropy, entry, holder, make, opening, run, ticket};
 use crate::state::blobs::{BlobError, Blobs, Lock, Log, MemoryBlobs};
+use crate::state::keys::StackKeys;
 use crate::state::seen::Far;
-use crate::state::{Header, Holder, JournalEntry, Location, Opening, Session, Snapshot, StateError, Store};
+use crate::state::{
+    Exported, Header, Holder, JournalEntry, Location, Opening, Session, Snapshot, StateError, Store,
+};
 
 async fn once(sample: &Sample, location: &Location) {
     let session = Session::open(&sample.store, location, opening()).await.unwrap();
@@ -328,7 +331,10 @@ async fn a_state_that_is_gone_is_no_new_stack_unless_it_was_removed() {
     let mut copy = opening();
     let mut header = Header::new("p", "dev", "cloud", lineage["lineage"].as_str().unwrap());
     header.serial = 1;
-    copy.restores = Some(Arc::new(Snapshot::new(header)));
+    copy.restores = Some(Arc::new(Exported {
+        snapshot: Snapshot::new(header),
+        keys: StackKeys::draw("a", &entropy()).unwrap(),
+    }));
     let restored = Session::open(&store, &dev(), copy).await.unwrap();
     restored.close().await.unwrap();
     // What epid itself removes may begin anew.
