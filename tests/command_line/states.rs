@@ -112,10 +112,7 @@ fn a_run_that_was_killed_has_no_end_in_the_history() {
     let expected = expected.map(|(run, result, recovery)| (run.into(), result, recovery.into()));
     assert_eq!(events.iter().map(told).collect::<Vec<_>>(), expected);
     assert_eq!(events[1]["command"], "epid up --sandbox");
-    place
-        .run("history --sandbox")
-        .ends(0)
-        .says("epid up --sandbox   (what an earlier run left)");
+    place.run("history --sandbox").ends(0).says("   recovered   ");
     // How long a call took that another run began is not known: no estimate comes of it.
     let recovered = place.run("history 2 --sandbox --json").ends(0).events();
     let took = recovered[0]["steps"][0]["seconds"].as_f64().unwrap();
@@ -145,10 +142,7 @@ fn a_run_that_finds_nothing_to_do_is_in_the_history_too() {
     let first = (Value::from(1), Value::from(false), Value::from("done"));
     let events: Vec<_> = runs(&place).iter().map(told).collect();
     assert_eq!(events, [first, idle.clone(), idle]);
-    place
-        .run("history")
-        .ends(0)
-        .says("epid up --yes   (nothing changed)");
+    place.run("history").ends(0).says("   no changes   ");
     place.run("state verify").ends(0).says(", 3 runs");
     // What was planned before it holds: nothing has changed. A look is no run.
     drop(saved);

@@ -58,6 +58,16 @@ impl Kubectl {
         .unwrap()
     }
 
+    /// A pod that is being replaced may be gone when it is asked for by its name: it is listed anew then.
+    async fn of_pods(&self, line: &str) -> (bool, String) {
+        loop {
+            let (good, text) = self.run(line, "").await;
+            if good || !text.contains("(NotFound): pods") {
+                return (good, text);
+            }
+        }
+    }
+
     async fn good(&self, line: &str, input: &str) -> String {
         let (good, text) = self.run(line, input).await;
         assert!(good, "kubectl {line}: {text}");
@@ -144,14 +154,9 @@ async fn everyday_commands_work() {
             .await
             .contains("NewReplicaSet")
     );
-    kubectl.good("describe pods", "").await;
-    // A pod that is being replaced may be gone when its logs are asked for; another is chosen then.
-    let (good, logs) = loop {
-        let said = kubectl.run("logs deployment/web", "").await;
-        if !said.1.contains("not found") {
-            break said;
-        }
-    };
+    let (good, described) = kubectl.of_pods("describe pods").await;
+    assert!(good, "{described}");
+    let (good, logs) = kubectl.of_pods("logs deployment/web").await;
     assert!(!good && logs.contains("runs no containers"));
     let bad = manifest("nginx:1").replace("replicas:", "replicaz:");
     let (good, said) = kubectl.run("apply -f -", &bad).await;

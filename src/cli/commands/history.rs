@@ -7,7 +7,7 @@ use crate::cli::Context;
 use crate::cli::args::History;
 use crate::cli::error::Error;
 use crate::cli::exit::Exit;
-use crate::cli::ui::{Terminal, count, duration, moment, plain};
+use crate::cli::ui::{Terminal, count, cut, duration, moment, plain};
 use crate::cli::unfinished::Unfinished;
 use crate::cli::workspace::Workspace;
 use crate::state::{Ending, Location, RunRecord, RunResult, StepRecord};
@@ -69,8 +69,10 @@ async fn tell_unfinished(
 }
 
 /// How a run ended. One without an end goes on, or was killed.
-fn result(run: &RunRecord) -> &'static str {
+fn result(run: &RunRecord, idle: bool) -> &'static str {
     match run.end {
+        Some((RunResult::Done, _)) if idle => "no changes",
+        Some((RunResult::Done, _)) if run.is_recovery() => "recovered",
         Some((RunResult::Done, _)) => "done",
         Some((RunResult::Failed, _)) => "failed",
         Some((RunResult::Interrupted, _)) => "interrupted",
@@ -86,18 +88,6 @@ fn took(run: &RunRecord) -> Option<Duration> {
 fn took_words(run: &RunRecord) -> String {
     let took = took(run).filter(|took| !took.is_zero());
     took.map(duration).unwrap_or_default()
-}
-
-/// The command line, and what it was where that says something else.
-fn command(run: &RunRecord, idle: bool) -> String {
-    let what = if idle {
-        "   (nothing changed)"
-    } else if run.is_recovery() {
-        "   (what an earlier run left)"
-    } else {
-        ""
-    };
-    plain(&run.run.command) + what
 }
 
 /// The runs, and of each whether it changed nothing: it has the number of the one before it then, whose state it found.
@@ -159,9 +149,9 @@ fn list(terminal: Terminal, stack: &str, runs: &[RunRecord]) {
                 },
                 moment(run.run.at),
                 plain(&run.run.who),
-                result(run).to_owned(),
+                result(run, idle).to_owned(),
                 took_words(run),
-                command(run, idle),
+                plain(&run.run.command),
             ]
         })
         .collect();
@@ -182,6 +172,12 @@ fn list(terminal: Terminal, stack: &str, runs: &[RunRecord]) {
             Some((RunResult::Done, _)) => result,
             _ => terminal.paint.yellow(&result),
         };
+        let room = terminal.width.saturating_sub(a + b + c + d + e + 15).max(16);
+        let command = if terminal.cuts {
+            cut(command, room)
+        } else {
+            command.clone()
+        };
         terminal.line(&format!(
             "{serial:>a$}   {at:b$}   {who:c$}   {result}   {took:>e$}   {command}"
         ));
@@ -195,13 +191,13 @@ fn show(terminal: Terminal, run: &RunRecord) {
         }
     };
     terminal.line(&terminal.paint.bold(&format!("run {}", run.serial)));
-    field("command", &command(run, false));
+    field("command", &plain(&run.run.command));
     field("who", &plain(&run.run.who));
     field("when", &moment(run.run.at));
     field("epid", &run.run.version);
     field("commit", run.run.commit.as_deref().unwrap_or_default());
     field("plan", run.run.plan.as_deref().unwrap_or_default());
-    field("result", result(run));
+    field("result", result(run, false));
     field("took", &took_words(run));
     if run.steps.is_empty() {
         return;
