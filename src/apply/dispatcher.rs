@@ -144,7 +144,9 @@ impl<'a> Dispatcher<'a> {
         let (control, clock) = (self.means.control.clone(), self.means.clock.clone());
         let mut told = Stop::No;
         let mut give_up: Option<Timestamp> = None;
-        self.record_gone();
+        if self.open() {
+            self.record_gone();
+        }
         loop {
             self.start_ready();
             running.extend(self.started.drain(..));

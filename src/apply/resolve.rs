@@ -93,10 +93,11 @@ impl Resolver<'_> {
             Trouble::new("Unresolved", format!("{} is {error}", step.address))
                 .hint("a resource that it needs was not made; run epid up again")
         })?;
-        let provider = self
-            .providers
-            .of(&step.kind)
-            .filter(|_| step.action != Action::Update);
+        let names = matches!(
+            step.action,
+            Action::Create | Action::Adopt | Action::Import | Action::Replace | Action::Refill
+        );
+        let provider = self.providers.of(&step.kind).filter(|_| names);
         if provider.is_some_and(|provider| is_named_by_secret(&**provider, &step.kind, inputs.value())) {
             let message = format!("the name of {} depends on a secret", step.address);
             return Err(Trouble::new("SecretName", message).hint(SECRET_NAME));

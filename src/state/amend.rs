@@ -206,10 +206,14 @@ impl Snapshot {
         if let Some(intent) = others.iter().find(needs) {
             return Err(Refused::Unfinished(intent.entry.urn().clone()));
         }
-        for urn in urns {
-            if self.of(urn).any(|entry| entry.protect) {
-                return Err(Refused::Protected(urn.clone()));
-            }
+        // What is protected stays recorded where a call of it ends.
+        let has_ended = |urn: &Urn| ended.iter().any(|intent| intent.entry.urn() == urn);
+        let is_protected = |urn: &Urn| self.of(urn).any(|entry| entry.protect);
+        let (protected, urns): (BTreeSet<Urn>, BTreeSet<Urn>) = urns.iter().cloned().partition(is_protected);
+        if let Some(urn) = protected.into_iter().find(|urn| !has_ended(urn)) {
+            return Err(Refused::Protected(urn));
+        }
+        for urn in &urns {
             let needs = |entry: &Entry| pointed(entry).any(|to| to == urn);
             let stays = self.entries.values().filter(|entry| !urns.contains(entry.urn()));
             let by: BTreeSet<Urn> = stays.filter(|e| needs(e)).map(|e| e.urn().clone()).collect();

@@ -71,7 +71,7 @@ where
             _ => refused(action, status, code, message),
         };
         let failure = match answer {
-            Some(answer) if is_of_clock(&failure) => failure.with_hint(clock_hint(message, answer)),
+            Some(answer) if is_of_clock(&failure) => failure.with_hint(clock_hint(code, message, answer)),
             _ => failure,
         };
         return Failure {
@@ -187,13 +187,20 @@ pub(crate) fn is_of_clock(failure: &Failure) -> bool {
 }
 
 /// What to do where a clock is off, and by how much, as far as the answer tells.
-fn clock_hint(message: &str, answer: &HttpResponse) -> String {
+fn clock_hint(code: &str, message: &str, answer: &HttpResponse) -> String {
     let off = match (off_by(message), answer.headers().get("date")) {
         (Some(off), _) => format!(" by {off}"),
         (None, Some(date)) => format!(" (the service says that it is {date})"),
         (None, None) => String::new(),
     };
-    format!("this machine's clock is off{off}: set it, best by NTP (`timedatectl set-ntp true`), then repeat")
+    let clock = format!(
+        "this machine's clock is off{off}: set it, best by NTP (`timedatectl set-ntp true`), then repeat"
+    );
+    // EC2 says the same of credentials that were given for a time.
+    if code == "RequestExpired" {
+        return format!("the credentials have expired: log in again (`aws sso login`); or {clock}");
+    }
+    clock
 }
 
 /// How far a signature's time is from the service's, where a message names both: the first is that of the signature, the one

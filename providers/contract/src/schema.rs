@@ -62,41 +62,45 @@ impl KindSchema {
         mark_object(&self.inputs, inputs).unwrap_or_else(|| inputs.clone())
     }
 
-    /// `outputs` with every secret output marked, and every text that repeats a secret of `inputs`, as an ARN does.
+    /// `outputs` with every secret output marked, and every text that repeats a secret of `inputs`, as an ARN does, unless it
+    /// stands in the inputs in clear too.
     #[must_use]
     pub fn mark_outputs(&self, outputs: &Value, inputs: &Value) -> Value {
         let secret = self.outputs.iter().filter(|output| output.secret);
         let marked = secret.fold(outputs.clone(), |marked, output| {
             mark_at(&marked, output.path.segments())
         });
-        let mut secrets = Vec::new();
-        secret_texts(inputs, false, &mut secrets);
+        let (mut secrets, mut clear) = (Vec::new(), Vec::new());
+        texts(inputs, false, &mut secrets, &mut clear);
+        secrets.retain(|text| text.chars().count() >= SHORTEST);
         if secrets.is_empty() {
             return marked;
         }
         marked.replaced(&mut |value| match value {
             Value::Secret(_) => Some(value.clone()),
-            Value::Str(text) => secrets
-                .iter()
-                .any(|secret| text.contains(*secret))
-                .then(|| value.clone().into_secret()),
+            Value::Str(text) => (!clear.contains(&&**text)
+                && secrets.iter().any(|secret| text.contains(*secret)))
+            .then(|| value.clone().into_secret()),
             _ => None,
         })
     }
 }
 
 /// A secret text that is shorter is in too many others by chance.
-const SHORTEST: usize = 4;
+const SHORTEST: usize = 8;
 
-/// The texts in the secrets of `value`.
-fn secret_texts<'a>(value: &'a Value, is_secret: bool, into: &mut Vec<&'a str>) {
+/// The texts of `value`: those in its secrets, and the others.
+fn texts<'a>(value: &'a Value, is_secret: bool, secrets: &mut Vec<&'a str>, clear: &mut Vec<&'a str>) {
     match value {
-        Value::Secret(inner) => secret_texts(inner, true, into),
-        Value::Str(text) if is_secret && text.chars().count() >= SHORTEST => into.push(text),
-        Value::List(items) => items.iter().for_each(|item| secret_texts(item, is_secret, into)),
+        Value::Secret(inner) => texts(inner, true, secrets, clear),
+        Value::Str(text) if is_secret => secrets.push(text),
+        Value::Str(text) => clear.push(text),
+        Value::List(items) => items
+            .iter()
+            .for_each(|item| texts(item, is_secret, secrets, clear)),
         Value::Map(map) => map
             .iter()
-            .for_each(|(_, item)| secret_texts(item, is_secret, into)),
+            .for_each(|(_, item)| texts(item, is_secret, secrets, clear)),
         _ => {}
     }
 }
@@ -524,13 +528,17 @@ mod tests {
             schema.mark_outputs(&outputs, &inputs).to_string(),
             r#"{login: {token: (secret), user: "u"}}"#
         );
-        let inputs = Value::map([("users", Value::list([Value::str("hidden").into_secret()]))]);
-        let outputs: Value =
-            serde_json::from_str(r#"{"arn":"a:hidden/b","list":["hidden","hide"],"login":{"token":"t"}}"#)
-                .unwrap();
+        let inputs = Value::map([
+            ("users", Value::list([Value::str("hidden-7").into_secret()])),
+            ("name", Value::str("hidden-7-b")),
+        ]);
+        let outputs: Value = serde_json::from_str(
+            r#"{"arn":"a:hidden-7/b","list":["hidden-7","hide"],"name":"hidden-7-b","login":{"token":"t"}}"#,
+        )
+        .unwrap();
         assert_eq!(
             schema.mark_outputs(&outputs, &inputs).to_string(),
-            r#"{arn: (secret), list: [(secret), "hide"], login: {token: (secret)}}"#
+            r#"{arn: (secret), list: [(secret), "hide"], login: {token: (secret)}, name: "hidden-7-b"}"#
         );
     }
 }

@@ -256,6 +256,22 @@ impl Running<'_> {
         };
         let seen = self.unless_stopped(async { Ok(observe(&looking).await) }).await?;
         drop(reading);
+        let is_absent = |urn: &Urn| matches!(seen.found.get(urn), Some(Observed::Absent));
+        let went_along = |urn: &Urn| {
+            let container = snapshot.live(urn).and_then(|entry| entry.deleted_with.as_ref());
+            container.is_some_and(is_absent)
+        };
+        // That something cannot be read never means that it is gone.
+        if let Some((urn, failure)) = seen.failed.iter().find(|(urn, _)| !went_along(urn)) {
+            let message = format!(
+                "whether `{}` is still gone cannot be read: {}",
+                urn.path(),
+                failure.message
+            );
+            return Err(
+                Error::failed(message).hint(failure.hint.as_deref().unwrap_or("run the command again"))
+            );
+        }
         let mut found = seen.found.iter();
         match found.find(|(_, observed)| matches!(observed, Observed::Present(_))) {
             Some((urn, _)) => Err(Error::invalid(format!(

@@ -1,13 +1,13 @@
 //! One session after another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use epid_provider::Timestamp;
 
 use super::sample::{Sample, append, close, dev, entry, holder, make, opening, run};
 use crate::state::blobs::Blobs;
-use crate::state::{JournalEntry, Opening, RunResult, Session, StateError};
+use crate::state::{JournalEntry, Opening, Refused, RunResult, Session, StateError};
 
 #[tokio::test]
 async fn what_was_appended_is_there_for_the_next_session() {
@@ -107,4 +107,23 @@ async fn a_run_that_changed_nothing_is_kept_beside_the_state() {
     append(&session, [JournalEntry::Derived(BTreeMap::new())]).unwrap();
     session.close().await.unwrap();
     assert_eq!(numbers().await, [1, 1, 1, 2]);
+}
+
+#[tokio::test]
+async fn a_call_of_something_protected_can_be_let_go_and_the_record_stays() {
+    let sample = Sample::new();
+    let session = Session::open(&sample.store, &dev(), opening()).await.unwrap();
+    let mut protected = entry("a");
+    protected.protect = true;
+    let [began, _] = make(20, &protected);
+    append(
+        &session,
+        [run(1)].into_iter().chain(make(10, &protected)).chain([began]),
+    )
+    .unwrap();
+    let (snapshot, urns) = (session.snapshot(), [protected.urn().clone()].into());
+    let (changes, ended) = snapshot.forgetting(&urns, &urns).unwrap();
+    assert_eq!((changes.len(), ended.len()), (0, 1));
+    let refused = snapshot.forgetting(&urns, &BTreeSet::new()).unwrap_err();
+    assert!(matches!(refused, Refused::Unfinished(_)), "{refused}");
 }
