@@ -365,24 +365,28 @@ impl Process<'_> {
         match mode {
             Mode::Destroy => {
                 if session.with(Snapshot::is_empty) {
-                    for producer in self.store.producers(&location).await? {
-                        self.store.remove_consumer(&producer, &location).await?;
-                    }
+                    self.withdraw(&location, &[]).await?;
                     self.store.unpublish(&location).await?;
                 }
                 session.stop_closing().await?;
             }
             Mode::Up if done.is_ok() => {
                 let used: Vec<Location> = file.references.values().map(|(p, _)| self.location(p)).collect();
-                let mut left = self.store.producers(&location).await?;
-                left.retain(|producer| !used.contains(producer));
-                for producer in left {
-                    self.store.remove_consumer(&producer, &location).await?;
-                }
+                self.withdraw(&location, &used).await?;
             }
             Mode::Up => {}
         }
         done
+    }
+
+    /// Takes the marks away that a stack has left, but for those with stacks that it uses.
+    async fn withdraw(&self, location: &Location, used: &[Location]) -> Result<(), Failed> {
+        for producer in self.store.producers(location).await? {
+            if !used.contains(&producer) {
+                self.store.remove_consumer(&producer, location).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn apply(

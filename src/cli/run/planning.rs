@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use epid_provider::{Map, Observed, Urn, Value};
+use epid_provider::{Failure, Map, Observed, Urn, Value};
 
 use super::executing::digest_of;
 use super::{Basis, Planned, Running};
@@ -256,13 +256,8 @@ impl Running<'_> {
         };
         let seen = self.unless_stopped(async { Ok(observe(&looking).await) }).await?;
         drop(reading);
-        let is_absent = |urn: &Urn| matches!(seen.found.get(urn), Some(Observed::Absent));
-        let went_along = |urn: &Urn| {
-            let container = snapshot.live(urn).and_then(|entry| entry.deleted_with.as_ref());
-            container.is_some_and(is_absent)
-        };
         // That something cannot be read never means that it is gone.
-        if let Some((urn, failure)) = seen.failed.iter().find(|(urn, _)| !went_along(urn)) {
+        if let Some((urn, failure)) = unread(&seen, &snapshot) {
             let message = format!(
                 "whether `{}` is still gone cannot be read: {}",
                 urn.path(),
@@ -384,11 +379,7 @@ impl Running<'_> {
             call: &|urn| executor.look(urn),
         })
         .await;
-        let gone = |urn: &Urn| {
-            let container = snapshot.live(urn).and_then(|entry| entry.deleted_with.as_ref());
-            container.is_some_and(|urn| matches!(seen.found.get(urn), Some(Observed::Absent)))
-        };
-        match seen.failed.iter().find(|(urn, _)| !gone(urn)) {
+        match unread(&seen, snapshot) {
             Some((urn, failure)) if self.asked.look => {
                 let without = "leave --refresh out to plan without reading";
                 let problem = Error::failed(format!("{} cannot be read: {}", urn.path(), failure.message));
@@ -401,4 +392,16 @@ impl Running<'_> {
             _ => Ok(seen),
         }
     }
+}
+
+/// The first thing that could not be read, but for what went with a container that is seen to be gone.
+fn unread<'s>(seen: &'s Seen, snapshot: &Snapshot) -> Option<(&'s Urn, &'s Failure)> {
+    let gone = |urn: &Urn| {
+        let container = snapshot.live(urn).and_then(|entry| entry.deleted_with.as_ref());
+        container.is_some_and(|urn| matches!(seen.found.get(urn), Some(Observed::Absent)))
+    };
+    seen.failed
+        .iter()
+        .find(|(urn, _)| !gone(urn))
+        .map(|(urn, failure)| (urn, failure))
 }
